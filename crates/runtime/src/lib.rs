@@ -1,0 +1,1 @@
+//! Device, buffers, kernels, recording and readback

@@ -1,0 +1,1 @@
+//! The WGSL kernels of wgrad, embedded
