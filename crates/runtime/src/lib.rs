@@ -1,1 +1,28 @@
-//! Device, buffers, kernels, recording and readback
+//! The runtime of wgrad: one device, its memory, its kernels, and the recording that every launch
+//! goes into. It knows WGSL and wgpu; it knows neither tensors nor gradients.
+//!
+//! The path of a launch: [`Device::kernel`] (source, reflection, pipeline) → [`Device::launch`]
+//! (parameters, tensors, grid) → the recording → [`Device::flush`] (the only submit) →
+//! [`Device::read`] (the only wait).
+
+mod adapter;
+mod device;
+mod error;
+mod kernel;
+mod launch;
+mod pool;
+mod profile;
+mod readback;
+mod recording;
+mod texture;
+
+pub use adapter::{AdapterDescription, adapters};
+pub use device::{Device, DeviceOptions};
+pub use error::{Error, Result};
+pub use kernel::Kernel;
+pub use kernel::reflect::{BindingInfo, BindingKind, KernelInfo, ParamInfo, reflect};
+pub use kernel::source::{Defines, assemble, assemble_text};
+pub use launch::Launch;
+pub use pool::{Buffer, MemoryReport};
+pub use profile::KernelTime;
+pub use texture::TEXTURE_WIDTH;

@@ -1,0 +1,161 @@
+//! Finding adapters and choosing one.
+
+use crate::error::{Error, Result};
+
+/// What an adapter is and can do, in plain values (nothing of wgpu leaves this crate).
+#[derive(Debug, Clone)]
+pub struct AdapterDescription {
+    /// The position in the list, as `--adapter INDEX` takes it.
+    pub index: usize,
+    pub name: String,
+    /// `Vulkan`, `Metal` or `Dx12`.
+    pub backend: String,
+    /// `DiscreteGpu`, `IntegratedGpu`, `VirtualGpu`, `Cpu` or `Other`.
+    pub device_type: String,
+    pub driver: String,
+    /// The optional features that wgrad uses, by wgpu's names.
+    pub features: Vec<String>,
+    /// Smallest and largest subgroup, where the adapter has subgroups.
+    pub subgroup_sizes: Option<(u32, u32)>,
+    /// Limits that shape the kernels, by WebGPU's names.
+    pub limits: Vec<(&'static str, u64)>,
+}
+
+impl AdapterDescription {
+    /// Whether the adapter is a program on the CPU, such as Mesa's lavapipe.
+    pub fn is_software(&self) -> bool {
+        self.device_type == "Cpu"
+    }
+}
+
+/// The features asked for where the adapter has them.
+pub(crate) fn wanted_features() -> wgpu::Features {
+    use wgpu::Features as F;
+    F::SHADER_F16 | F::SUBGROUP | F::SUBGROUP_BARRIER | F::TIMESTAMP_QUERY | F::PIPELINE_CACHE
+}
+
+fn instance() -> wgpu::Instance {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    descriptor.backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
+    descriptor.flags = wgpu::InstanceFlags::empty();
+    wgpu::Instance::new(descriptor)
+}
+
+pub(crate) fn describe(index: usize, adapter: &wgpu::Adapter) -> AdapterDescription {
+    let info = adapter.get_info();
+    let features = adapter.features();
+    let limits = adapter.limits();
+    let names = (features & wanted_features())
+        .iter_names()
+        .map(|(name, _)| name.to_owned())
+        .collect();
+    AdapterDescription {
+        index,
+        name: info.name,
+        backend: format!("{:?}", info.backend),
+        device_type: format!("{:?}", info.device_type),
+        driver: format!("{} {}", info.driver, info.driver_info)
+            .trim()
+            .to_owned(),
+        features: names,
+        subgroup_sizes: features
+            .contains(wgpu::Features::SUBGROUP)
+            .then_some((info.subgroup_min_size, info.subgroup_max_size)),
+        limits: vec![
+            ("maxBufferSize", limits.max_buffer_size),
+            (
+                "maxStorageBufferBindingSize",
+                limits.max_storage_buffer_binding_size,
+            ),
+            (
+                "maxStorageBuffersPerShaderStage",
+                limits.max_storage_buffers_per_shader_stage.into(),
+            ),
+            (
+                "maxComputeWorkgroupStorageSize",
+                limits.max_compute_workgroup_storage_size.into(),
+            ),
+            (
+                "maxComputeInvocationsPerWorkgroup",
+                limits.max_compute_invocations_per_workgroup.into(),
+            ),
+            (
+                "maxComputeWorkgroupsPerDimension",
+                limits.max_compute_workgroups_per_dimension.into(),
+            ),
+            (
+                "maxTextureDimension2D",
+                limits.max_texture_dimension_2d.into(),
+            ),
+        ],
+    }
+}
+
+fn enumerate() -> Vec<wgpu::Adapter> {
+    pollster::block_on(instance().enumerate_adapters(wgpu::Backends::all()))
+}
+
+/// All adapters of this machine, best first: discrete, integrated, virtual, then software.
+pub fn adapters() -> Vec<AdapterDescription> {
+    sorted()
+        .iter()
+        .enumerate()
+        .map(|(i, a)| describe(i, a))
+        .collect()
+}
+
+fn sorted() -> Vec<wgpu::Adapter> {
+    let mut found = enumerate();
+    found.sort_by_key(|a| {
+        let info = a.get_info();
+        let kind = match info.device_type {
+            wgpu::DeviceType::DiscreteGpu => 0,
+            wgpu::DeviceType::IntegratedGpu => 1,
+            wgpu::DeviceType::VirtualGpu => 2,
+            wgpu::DeviceType::Other => 3,
+            wgpu::DeviceType::Cpu => 4,
+        };
+        (kind, info.backend == wgpu::Backend::Dx12)
+    });
+    found
+}
+
+/// The adapter at an index, the first whose name holds `wanted` (case ignored), or the best.
+pub(crate) fn choose(wanted: Option<&str>) -> Result<(AdapterDescription, wgpu::Adapter)> {
+    let found = sorted();
+    if found.is_empty() {
+        return Err(Error::Adapter(
+            "no Vulkan, Metal or DX12 adapter found; install a GPU driver, or the software one \
+             (Debian/Ubuntu: apt-get install mesa-vulkan-drivers libvulkan1)"
+                .into(),
+        ));
+    }
+    let at = match wanted.map(str::trim).filter(|w| !w.is_empty()) {
+        None => 0,
+        Some(text) => {
+            let by_index = text.parse::<usize>().ok().filter(|i| *i < found.len());
+            let lower = text.to_lowercase();
+            let by_name = || {
+                found
+                    .iter()
+                    .position(|a| a.get_info().name.to_lowercase().contains(&lower))
+            };
+            by_index.or_else(by_name).ok_or_else(|| {
+                let names: Vec<String> = found
+                    .iter()
+                    .enumerate()
+                    .map(|(i, a)| format!("{i}: {}", a.get_info().name))
+                    .collect();
+                Error::Adapter(format!(
+                    "no adapter matches \"{text}\"; there is {} (give an index or a part of the name)",
+                    names.join(", ")
+                ))
+            })?
+        }
+    };
+    let adapter = found
+        .into_iter()
+        .nth(at)
+        .ok_or_else(|| Error::Adapter("no adapter".into()))?;
+    Ok((describe(at, &adapter), adapter))
+}

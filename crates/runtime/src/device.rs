@@ -1,0 +1,220 @@
+//! Opening a device, and the one place that submits to it.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use crate::adapter::{self, AdapterDescription};
+use crate::error::{Error, Result};
+use crate::kernel::{Defines, Kernel};
+use crate::pool::Pool;
+use crate::profile::Profile;
+use crate::readback::Staging;
+use crate::recording::{ARENA_BYTES, Recorder};
+
+/// How to open a device.
+#[derive(Debug, Clone, Default)]
+pub struct DeviceOptions {
+    /// An index of [`crate::adapters`] or a part of an adapter's name; the best one if `None`.
+    pub adapter: Option<String>,
+    /// Ask for no more than WebGPU's default limits and no subgroups, as a browser might give.
+    pub webgpu_limits: bool,
+    /// Compile kernels with bounds checks, loop bounds and zeroed workgroup memory.
+    pub checked: bool,
+    /// Put guard bytes behind every buffer and poison fresh ones (see [`Device::check_guards`]).
+    pub guard: bool,
+    /// What an earlier [`Device::pipeline_cache`] returned on the same adapter and driver.
+    pub pipeline_cache: Option<Vec<u8>>,
+}
+
+/// An open device. Cheap to clone; all clones are the same device.
+#[derive(Clone)]
+pub struct Device(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) raw: wgpu::Device,
+    pub(crate) queue: wgpu::Queue,
+    pub(crate) limits: wgpu::Limits,
+    pub(crate) features: wgpu::Features,
+    pub(crate) options: DeviceOptions,
+    pub(crate) description: AdapterDescription,
+    pub(crate) pipeline_cache: Option<wgpu::PipelineCache>,
+    pub(crate) kernels: Mutex<HashMap<String, HashMap<Defines, Arc<Kernel>>>>,
+    pub(crate) pool: Mutex<Pool>,
+    pub(crate) recorder: Mutex<Recorder>,
+    pub(crate) staging: Mutex<Staging>,
+    pub(crate) profile: Mutex<Option<Profile>>,
+    failure: Arc<Mutex<Option<Failure>>>,
+    ids: AtomicU64,
+}
+
+#[derive(Debug, Clone)]
+enum Failure {
+    Lost(String),
+    Refused(String),
+}
+
+impl Device {
+    /// Opens the adapter that `options` names.
+    pub fn open(options: DeviceOptions) -> Result<Device> {
+        let (description, adapter) = adapter::choose(options.adapter.as_deref())?;
+        let mut features = adapter.features() & adapter::wanted_features();
+        let mut limits = adapter.limits();
+        if options.webgpu_limits {
+            features.remove(wgpu::Features::SUBGROUP | wgpu::Features::SUBGROUP_BARRIER);
+            limits = wgpu::Limits::default();
+        }
+        let request = wgpu::DeviceDescriptor {
+            label: Some("wgrad"),
+            required_features: features,
+            required_limits: limits.clone(),
+            memory_hints: wgpu::MemoryHints::Performance,
+            ..Default::default()
+        };
+        let (raw, queue) = pollster::block_on(adapter.request_device(&request)).map_err(|e| {
+            Error::Adapter(format!(
+                "{}: the device cannot be opened: {e}",
+                description.name
+            ))
+        })?;
+        let failure = Arc::new(Mutex::new(None));
+        let note = failure.clone();
+        raw.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            let text = error.to_string();
+            if let Ok(mut slot) = note.lock() {
+                slot.get_or_insert(Failure::Refused(text));
+            }
+        }));
+        let note = failure.clone();
+        raw.set_device_lost_callback(move |reason, text| {
+            if reason != wgpu::DeviceLostReason::Destroyed
+                && let Ok(mut slot) = note.lock()
+            {
+                *slot = Some(Failure::Lost(text));
+            }
+        });
+        let pipeline_cache = features.contains(wgpu::Features::PIPELINE_CACHE).then(|| {
+            // SAFETY: the bytes come from `pipeline_cache()` below, and the driver checks their
+            // header against itself and falls back to an empty cache.
+            unsafe {
+                raw.create_pipeline_cache(&wgpu::PipelineCacheDescriptor {
+                    label: None,
+                    data: options.pipeline_cache.as_deref(),
+                    fallback: true,
+                })
+            }
+        });
+        let arena = raw.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("parameters"),
+            size: ARENA_BYTES as u64,
+            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        let stride = limits.min_uniform_buffer_offset_alignment.max(16);
+        Ok(Device(Arc::new(Inner {
+            raw,
+            queue,
+            limits,
+            features,
+            options,
+            description,
+            pipeline_cache,
+            kernels: Mutex::default(),
+            pool: Mutex::default(),
+            recorder: Mutex::new(Recorder::new(arena, stride)),
+            staging: Mutex::default(),
+            profile: Mutex::default(),
+            failure,
+            ids: AtomicU64::new(1),
+        })))
+    }
+
+    /// The adapter this device was opened on.
+    pub fn adapter(&self) -> &AdapterDescription {
+        &self.0.description
+    }
+
+    /// Whether kernels may use `f16` (`shader-f16`).
+    pub fn has_f16(&self) -> bool {
+        self.0.features.contains(wgpu::Features::SHADER_F16)
+    }
+
+    /// The subgroup size where it is one fixed number and kernels may use it.
+    pub fn subgroup_size(&self) -> Option<u32> {
+        let (low, high) = self.0.description.subgroup_sizes?;
+        (low == high && self.0.features.contains(wgpu::Features::SUBGROUP)).then_some(low)
+    }
+
+    /// Whether the device can measure itself.
+    pub fn has_timestamps(&self) -> bool {
+        self.0.features.contains(wgpu::Features::TIMESTAMP_QUERY)
+    }
+
+    /// The most bytes of a buffer that one kernel binding can reach.
+    pub fn max_binding_bytes(&self) -> u64 {
+        self.0
+            .limits
+            .max_storage_buffer_binding_size
+            .min(self.0.limits.max_buffer_size)
+            & !255
+    }
+
+    /// The largest workgroup along x.
+    pub fn max_workgroup_invocations(&self) -> u32 {
+        self.0.limits.max_compute_invocations_per_workgroup
+    }
+
+    /// The driver's compiled pipelines, to be given back to [`DeviceOptions::pipeline_cache`] later.
+    pub fn pipeline_cache(&self) -> Option<Vec<u8>> {
+        self.0
+            .pipeline_cache
+            .as_ref()
+            .and_then(wgpu::PipelineCache::get_data)
+    }
+
+    /// The error that came in since the last call, if any: asynchronous failures surface here.
+    pub(crate) fn check(&self, recent: impl Fn() -> String) -> Result<()> {
+        let mut slot = self.lock(&self.0.failure);
+        match slot.clone() {
+            None => Ok(()),
+            Some(Failure::Lost(text)) => Err(Error::DeviceLost(text)),
+            Some(Failure::Refused(message)) => {
+                *slot = None;
+                Err(Error::Validation {
+                    recent: recent(),
+                    message,
+                })
+            }
+        }
+    }
+
+    /// Acts as if the driver had given up on the device: for tests of recovery.
+    pub fn lose(&self, reason: &str) {
+        *self.lock(&self.0.failure) = Some(Failure::Lost(reason.to_owned()));
+        self.0.raw.destroy();
+    }
+
+    pub(crate) fn next_id(&self) -> u64 {
+        self.0.ids.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Locks, and goes on if another thread panicked while it held the lock: all states behind these
+    /// locks are valid between any two statements that change them.
+    pub(crate) fn lock<'a, T>(&self, mutex: &'a Mutex<T>) -> MutexGuard<'a, T> {
+        mutex
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl std::fmt::Debug for Device {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Device({})", self.0.description.name)
+    }
+}
+
+impl PartialEq for Device {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}

@@ -1,0 +1,43 @@
+//! What can go wrong on a device, as a value.
+
+/// An error of the runtime. Every variant names what was tried, what was given and what would fix it.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// No adapter, or none that matches the name asked for.
+    #[error("{0}")]
+    Adapter(String),
+    /// A kernel's source could not be assembled, parsed or compiled. A defect of the kernel.
+    #[error("kernel `{kernel}`: {message}")]
+    Kernel { kernel: String, message: String },
+    /// A launch does not fit the kernel: a missing parameter, a wrong number of buffers, a limit.
+    #[error("kernel `{kernel}`: {message}")]
+    Launch { kernel: String, message: String },
+    /// The device has no room for a buffer, even after the pool gave back what it did not use.
+    #[error(
+        "out of device memory: {asked} more bytes were asked for with {in_use} in use and {pooled} pooled; use a smaller batch or a shorter max_seq_length"
+    )]
+    OutOfMemory {
+        asked: u64,
+        in_use: u64,
+        pooled: u64,
+    },
+    /// A size is beyond what the adapter can hold or bind.
+    #[error("{what}: {bytes} bytes is beyond this adapter's limit of {limit} bytes; {fix}")]
+    Limit {
+        what: String,
+        bytes: u64,
+        limit: u64,
+        fix: &'static str,
+    },
+    /// The driver gave up on the device. Open it again and go on from the last checkpoint.
+    #[error(
+        "the device was lost ({0}); open it again and resume from the last checkpoint; if it happens again, use a smaller batch"
+    )]
+    DeviceLost(String),
+    /// wgpu refused a call. A defect of this library.
+    #[error("wgpu refused a call while running [{recent}]: {message}")]
+    Validation { recent: String, message: String },
+}
+
+/// The runtime's result.
+pub type Result<T> = std::result::Result<T, Error>;

@@ -1,0 +1,175 @@
+//! From a kernel's name and defines to a compiled pipeline, cached.
+
+pub mod reflect;
+pub mod source;
+
+use std::sync::Arc;
+
+use crate::device::Device;
+use crate::error::{Error, Result};
+use reflect::{BindingKind, KernelInfo};
+pub use source::Defines;
+
+/// A compiled kernel: its reflected interface and its pipeline.
+pub struct Kernel {
+    /// The shader file's name.
+    pub name: String,
+    /// What the WGSL says of itself.
+    pub info: KernelInfo,
+    /// Unique in this process; a part of the bind-group key.
+    pub(crate) id: u64,
+    pub(crate) pipeline: wgpu::ComputePipeline,
+    pub(crate) layout: wgpu::BindGroupLayout,
+}
+
+impl Device {
+    /// The kernel of shader file `name` in the variant `defines`, compiled on first use.
+    pub fn kernel(&self, name: &str, defines: &Defines) -> Result<Arc<Kernel>> {
+        let mut kernels = self.lock(&self.0.kernels);
+        if let Some(found) = kernels.get(name).and_then(|variants| variants.get(defines)) {
+            return Ok(found.clone());
+        }
+        let text = source::assemble(name, defines).map_err(|message| Error::Kernel {
+            kernel: name.to_owned(),
+            message,
+        })?;
+        let kernel = Arc::new(self.compile(name, &text)?);
+        kernels
+            .entry(name.to_owned())
+            .or_default()
+            .insert(defines.clone(), kernel.clone());
+        Ok(kernel)
+    }
+
+    /// Compiles any WGSL text that follows the conventions: a uniform `Params` struct at binding 0,
+    /// tensors from binding 1.
+    pub fn compile(&self, name: &str, text: &str) -> Result<Kernel> {
+        let fail = |message: String| Error::Kernel {
+            kernel: name.to_owned(),
+            message,
+        };
+        let info = reflect::reflect(text).map_err(&fail)?;
+        self.check_limits(&info).map_err(&fail)?;
+        let raw = &self.0.raw;
+        let scope = raw.push_error_scope(wgpu::ErrorFilter::Validation);
+        let descriptor = wgpu::ShaderModuleDescriptor {
+            label: Some(name),
+            source: wgpu::ShaderSource::Wgsl(text.into()),
+        };
+        let module = if self.0.options.checked {
+            raw.create_shader_module(descriptor)
+        } else {
+            // SAFETY: these are our own kernels. The op matrix runs each of them in checked mode and
+            // with guard bytes behind every buffer too, which is where a stray index would show.
+            unsafe {
+                raw.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
+            }
+        };
+        let entries: Vec<_> = std::iter::once(uniform_entry())
+            .filter(|_| info.params_size > 0)
+            .chain(
+                info.bindings
+                    .iter()
+                    .enumerate()
+                    .map(|(i, b)| tensor_entry(i as u32 + 1, b.kind)),
+            )
+            .collect();
+        let layout = raw.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+            label: Some(name),
+            entries: &entries,
+        });
+        let pipeline_layout = raw.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: Some(name),
+            bind_group_layouts: &[Some(&layout)],
+            immediate_size: 0,
+        });
+        let pipeline = raw.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(name),
+            layout: Some(&pipeline_layout),
+            module: &module,
+            entry_point: Some(&info.entry_point),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                constants: &[],
+                zero_initialize_workgroup_memory: self.0.options.checked,
+            },
+            cache: self.0.pipeline_cache.as_ref(),
+        });
+        if let Some(error) = pollster::block_on(scope.pop()) {
+            return Err(fail(error.to_string()));
+        }
+        Ok(Kernel {
+            name: name.to_owned(),
+            info,
+            id: self.next_id(),
+            pipeline,
+            layout,
+        })
+    }
+
+    fn check_limits(&self, info: &KernelInfo) -> std::result::Result<(), String> {
+        let limits = &self.0.limits;
+        let [x, y, z] = info.workgroup_size;
+        let checks = [
+            (
+                "invocations in a workgroup",
+                u64::from(x) * u64::from(y) * u64::from(z),
+                u64::from(limits.max_compute_invocations_per_workgroup),
+            ),
+            (
+                "bytes of workgroup memory",
+                info.workgroup_bytes,
+                u64::from(limits.max_compute_workgroup_storage_size),
+            ),
+            (
+                "storage buffers",
+                info.bindings
+                    .iter()
+                    .filter(|b| b.kind != BindingKind::Texture)
+                    .count() as u64,
+                u64::from(limits.max_storage_buffers_per_shader_stage),
+            ),
+        ];
+        for (what, used, limit) in checks {
+            if used > limit {
+                return Err(format!("it uses {used} {what}, the device allows {limit}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn uniform_entry() -> wgpu::BindGroupLayoutEntry {
+    wgpu::BindGroupLayoutEntry {
+        binding: 0,
+        visibility: wgpu::ShaderStages::COMPUTE,
+        ty: wgpu::BindingType::Buffer {
+            ty: wgpu::BufferBindingType::Uniform,
+            has_dynamic_offset: true,
+            min_binding_size: None,
+        },
+        count: None,
+    }
+}
+
+fn tensor_entry(binding: u32, kind: BindingKind) -> wgpu::BindGroupLayoutEntry {
+    let ty = match kind {
+        BindingKind::Texture => wgpu::BindingType::Texture {
+            sample_type: wgpu::TextureSampleType::Float { filterable: false },
+            view_dimension: wgpu::TextureViewDimension::D2,
+            multisampled: false,
+        },
+        BindingKind::Read | BindingKind::ReadWrite => wgpu::BindingType::Buffer {
+            ty: wgpu::BufferBindingType::Storage {
+                read_only: kind == BindingKind::Read,
+            },
+            has_dynamic_offset: false,
+            min_binding_size: None,
+        },
+    };
+    wgpu::BindGroupLayoutEntry {
+        binding,
+        visibility: wgpu::ShaderStages::COMPUTE,
+        ty,
+        count: None,
+    }
+}

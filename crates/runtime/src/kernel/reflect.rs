@@ -1,0 +1,148 @@
+//! What a kernel says of itself: bindings, parameters and workgroup size, read by naga from the WGSL,
+//! so that Rust never states them a second time.
+
+use naga::{AddressSpace, ArraySize, ScalarKind, StorageAccess, TypeInner};
+
+/// How a kernel uses one binding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BindingKind {
+    /// `var<storage, read>`
+    Read,
+    /// `var<storage, read_write>`
+    ReadWrite,
+    /// `texture_2d<f32>`: a buffer's contents copied to a texture (see `Launch::texture`).
+    Texture,
+}
+
+/// One tensor binding, in the order of its `@binding` number.
+#[derive(Debug, Clone)]
+pub struct BindingInfo {
+    pub name: String,
+    pub kind: BindingKind,
+}
+
+/// One member of the kernel's `Params` struct.
+#[derive(Debug, Clone)]
+pub struct ParamInfo {
+    pub name: String,
+    pub offset: usize,
+    /// The number of 32-bit words.
+    pub words: usize,
+    pub float: bool,
+}
+
+/// All that is known of a kernel before it is compiled.
+#[derive(Debug, Clone)]
+pub struct KernelInfo {
+    pub entry_point: String,
+    pub workgroup_size: [u32; 3],
+    pub bindings: Vec<BindingInfo>,
+    pub params: Vec<ParamInfo>,
+    pub params_size: usize,
+    /// Bytes of `var<workgroup>`, which some drivers do not check.
+    pub workgroup_bytes: u64,
+}
+
+/// Reads `text`. The parameters are the uniform struct at binding 0; tensors follow from binding 1.
+pub fn reflect(text: &str) -> Result<KernelInfo, String> {
+    let module =
+        naga::front::wgsl::parse_str(text).map_err(|e| e.emit_to_string(text).trim().to_owned())?;
+    let entry = match module.entry_points.as_slice() {
+        [one] => one,
+        others => {
+            return Err(format!(
+                "one entry point is expected, {} found",
+                others.len()
+            ));
+        }
+    };
+    let mut layouter = naga::proc::Layouter::default();
+    layouter
+        .update(module.to_ctx())
+        .map_err(|e| e.to_string())?;
+    let mut params = Vec::new();
+    let mut params_size = 0;
+    let mut bindings: Vec<(u32, BindingInfo)> = Vec::new();
+    let mut workgroup_bytes = 0;
+    for (_, var) in module.global_variables.iter() {
+        let name = var.name.clone().unwrap_or_default();
+        let ty = &module.types[var.ty];
+        if var.space == AddressSpace::WorkGroup {
+            workgroup_bytes += u64::from(layouter[var.ty].size);
+        }
+        let Some(at) = &var.binding else { continue };
+        if at.group != 0 {
+            return Err(format!("`{name}` is in group {}, only 0 is used", at.group));
+        }
+        let kind = match (var.space, &ty.inner) {
+            (AddressSpace::Uniform, TypeInner::Struct { members, span }) if at.binding == 0 => {
+                params_size = *span as usize;
+                for member in members {
+                    params.push(param(&module, member)?);
+                }
+                continue;
+            }
+            (AddressSpace::Storage { access }, _) if access.contains(StorageAccess::STORE) => {
+                BindingKind::ReadWrite
+            }
+            (AddressSpace::Storage { .. }, _) => BindingKind::Read,
+            (AddressSpace::Handle, TypeInner::Image { .. }) => BindingKind::Texture,
+            _ => {
+                return Err(format!(
+                    "`{name}`: a binding of a kind that is not used here"
+                ));
+            }
+        };
+        bindings.push((at.binding, BindingInfo { name, kind }));
+    }
+    bindings.sort_by_key(|(number, _)| *number);
+    for (i, (number, info)) in bindings.iter().enumerate() {
+        if *number as usize != i + 1 {
+            return Err(format!(
+                "`{}` is at binding {number}, {} is expected: params is 0, tensors follow in order",
+                info.name,
+                i + 1
+            ));
+        }
+    }
+    Ok(KernelInfo {
+        entry_point: entry.name.clone(),
+        workgroup_size: entry.workgroup_size,
+        bindings: bindings.into_iter().map(|(_, info)| info).collect(),
+        params,
+        params_size,
+        workgroup_bytes,
+    })
+}
+
+fn param(module: &naga::Module, member: &naga::StructMember) -> Result<ParamInfo, String> {
+    let name = member.name.clone().unwrap_or_default();
+    let (words, kind) = words(module, member.ty)
+        .ok_or_else(|| format!("parameter `{name}`: use u32, f32, vec4 or an array of vec4"))?;
+    Ok(ParamInfo {
+        name,
+        offset: member.offset as usize,
+        words,
+        float: kind == ScalarKind::Float,
+    })
+}
+
+fn words(module: &naga::Module, ty: naga::Handle<naga::Type>) -> Option<(usize, ScalarKind)> {
+    match &module.types[ty].inner {
+        TypeInner::Scalar(s) if s.width == 4 => Some((1, s.kind)),
+        TypeInner::Vector { size, scalar }
+            if scalar.width == 4 && *size == naga::VectorSize::Quad =>
+        {
+            Some((4, scalar.kind))
+        }
+        TypeInner::Array {
+            base,
+            size: ArraySize::Constant(n),
+            stride,
+        } if *stride == 16 => {
+            let (_, kind) = words(module, *base)?;
+            Some((4 * n.get() as usize, kind))
+        }
+        _ => None,
+    }
+}

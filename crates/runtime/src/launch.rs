@@ -1,0 +1,293 @@
+//! One launch of a kernel: parameters by name, tensors in order, a grid.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::kernel::Kernel;
+use crate::kernel::reflect::BindingKind;
+use crate::pool::Buffer;
+use crate::recording::Command;
+
+/// WebGPU's limit on groups along one dimension; larger grids fold into y.
+const MAX_GROUPS: u64 = 65_535;
+
+/// A launch being put together. Mistakes are kept and returned by [`Launch::groups`].
+pub struct Launch<'a> {
+    device: &'a Device,
+    kernel: Arc<Kernel>,
+    params: Vec<u8>,
+    given: Vec<bool>,
+    bindings: Vec<(&'a Buffer, u64, u64)>,
+    error: Option<String>,
+}
+
+impl Device {
+    /// Starts a launch of `kernel`.
+    pub fn launch<'a>(&'a self, kernel: &Arc<Kernel>) -> Launch<'a> {
+        Launch {
+            device: self,
+            params: vec![0; kernel.info.params_size],
+            given: vec![false; kernel.info.params.len()],
+            kernel: kernel.clone(),
+            bindings: Vec::new(),
+            error: None,
+        }
+    }
+
+    /// Records zeros over the whole of `buffer`.
+    pub fn zero(&self, buffer: &Buffer) -> Result<()> {
+        let command = Command::Zero {
+            buffer: buffer.slot().raw.clone(),
+            offset: 0,
+            bytes: buffer.size(),
+        };
+        self.record([buffer], command)
+    }
+
+    /// Records a copy of `bytes` bytes between two buffers (offsets and size in multiples of 4).
+    pub fn copy(
+        &self,
+        from: &Buffer,
+        from_offset: u64,
+        to: &Buffer,
+        to_offset: u64,
+        bytes: u64,
+    ) -> Result<()> {
+        if from_offset + bytes > from.size() || to_offset + bytes > to.size() {
+            return Err(Error::Launch {
+                kernel: "copy".into(),
+                message: format!(
+                    "{bytes} bytes from {from_offset} of {} to {to_offset} of {}",
+                    from.size(),
+                    to.size()
+                ),
+            });
+        }
+        let command = Command::Copy {
+            from: from.slot().raw.clone(),
+            from_offset,
+            to: to.slot().raw.clone(),
+            to_offset,
+            bytes,
+        };
+        self.record([from, to], command)
+    }
+
+    fn record<const N: usize>(&self, used: [&Buffer; N], command: Command) -> Result<()> {
+        let full = {
+            let mut recorder = self.lock(&self.0.recorder);
+            for buffer in used {
+                buffer
+                    .slot()
+                    .last_use
+                    .store(recorder.number(), Ordering::Relaxed);
+            }
+            recorder.push(command);
+            recorder.is_full()
+        };
+        if full { self.flush() } else { Ok(()) }
+    }
+}
+
+impl<'a> Launch<'a> {
+    /// Sets a `u32` parameter. Sizes are checked to fit.
+    pub fn u32(self, name: &str, value: usize) -> Self {
+        match u32::try_from(value) {
+            Ok(word) => self.set(name, &[word], false),
+            Err(_) => self.fail(format!("parameter `{name}` = {value} does not fit 32 bits")),
+        }
+    }
+
+    /// Sets an `f32` parameter.
+    pub fn f32(self, name: &str, value: f32) -> Self {
+        self.set(name, &[value.to_bits()], true)
+    }
+
+    /// Sets an array of `vec4<u32>`; what is not given stays 0.
+    pub fn words(self, name: &str, values: &[u32]) -> Self {
+        self.set(name, values, false)
+    }
+
+    fn set(mut self, name: &str, words: &[u32], float: bool) -> Self {
+        let found = self.kernel.info.params.iter().position(|p| p.name == name);
+        let Some(at) = found else {
+            return self.fail(format!("it has no parameter `{name}`"));
+        };
+        let info = &self.kernel.info.params[at];
+        if words.len() > info.words || info.float != float {
+            let message = format!(
+                "parameter `{name}` has {} words, float {}",
+                info.words, info.float
+            );
+            return self.fail(message);
+        }
+        let bytes: &[u8] = bytemuck::cast_slice(words);
+        self.params[info.offset..info.offset + bytes.len()].copy_from_slice(bytes);
+        self.given[at] = true;
+        self
+    }
+
+    /// Binds the whole of `buffer` to the next binding.
+    pub fn bind(self, buffer: &'a Buffer) -> Self {
+        let size = buffer.size();
+        self.window(buffer, 0, size)
+    }
+
+    /// Binds a part of `buffer` (bytes; the offset a multiple of 256) to the next binding.
+    pub fn window(mut self, buffer: &'a Buffer, offset: u64, size: u64) -> Self {
+        self.bindings.push((buffer, offset, size));
+        self
+    }
+
+    fn fail(mut self, message: String) -> Self {
+        self.error.get_or_insert(message);
+        self
+    }
+
+    /// Launches `n` workgroups in all, folded into two dimensions where one is too small. The kernel
+    /// finds its number as `workgroup_id.x + workgroup_id.y * num_workgroups.x` and must ignore
+    /// numbers beyond `n`.
+    pub fn groups(self, n: u64) -> Result<()> {
+        let y = n.div_ceil(MAX_GROUPS).max(1);
+        let x = n.div_ceil(y);
+        self.grid([x, y, 1])
+    }
+
+    /// Launches enough workgroups for `n` invocations along x.
+    pub fn invocations(self, n: u64) -> Result<()> {
+        let width = u64::from(self.kernel.info.workgroup_size[0]);
+        self.groups(n.div_ceil(width))
+    }
+
+    /// Launches a grid of workgroups. A grid with an empty side does nothing.
+    pub fn grid(mut self, grid: [u64; 3]) -> Result<()> {
+        let kernel = self.kernel.clone();
+        let refuse = |message: String| Error::Launch {
+            kernel: kernel.name.clone(),
+            message,
+        };
+        if let Some(message) = self.error.take() {
+            return Err(refuse(message));
+        }
+        if let Some(at) = self.given.iter().position(|given| !given) {
+            return Err(refuse(format!(
+                "parameter `{}` is not set",
+                kernel.info.params[at].name
+            )));
+        }
+        if self.bindings.len() != kernel.info.bindings.len() {
+            return Err(refuse(format!(
+                "{} tensors are bound, it has {} bindings",
+                self.bindings.len(),
+                kernel.info.bindings.len()
+            )));
+        }
+        if grid.iter().any(|side| *side > MAX_GROUPS) {
+            return Err(refuse(format!(
+                "a grid of {grid:?} workgroups is beyond {MAX_GROUPS}"
+            )));
+        }
+        if grid.contains(&0) {
+            return Ok(());
+        }
+        self.record(grid.map(|side| side as u32))
+    }
+
+    fn record(self, grid: [u32; 3]) -> Result<()> {
+        let Launch {
+            device,
+            kernel,
+            params,
+            bindings,
+            ..
+        } = self;
+        let max = device.max_binding_bytes();
+        let mut textures = Vec::new();
+        let mut key = Vec::with_capacity(bindings.len());
+        let full = {
+            let mut recorder = device.lock(&device.0.recorder);
+            let mut staging = device.lock(&device.0.staging);
+            for (info, (buffer, offset, size)) in kernel.info.bindings.iter().zip(&bindings) {
+                buffer
+                    .slot()
+                    .last_use
+                    .store(recorder.number(), Ordering::Relaxed);
+                if info.kind == BindingKind::Texture {
+                    let (texture, copy) = device.texture_of(buffer, &mut staging.textures)?;
+                    recorder.push(copy);
+                    key.push((texture.id, 0, 0));
+                    textures.push(texture);
+                } else {
+                    if *size > max {
+                        return Err(Error::Limit {
+                            what: format!("kernel `{}`, tensor `{}`", kernel.name, info.name),
+                            bytes: *size,
+                            limit: max,
+                            fix: "use a smaller batch, a shorter sequence or a smaller vocabulary",
+                        });
+                    }
+                    key.push((buffer.slot().id, *offset, *size));
+                }
+            }
+            let offset = (!params.is_empty()).then(|| recorder.push_params(&params));
+            let bind_group = recorder.bind_group((kernel.id, key), |arena| {
+                make_bind_group(device, &kernel, arena, &bindings, &textures)
+            });
+            recorder.push(Command::Dispatch {
+                kernel,
+                bind_group,
+                params: offset,
+                grid,
+            });
+            // Whatever is recorded after this comes after it: the textures are free again.
+            staging.textures.append(&mut textures);
+            recorder.is_full()
+        };
+        if full { device.flush() } else { Ok(()) }
+    }
+}
+
+fn make_bind_group(
+    device: &Device,
+    kernel: &Kernel,
+    arena: &wgpu::Buffer,
+    bindings: &[(&Buffer, u64, u64)],
+    textures: &[crate::texture::Scratch],
+) -> wgpu::BindGroup {
+    let mut entries = Vec::with_capacity(bindings.len() + 1);
+    if let Some(size) = wgpu::BufferSize::new(kernel.info.params_size as u64) {
+        entries.push(wgpu::BindGroupEntry {
+            binding: 0,
+            resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                buffer: arena,
+                offset: 0,
+                size: Some(size),
+            }),
+        });
+    }
+    let mut textures = textures.iter();
+    for (i, (info, (buffer, offset, size))) in kernel.info.bindings.iter().zip(bindings).enumerate()
+    {
+        let texture = (info.kind == BindingKind::Texture)
+            .then(|| textures.next())
+            .flatten();
+        entries.push(wgpu::BindGroupEntry {
+            binding: i as u32 + 1,
+            resource: match texture {
+                Some(texture) => wgpu::BindingResource::TextureView(&texture.view),
+                None => wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                    buffer: &buffer.slot().raw,
+                    offset: *offset,
+                    size: wgpu::BufferSize::new(*size),
+                }),
+            },
+        });
+    }
+    device.0.raw.create_bind_group(&wgpu::BindGroupDescriptor {
+        label: Some(&kernel.name),
+        layout: &kernel.layout,
+        entries: &entries,
+    })
+}

@@ -1,0 +1,277 @@
+//! Device memory: whole buffers in size classes, taken back when the last handle goes.
+//!
+//! A buffer that is dropped may be handed out again at once, although work that uses it is still
+//! recorded or running: the queue runs everything in the order of recording, so the next user's
+//! writes come after the last user's reads.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use crate::device::{Device, Inner};
+use crate::error::{Error, Result};
+
+/// Bytes put behind every buffer in guard mode.
+const GUARD_BYTES: u64 = 1024;
+/// Guard and poison pattern: a NaN as f32 and f16, and an index far out of range as u32.
+const POISON: u8 = 0xff;
+
+/// Free buffers by capacity, and the books.
+#[derive(Default)]
+pub(crate) struct Pool {
+    free: BTreeMap<u64, Vec<Slot>>,
+    /// Guard mode: buffers given back and not yet looked at.
+    returned: Vec<(Slot, u64)>,
+    live: HashSet<u64>,
+    in_use: u64,
+    allocated: u64,
+    peak: u64,
+    buffers: u64,
+}
+
+/// What a device has allocated. All in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemoryReport {
+    /// Held by live tensors.
+    pub in_use: u64,
+    /// Allocated from the driver: in use, or free in the pool.
+    pub allocated: u64,
+    /// The largest `in_use` so far.
+    pub peak: u64,
+    /// The number of buffers allocated from the driver.
+    pub buffers: u64,
+}
+
+pub(crate) struct Slot {
+    pub(crate) id: u64,
+    pub(crate) raw: wgpu::Buffer,
+    capacity: u64,
+    /// The recording (by number) that last used it: an upload must not overtake that.
+    pub(crate) last_use: AtomicU64,
+}
+
+/// A piece of device memory. Clones share it; the last one to go returns it to the pool.
+#[derive(Clone)]
+pub struct Buffer(Arc<Handle>);
+
+struct Handle {
+    slot: Option<Slot>,
+    size: u64,
+    device: Weak<Inner>,
+}
+
+impl Buffer {
+    /// The size asked for, in bytes (a multiple of 4).
+    pub fn size(&self) -> u64 {
+        self.0.size
+    }
+
+    /// Bytes that may be read: the size rounded up to whole 16-byte texels.
+    pub(crate) fn padded_size(&self) -> u64 {
+        self.0.size.next_multiple_of(16)
+    }
+
+    /// The number of handles to this buffer.
+    pub fn handles(&self) -> usize {
+        Arc::strong_count(&self.0)
+    }
+
+    pub(crate) fn slot(&self) -> &Slot {
+        // The slot is taken out in `drop` only.
+        match &self.0.slot {
+            Some(slot) => slot,
+            None => unreachable!("a live buffer has a slot"),
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let (Some(slot), Some(inner)) = (self.slot.take(), self.device.upgrade()) else {
+            return;
+        };
+        let device = Device(inner);
+        let mut pool = device.lock(&device.0.pool);
+        pool.in_use -= slot.capacity;
+        if device.0.options.guard {
+            pool.live.remove(&slot.id);
+            pool.returned.push((slot, self.size));
+        } else {
+            pool.free.entry(slot.capacity).or_default().push(slot);
+        }
+    }
+}
+
+/// Rounds up to one of eight classes an octave: at most 12.5 % is wasted.
+fn class(size: u64) -> u64 {
+    let size = size.max(256);
+    let step = (1u64 << size.ilog2()) / 8;
+    size.next_multiple_of(step.max(256))
+}
+
+impl Device {
+    /// Memory of `size` bytes (rounded up to 4). Its contents are unspecified.
+    pub fn alloc(&self, size: u64) -> Result<Buffer> {
+        let size = size.max(4).next_multiple_of(4);
+        let max = self.0.limits.max_buffer_size;
+        if size > max {
+            return Err(Error::Limit {
+                what: "a buffer".into(),
+                bytes: size,
+                limit: max,
+                fix: "use a smaller batch or split the tensor",
+            });
+        }
+        let guard = self.0.options.guard;
+        let wanted = if guard {
+            size.next_multiple_of(16) + GUARD_BYTES
+        } else {
+            class(size).min(max & !15)
+        };
+        let reused = {
+            let mut pool = self.lock(&self.0.pool);
+            // A buffer of up to twice the size will do: it keeps the pool small when shapes vary.
+            let fit = pool
+                .free
+                .range(wanted..=wanted.saturating_mul(2))
+                .next()
+                .map(|(c, _)| *c);
+            fit.and_then(|capacity| {
+                let list = pool.free.get_mut(&capacity)?;
+                let slot = list.pop();
+                if list.is_empty() {
+                    pool.free.remove(&capacity);
+                }
+                slot
+            })
+        };
+        let slot = match reused {
+            Some(slot) => slot,
+            None => self.create(wanted)?,
+        };
+        let mut pool = self.lock(&self.0.pool);
+        pool.in_use += slot.capacity;
+        pool.peak = pool.peak.max(pool.in_use);
+        if guard {
+            pool.live.insert(slot.id);
+            let poison = vec![POISON; slot.capacity as usize];
+            self.0.queue.write_buffer(&slot.raw, 0, &poison);
+        }
+        Ok(Buffer(Arc::new(Handle {
+            slot: Some(slot),
+            size,
+            device: Arc::downgrade(&self.0),
+        })))
+    }
+
+    fn create(&self, capacity: u64) -> Result<Slot> {
+        match self.try_create(capacity) {
+            Some(slot) => Ok(slot),
+            None => {
+                // Give back what lies free, then ask once more.
+                self.trim()?;
+                self.try_create(capacity).ok_or_else(|| {
+                    let report = self.memory();
+                    Error::OutOfMemory {
+                        asked: capacity,
+                        in_use: report.in_use,
+                        pooled: report.allocated - report.in_use,
+                    }
+                })
+            }
+        }
+    }
+
+    fn try_create(&self, capacity: u64) -> Option<Slot> {
+        let scope = self.0.raw.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let raw = self.0.raw.create_buffer(&wgpu::BufferDescriptor {
+            label: None,
+            size: capacity,
+            usage: wgpu::BufferUsages::STORAGE
+                | wgpu::BufferUsages::COPY_SRC
+                | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        if pollster::block_on(scope.pop()).is_some() {
+            return None;
+        }
+        let mut pool = self.lock(&self.0.pool);
+        pool.allocated += capacity;
+        pool.buffers += 1;
+        Some(Slot {
+            id: self.next_id(),
+            raw,
+            capacity,
+            last_use: AtomicU64::new(0),
+        })
+    }
+
+    /// Gives all free buffers back to the driver.
+    pub fn trim(&self) -> Result<()> {
+        self.flush()?;
+        self.lock(&self.0.recorder).forget_bind_groups();
+        let mut pool = self.lock(&self.0.pool);
+        let free = std::mem::take(&mut pool.free);
+        for slot in free.into_values().flatten() {
+            pool.allocated -= slot.capacity;
+            pool.buffers -= 1;
+        }
+        Ok(())
+    }
+
+    /// What is allocated now, and the peak.
+    pub fn memory(&self) -> MemoryReport {
+        let pool = self.lock(&self.0.pool);
+        MemoryReport {
+            in_use: pool.in_use,
+            allocated: pool.allocated,
+            peak: pool.peak,
+            buffers: pool.buffers,
+        }
+    }
+
+    /// Starts the peak anew from what is in use now.
+    pub fn reset_peak(&self) {
+        let mut pool = self.lock(&self.0.pool);
+        pool.peak = pool.in_use;
+    }
+
+    /// Copies `bytes` (a multiple of 4) into `buffer` at `offset`, after all work recorded so far.
+    pub fn upload(&self, buffer: &Buffer, offset: u64, bytes: &[u8]) -> Result<()> {
+        if offset + bytes.len() as u64 > buffer.size() || !bytes.len().is_multiple_of(4) {
+            return Err(Error::Launch {
+                kernel: "upload".into(),
+                message: format!(
+                    "{} bytes at {offset} do not fit a buffer of {} bytes",
+                    bytes.len(),
+                    buffer.size()
+                ),
+            });
+        }
+        let slot = buffer.slot();
+        // The queue writes before the next submit: work recorded earlier must have gone by then.
+        if self.lock(&self.0.recorder).number() == slot.last_use.load(Ordering::Relaxed) {
+            self.flush()?;
+        }
+        self.0.queue.write_buffer(&slot.raw, offset, bytes);
+        let staged = self.lock(&self.0.recorder).staged(bytes.len() as u64);
+        if staged { self.flush_always() } else { Ok(()) }
+    }
+
+    /// Guard mode: looks at the bytes behind every buffer given back since the last call. Returns the
+    /// number of buffers written past their end.
+    pub fn check_guards(&self) -> Result<usize> {
+        self.flush()?;
+        let returned = std::mem::take(&mut self.lock(&self.0.pool).returned);
+        let mut bad = 0;
+        for (slot, size) in returned {
+            let bytes = self.read_slot(&slot, size, slot.capacity - size)?;
+            bad += usize::from(bytes.iter().any(|b| *b != POISON));
+            self.lock(&self.0.recorder).forget_bind_groups();
+            let mut pool = self.lock(&self.0.pool);
+            pool.allocated -= slot.capacity;
+            pool.buffers -= 1;
+        }
+        Ok(bad)
+    }
+}

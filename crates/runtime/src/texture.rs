@@ -1,0 +1,125 @@
+//! Buffers seen as textures. On Mesa's software adapter a storage-buffer load costs about ten times a
+//! texel load (docs/decisions/0003), so kernels there read their operands from a texture that a
+//! buffer was copied into. The texture is flat memory: texel `t` lies at (t % WIDTH, t / WIDTH).
+
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::pool::Buffer;
+use crate::recording::Command;
+
+/// Texels in a row of a flat texture. A row is 16 KiB, which is a multiple of the copy alignment.
+pub const TEXTURE_WIDTH: u32 = 1024;
+const TEXEL: u64 = 16;
+
+/// Free scratch textures and the next to hand out; owned by the launch while it is recorded.
+pub(crate) struct Scratch {
+    pub(crate) id: u64,
+    pub(crate) raw: wgpu::Texture,
+    pub(crate) view: wgpu::TextureView,
+    rows: u32,
+}
+
+impl Device {
+    /// Whether `buffer` can be read as a texture.
+    pub fn fits_texture(&self, buffer: &Buffer) -> bool {
+        let rows = buffer
+            .padded_size()
+            .div_ceil(TEXEL * u64::from(TEXTURE_WIDTH));
+        rows <= u64::from(self.0.limits.max_texture_dimension_2d)
+            && TEXTURE_WIDTH <= self.0.limits.max_texture_dimension_2d
+    }
+
+    /// Takes a scratch texture and records the copy of `buffer` into it.
+    pub(crate) fn texture_of(
+        &self,
+        buffer: &Buffer,
+        free: &mut Vec<Scratch>,
+    ) -> Result<(Scratch, Command)> {
+        let texels = (buffer.padded_size() / TEXEL) as u32;
+        let rows = texels.div_ceil(TEXTURE_WIDTH).next_power_of_two();
+        if !self.fits_texture(buffer) {
+            return Err(Error::Limit {
+                what: "a buffer read as a texture".into(),
+                bytes: buffer.size(),
+                limit: u64::from(self.0.limits.max_texture_dimension_2d)
+                    * TEXEL
+                    * u64::from(TEXTURE_WIDTH),
+                fix: "split the tensor",
+            });
+        }
+        // The height is part of what the software adapter compiles for, so heights are powers of two.
+        let scratch = match free.iter().position(|t| t.rows == rows) {
+            Some(at) => free.swap_remove(at),
+            None => {
+                let raw = self.0.raw.create_texture(&wgpu::TextureDescriptor {
+                    label: Some("operand"),
+                    size: wgpu::Extent3d {
+                        width: TEXTURE_WIDTH,
+                        height: rows,
+                        depth_or_array_layers: 1,
+                    },
+                    mip_level_count: 1,
+                    sample_count: 1,
+                    dimension: wgpu::TextureDimension::D2,
+                    format: wgpu::TextureFormat::Rgba32Float,
+                    usage: wgpu::TextureUsages::COPY_DST | wgpu::TextureUsages::TEXTURE_BINDING,
+                    view_formats: &[],
+                });
+                let view = raw.create_view(&Default::default());
+                Scratch {
+                    id: self.next_id(),
+                    raw,
+                    view,
+                    rows,
+                }
+            }
+        };
+        let copy = Command::CopyToTexture {
+            from: buffer.slot().raw.clone(),
+            from_offset: 0,
+            to: scratch.raw.clone(),
+            texels,
+        };
+        Ok((scratch, copy))
+    }
+}
+
+/// Whole rows in one copy, the rest of the last row in another.
+pub(crate) fn encode_copy(
+    encoder: &mut wgpu::CommandEncoder,
+    from: &wgpu::Buffer,
+    from_offset: u64,
+    to: &wgpu::Texture,
+    texels: u32,
+) {
+    let full = texels / TEXTURE_WIDTH;
+    let rest = texels % TEXTURE_WIDTH;
+    let mut copy = |row: u32, width: u32, height: u32| {
+        if width == 0 || height == 0 {
+            return;
+        }
+        encoder.copy_buffer_to_texture(
+            wgpu::TexelCopyBufferInfo {
+                buffer: from,
+                layout: wgpu::TexelCopyBufferLayout {
+                    offset: from_offset + u64::from(row) * u64::from(TEXTURE_WIDTH) * TEXEL,
+                    bytes_per_row: Some(TEXTURE_WIDTH * TEXEL as u32),
+                    rows_per_image: None,
+                },
+            },
+            wgpu::TexelCopyTextureInfo {
+                texture: to,
+                mip_level: 0,
+                origin: wgpu::Origin3d { x: 0, y: row, z: 0 },
+                aspect: wgpu::TextureAspect::All,
+            },
+            wgpu::Extent3d {
+                width,
+                height,
+                depth_or_array_layers: 1,
+            },
+        );
+    };
+    copy(0, TEXTURE_WIDTH, full);
+    copy(full, rest, 1);
+}
