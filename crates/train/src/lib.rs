@@ -16,4 +16,5 @@ pub mod fs;
 pub mod log;
 pub mod metrics;
 pub mod progress;
+pub mod report;
 pub mod sampler;
