@@ -148,7 +148,7 @@ fn sorted_label_names(rows: &[Row]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fs::test_dir;
+    use crate::fs::tests::test_dir;
 
     fn table(name: &str, bytes: impl AsRef<[u8]>) -> Result<TextDataset> {
         let dir = test_dir("data");

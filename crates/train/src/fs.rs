@@ -115,43 +115,39 @@ fn sync_dir(dir: &Path) {
     }
 }
 
-/// A fresh folder for one test, deleted with the value.
 #[cfg(test)]
-pub(crate) fn test_dir(name: &str) -> TestDir {
-    use std::sync::atomic::{AtomicU32, Ordering};
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let unique = format!(
-        "wgrad-train-{name}-{}-{}",
-        std::process::id(),
-        COUNT.fetch_add(1, Ordering::Relaxed)
-    );
-    let path = std::env::temp_dir().join(unique);
-    fs::create_dir_all(&path).expect("temporary folder");
-    TestDir { path }
-}
-
-#[cfg(test)]
-pub(crate) struct TestDir {
-    path: PathBuf,
-}
-
-#[cfg(test)]
-impl TestDir {
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
-#[cfg(test)]
-impl Drop for TestDir {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.path);
-    }
-}
-
-#[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// A fresh folder for one test, deleted with the value.
+    pub(crate) fn test_dir(name: &str) -> TestDir {
+        use std::sync::atomic::{AtomicU32, Ordering};
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let unique = format!(
+            "wgrad-train-{name}-{}-{}",
+            std::process::id(),
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        );
+        let path = std::env::temp_dir().join(unique);
+        fs::create_dir_all(&path).expect("temporary folder");
+        TestDir { path }
+    }
+
+    pub(crate) struct TestDir {
+        path: PathBuf,
+    }
+
+    impl TestDir {
+        pub(crate) fn path(&self) -> &Path {
+            &self.path
+        }
+    }
+
+    impl Drop for TestDir {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.path);
+        }
+    }
 
     pub(super) fn names(dir: &Path) -> Vec<String> {
         let entries = fs::read_dir(dir).unwrap();

@@ -118,7 +118,7 @@ impl JsonlLog {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fs::test_dir;
+    use crate::fs::tests::test_dir;
     use serde_json::json;
 
     fn read(path: &Path) -> String {

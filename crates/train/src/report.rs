@@ -102,7 +102,7 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fs::test_dir;
+    use crate::fs::tests::test_dir;
 
     /// Invented data, the same every time.
     fn example() -> Report {

@@ -83,7 +83,7 @@ impl Drop for AtomicDir {
     }
 }
 
-/// Cleans up after a process killed in [`AtomicDir::commit`] or [`write_atomic`]: puts `.NAME.old` back if `final_path`
+/// Cleans up after a process killed in [`AtomicDir::commit`] or [`super::write_atomic`]: puts `.NAME.old` back if `final_path`
 /// is missing, else deletes it, and deletes `.NAME.tmp`. Call it before reading `final_path`; with nothing to do it
 /// does nothing.
 ///
@@ -172,8 +172,7 @@ fn sync_tree(dir: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::test_dir;
-    use super::super::tests::{names, read};
+    use super::super::tests::{names, read, test_dir};
     use super::*;
 
     fn save(path: &Path, text: &str) -> Result<()> {
