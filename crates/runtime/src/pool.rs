@@ -71,9 +71,9 @@ impl Buffer {
         self.0.size.next_multiple_of(16)
     }
 
-    /// The number of handles to this buffer.
-    pub fn handles(&self) -> usize {
-        Arc::strong_count(&self.0)
+    /// Whether both are handles to one buffer.
+    pub fn same(&self, other: &Buffer) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     pub(crate) fn slot(&self) -> &Slot {

@@ -1,1 +1,16 @@
-//! Tensors, autograd and ops
+//! Tensors on a device, autograd, and the ops: each op's shape rule, forward, backward, float64
+//! reference and test cases stand in one file under `ops/`.
+
+pub mod cases;
+mod dtype;
+mod error;
+pub mod ops;
+pub mod shape;
+mod tape;
+mod tensor;
+
+pub use dtype::DType;
+pub use error::{Error, Result};
+pub use tape::{Gradients, no_grad};
+pub use tensor::{Element, Tensor};
+pub use wgrad_runtime::{self as runtime, Device, DeviceOptions};

@@ -1,0 +1,262 @@
+//! Views: the same memory with another shape. No kernel runs, but for reshapes of scattered memory.
+
+use crate::cases::{Case, HostArray, Input, Layout};
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::shape::{broadcast_strides, contiguous_strides, dim};
+use crate::tape::record;
+use crate::tensor::Tensor;
+
+impl Tensor {
+    /// The same elements, row-major, in another shape. Copies only what is not contiguous. One side may
+    /// be given as `usize::MAX`, to be worked out from the rest (PyTorch's -1).
+    pub fn reshape(&self, shape: &[usize]) -> Result<Tensor> {
+        let mut shape = shape.to_vec();
+        let refuse = |shape: &[usize]| {
+            Error::op(
+                "reshape",
+                format!(
+                    "{:?} has {} elements, {shape:?} does not",
+                    self.shape(),
+                    self.numel()
+                ),
+            )
+        };
+        if let Some(at) = shape.iter().position(|side| *side == usize::MAX) {
+            let rest: usize = shape
+                .iter()
+                .enumerate()
+                .filter(|(i, _)| *i != at)
+                .map(|(_, s)| s)
+                .product();
+            if rest == 0 || !self.numel().is_multiple_of(rest) {
+                return Err(refuse(&shape));
+            }
+            shape[at] = self.numel() / rest;
+        }
+        if shape.iter().try_fold(1usize, |n, s| n.checked_mul(*s)) != Some(self.numel()) {
+            return Err(refuse(&shape));
+        }
+        let packed = self.contiguous()?;
+        let strides = contiguous_strides(&shape);
+        let from = self.shape().to_vec();
+        let y = packed.view(shape, strides, packed.offset());
+        Ok(record("reshape", y, &[&packed], move |dy, _| {
+            Ok(vec![Some(dy.reshape(&from)?)])
+        }))
+    }
+
+    /// The dimensions in another order: dimension `i` of the result is dimension `dims[i]` of `self`.
+    pub fn permute(&self, dims: &[usize]) -> Result<Tensor> {
+        let mut inverse = vec![usize::MAX; self.rank()];
+        for (to, from) in dims.iter().enumerate() {
+            if let Some(slot) = inverse.get_mut(*from) {
+                *slot = to;
+            }
+        }
+        if dims.len() != self.rank() || inverse.contains(&usize::MAX) {
+            return Err(Error::op(
+                "permute",
+                format!(
+                    "{dims:?} does not name each dimension of {:?} once",
+                    self.shape()
+                ),
+            ));
+        }
+        let pick = |values: &[usize]| dims.iter().map(|d| values[*d]).collect::<Vec<_>>();
+        let y = self.view(pick(self.shape()), pick(self.strides()), self.offset());
+        Ok(record("permute", y, &[self], move |dy, _| {
+            Ok(vec![Some(dy.permute(&inverse)?)])
+        }))
+    }
+
+    /// Two dimensions swapped; negative ones count from the back.
+    pub fn transpose(&self, a: isize, b: isize) -> Result<Tensor> {
+        let (a, b) = (
+            dim("transpose", a, self.rank())?,
+            dim("transpose", b, self.rank())?,
+        );
+        let mut dims: Vec<usize> = (0..self.rank()).collect();
+        dims.swap(a, b);
+        self.permute(&dims)
+    }
+
+    /// Sides of 1 repeated, and dimensions added in front, without copying.
+    pub fn expand(&self, shape: &[usize]) -> Result<Tensor> {
+        let fits = shape.len() >= self.rank()
+            && self
+                .shape()
+                .iter()
+                .rev()
+                .zip(shape.iter().rev())
+                .all(|(from, to)| from == to || *from == 1);
+        if !fits {
+            return Err(Error::op(
+                "expand",
+                format!(
+                    "{:?} does not expand to {shape:?}: only sides of 1 can be repeated",
+                    self.shape()
+                ),
+            ));
+        }
+        let strides = broadcast_strides(self.shape(), self.strides(), shape);
+        let from = self.shape().to_vec();
+        let y = self.view(shape.to_vec(), strides, self.offset());
+        Ok(record("expand", y, &[self], move |dy, _| {
+            Ok(vec![Some(dy.sum_to(&from)?)])
+        }))
+    }
+
+    /// `length` elements of dimension `at` from `start`, without copying.
+    pub fn narrow(&self, at: isize, start: usize, length: usize) -> Result<Tensor> {
+        let at = dim("narrow", at, self.rank())?;
+        let side = self.shape().get(at).copied().unwrap_or(0);
+        if start.checked_add(length).is_none_or(|end| end > side) {
+            return Err(Error::op(
+                "narrow",
+                format!(
+                    "{length} elements from {start} are beyond dimension {at} of {:?}",
+                    self.shape()
+                ),
+            ));
+        }
+        let mut shape = self.shape().to_vec();
+        shape[at] = length;
+        let full = self.shape().to_vec();
+        let y = self.view(
+            shape,
+            self.strides().to_vec(),
+            self.offset() + start * self.strides()[at],
+        );
+        Ok(record("narrow", y, &[self], move |dy, _| {
+            let dx = Tensor::zeros(dy.device(), &full, dy.dtype())?;
+            dy.copy_into(&dx.narrow(at as isize, start, length)?)?;
+            Ok(vec![Some(dx)])
+        }))
+    }
+
+    /// A new dimension of side 1 before dimension `at`.
+    pub fn unsqueeze(&self, at: usize) -> Result<Tensor> {
+        if at > self.rank() {
+            return Err(Error::op(
+                "unsqueeze",
+                format!("dim {at} is out of range for {:?}", self.shape()),
+            ));
+        }
+        let mut shape = self.shape().to_vec();
+        shape.insert(at, 1);
+        let mut strides = self.strides().to_vec();
+        strides.insert(at, 1);
+        let from = self.shape().to_vec();
+        let y = self.view(shape, strides, self.offset());
+        Ok(record("unsqueeze", y, &[self], move |dy, _| {
+            Ok(vec![Some(dy.reshape(&from)?)])
+        }))
+    }
+}
+
+fn permuted(x: &HostArray, dims: &[usize]) -> HostArray {
+    let shape: Vec<usize> = dims.iter().map(|d| x.shape[*d]).collect();
+    HostArray::from_fn(&shape, |at| {
+        let mut from = vec![0; at.len()];
+        for (i, d) in dims.iter().enumerate() {
+            from[*d] = at[i];
+        }
+        x.get(&from)
+    })
+}
+
+/// The rows of the op matrix.
+pub fn cases(out: &mut Vec<Case>) {
+    for dtype in [DType::F32, DType::F16] {
+        for layout in [Layout::Contiguous, Layout::Transposed, Layout::Sliced] {
+            let input = |shape: &[usize]| vec![Input::new(shape, dtype).layout(layout)];
+            for (from, to) in [
+                (vec![4, 6], vec![2, 12]),
+                (vec![3, 5, 7], vec![105]),
+                (vec![1, 1], vec![]),
+                (vec![129, 2], vec![2, 129]),
+            ] {
+                let target = to.clone();
+                let shape = to.clone();
+                out.push(Case::new(
+                    "reshape",
+                    &format!("x0.reshape({to:?})"),
+                    input(&from),
+                    move |x| x[0].reshape(&target),
+                    move |x: &[HostArray]| HostArray {
+                        shape: shape.clone(),
+                        data: x[0].data.clone(),
+                    },
+                ));
+            }
+            for dims in [vec![1, 0, 2], vec![2, 1, 0], vec![0, 2, 1], vec![2, 0, 1]] {
+                let (a, b) = (dims.clone(), dims.clone());
+                out.push(Case::new(
+                    "permute",
+                    &format!("x0.permute({dims:?})"),
+                    input(&[3, 5, 4]),
+                    move |x| x[0].permute(&a)?.contiguous(),
+                    move |x: &[HostArray]| permuted(&x[0], &b),
+                ));
+            }
+            for (from, to) in [
+                (vec![1, 5], vec![4, 5]),
+                (vec![3, 1], vec![2, 3, 6]),
+                (vec![1, 1, 1], vec![3, 2, 70]),
+            ] {
+                let (a, b) = (to.clone(), to.clone());
+                out.push(Case::new(
+                    "expand",
+                    &format!("x0.expand({to:?})"),
+                    input(&from),
+                    move |x| x[0].expand(&a)?.contiguous(),
+                    move |x: &[HostArray]| x[0].broadcast_to(&b),
+                ));
+            }
+            for (at, start, length) in [(0isize, 1, 3), (1, 0, 1), (-1, 2, 4), (2, 0, 7)] {
+                out.push(Case::new(
+                    "narrow",
+                    &format!("x0.narrow({at}, {start}, {length})"),
+                    input(&[4, 3, 7]),
+                    move |x| x[0].narrow(at, start, length)?.contiguous(),
+                    move |x: &[HostArray]| {
+                        let at = if at < 0 { 2 } else { at as usize };
+                        let mut shape = x[0].shape.clone();
+                        shape[at] = length;
+                        HostArray::from_fn(&shape, |i| {
+                            let mut i = i.to_vec();
+                            i[at] += start;
+                            x[0].get(&i)
+                        })
+                    },
+                ));
+            }
+        }
+    }
+    let one = |shape: &[usize]| vec![Input::new(shape, DType::F32)];
+    out.push(Case::rejects(
+        "reshape",
+        one(&[2, 3]),
+        |x| x[0].reshape(&[4, 2]),
+        "has 6 elements",
+    ));
+    out.push(Case::rejects(
+        "permute",
+        one(&[2, 3]),
+        |x| x[0].permute(&[0, 0]),
+        "each dimension",
+    ));
+    out.push(Case::rejects(
+        "expand",
+        one(&[2, 3]),
+        |x| x[0].expand(&[4, 3]),
+        "does not expand",
+    ));
+    out.push(Case::rejects(
+        "narrow",
+        one(&[2, 3]),
+        |x| x[0].narrow(1, 2, 2),
+        "beyond dimension",
+    ));
+}

@@ -1,0 +1,334 @@
+//! The tensor: a view of device memory, and its place in the graph.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use half::f16;
+use wgrad_runtime::{Buffer, Device};
+
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::shape::{self, contiguous_strides, numel};
+use crate::tape::Node;
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+/// A tensor on a device: shape, strides and element type over a buffer, checked at run time. Cheap to
+/// clone; clones are the same tensor. Views share the buffer.
+#[derive(Clone)]
+pub struct Tensor(Arc<Inner>);
+
+struct Inner {
+    id: u64,
+    device: Device,
+    buffer: Buffer,
+    shape: Vec<usize>,
+    strides: Vec<usize>,
+    offset: usize,
+    dtype: DType,
+    requires_grad: AtomicBool,
+    node: Option<Node>,
+}
+
+/// Host types that tensors are made from.
+pub trait Element: bytemuck::Pod {
+    /// The tensor type of these values.
+    const DTYPE: DType;
+}
+impl Element for f32 {
+    const DTYPE: DType = DType::F32;
+}
+impl Element for f16 {
+    const DTYPE: DType = DType::F16;
+}
+impl Element for u32 {
+    const DTYPE: DType = DType::U32;
+}
+impl Element for i32 {
+    const DTYPE: DType = DType::I32;
+}
+
+impl Tensor {
+    /// Uploads `values`, row-major, as a tensor of `shape`.
+    pub fn from_slice<T: Element>(
+        device: &Device,
+        values: &[T],
+        shape: &[usize],
+    ) -> Result<Tensor> {
+        if values.len() != numel(shape) {
+            return Err(Error::op(
+                "from_slice",
+                format!("{} values were given for shape {shape:?}", values.len()),
+            ));
+        }
+        let out = Tensor::empty(device, shape, T::DTYPE)?;
+        let bytes: &[u8] = bytemuck::cast_slice(values);
+        if bytes.len().is_multiple_of(4) {
+            device.upload(out.buffer(), 0, bytes)?;
+        } else {
+            let mut padded = bytes.to_vec();
+            padded.resize(bytes.len().next_multiple_of(4), 0);
+            device.upload(out.buffer(), 0, &padded)?;
+        }
+        Ok(out)
+    }
+
+    /// One f32 value of shape `[]`.
+    pub fn scalar(device: &Device, value: f32) -> Result<Tensor> {
+        Tensor::from_slice(device, &[value], &[])
+    }
+
+    /// Contiguous memory with unspecified contents, for an op to fill.
+    pub fn empty(device: &Device, shape: &[usize], dtype: DType) -> Result<Tensor> {
+        if dtype == DType::F16 && !device.has_f16() {
+            return Err(Error::op(
+                "empty",
+                format!(
+                    "{} has no shader-f16, so f16 tensors cannot be used on it; use f32",
+                    device.adapter().name
+                ),
+            ));
+        }
+        let elements = shape
+            .iter()
+            .try_fold(1usize, |n, side| n.checked_mul(*side))
+            .filter(|n| u32::try_from(*n).is_ok())
+            .ok_or_else(|| {
+                Error::op(
+                    "empty",
+                    format!("shape {shape:?} has more elements than 32 bits count"),
+                )
+            })?;
+        let buffer = device.alloc((elements * dtype.size()) as u64)?;
+        Ok(Tensor::new(
+            device.clone(),
+            buffer,
+            shape.to_vec(),
+            contiguous_strides(shape),
+            0,
+            dtype,
+            false,
+            None,
+        ))
+    }
+
+    /// All zeros.
+    pub fn zeros(device: &Device, shape: &[usize], dtype: DType) -> Result<Tensor> {
+        let out = Tensor::empty(device, shape, dtype)?;
+        device.zero(out.buffer())?;
+        Ok(out)
+    }
+
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "the one place that fills the struct"
+    )]
+    fn new(
+        device: Device,
+        buffer: Buffer,
+        shape: Vec<usize>,
+        strides: Vec<usize>,
+        offset: usize,
+        dtype: DType,
+        requires_grad: bool,
+        node: Option<Node>,
+    ) -> Tensor {
+        Tensor(Arc::new(Inner {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            device,
+            buffer,
+            shape,
+            strides,
+            offset,
+            dtype,
+            requires_grad: AtomicBool::new(requires_grad),
+            node,
+        }))
+    }
+
+    /// The same memory seen with another shape; outside the graph (view ops record themselves).
+    pub(crate) fn view(&self, shape: Vec<usize>, strides: Vec<usize>, offset: usize) -> Tensor {
+        Tensor::new(
+            self.device().clone(),
+            self.buffer().clone(),
+            shape,
+            strides,
+            offset,
+            self.dtype(),
+            false,
+            None,
+        )
+    }
+
+    /// The same memory as a non-leaf of the graph.
+    pub(crate) fn with_node(self, node: Node) -> Tensor {
+        Tensor::new(
+            self.device().clone(),
+            self.buffer().clone(),
+            self.shape().to_vec(),
+            self.strides().to_vec(),
+            self.offset(),
+            self.dtype(),
+            true,
+            Some(node),
+        )
+    }
+
+    /// The same values outside the graph: no gradient flows back through the result.
+    pub fn detach(&self) -> Tensor {
+        self.view(
+            self.shape().to_vec(),
+            self.strides().to_vec(),
+            self.offset(),
+        )
+    }
+
+    /// Marks a leaf as wanting a gradient, or (frozen) not. Graphs built earlier keep what they saw.
+    ///
+    /// Errors for integer tensors and for results of ops, as PyTorch's `requires_grad_` does.
+    pub fn set_requires_grad(&self, on: bool) -> Result<()> {
+        if on && !self.dtype().is_float() {
+            return Err(Error::op(
+                "set_requires_grad",
+                format!("a tensor of {} has no gradient", self.dtype()),
+            ));
+        }
+        if self.0.node.is_some() {
+            return Err(Error::op(
+                "set_requires_grad",
+                "this is the result of an op; call detach() first",
+            ));
+        }
+        self.0.requires_grad.store(on, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Whether a gradient would flow to this tensor.
+    pub fn requires_grad(&self) -> bool {
+        self.0.requires_grad.load(Ordering::Relaxed)
+    }
+
+    /// Unique in this process.
+    pub fn id(&self) -> u64 {
+        self.0.id
+    }
+    /// The device it lives on.
+    pub fn device(&self) -> &Device {
+        &self.0.device
+    }
+    /// Its memory, for kernels.
+    pub fn buffer(&self) -> &Buffer {
+        &self.0.buffer
+    }
+    /// Sides, outermost first.
+    pub fn shape(&self) -> &[usize] {
+        &self.0.shape
+    }
+    /// Steps between neighbours, in elements.
+    pub fn strides(&self) -> &[usize] {
+        &self.0.strides
+    }
+    /// The first element's place in the buffer, in elements.
+    pub fn offset(&self) -> usize {
+        self.0.offset
+    }
+    /// The element type.
+    pub fn dtype(&self) -> DType {
+        self.0.dtype
+    }
+    /// The number of dimensions.
+    pub fn rank(&self) -> usize {
+        self.0.shape.len()
+    }
+    /// The number of elements.
+    pub fn numel(&self) -> usize {
+        numel(&self.0.shape)
+    }
+    pub(crate) fn node(&self) -> Option<&Node> {
+        self.0.node.as_ref()
+    }
+    /// Whether both are views of one buffer.
+    pub fn shares_memory(&self, other: &Tensor) -> bool {
+        self.buffer().same(other.buffer())
+    }
+    /// Its node, if this was the last handle to it.
+    pub(crate) fn into_node(self) -> Option<Node> {
+        Arc::into_inner(self.0).and_then(|inner| inner.node)
+    }
+    /// Whether the elements lie row-major without gaps (at any offset).
+    pub fn is_contiguous(&self) -> bool {
+        shape::is_contiguous(self.shape(), self.strides())
+    }
+
+    /// Reads the values, row-major. Submits and waits.
+    pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
+        if T::DTYPE != self.dtype() {
+            return Err(Error::op(
+                "to_vec",
+                format!(
+                    "the tensor holds {}, {} was asked for",
+                    self.dtype(),
+                    T::DTYPE
+                ),
+            ));
+        }
+        if self.numel() == 0 {
+            return Ok(Vec::new());
+        }
+        let packed = crate::no_grad(|| self.contiguous())?;
+        let size = self.dtype().size();
+        let start = packed.offset() * size;
+        let (from, lead) = (start & !3, start & 3);
+        let length = packed.numel() * size;
+        let bytes = self.device().read(
+            packed.buffer(),
+            from as u64,
+            (lead + length).next_multiple_of(4) as u64,
+        )?;
+        Ok(bytemuck::pod_collect_to_vec(&bytes[lead..lead + length]))
+    }
+
+    /// The one value of a one-element f32 tensor. Submits and waits.
+    pub fn item(&self) -> Result<f32> {
+        if self.numel() != 1 {
+            return Err(Error::op(
+                "item",
+                format!(
+                    "shape {:?} has {} elements, not one",
+                    self.shape(),
+                    self.numel()
+                ),
+            ));
+        }
+        Ok(self.to_vec::<f32>()?[0])
+    }
+
+    /// Replaces the values in place, on all tensors that share the memory. `self` must be contiguous.
+    pub fn copy_from_slice<T: Element>(&self, values: &[T]) -> Result<()> {
+        if T::DTYPE != self.dtype() || values.len() != self.numel() || !self.is_contiguous() {
+            return Err(Error::op(
+                "copy_from_slice",
+                format!(
+                    "{} values of {} do not fit a tensor of {} {:?}",
+                    values.len(),
+                    T::DTYPE,
+                    self.dtype(),
+                    self.shape()
+                ),
+            ));
+        }
+        let bytes: &[u8] = bytemuck::cast_slice(values);
+        if bytes.len().is_multiple_of(4) {
+            let offset = self.offset() * self.dtype().size();
+            Ok(self.device().upload(self.buffer(), offset as u64, bytes)?)
+        } else {
+            Err(Error::op("copy_from_slice", "an odd number of f16 values"))
+        }
+    }
+}
+
+impl std::fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Tensor({} {:?})", self.dtype(), self.shape())
+    }
+}

@@ -1,0 +1,42 @@
+// One value from each pair of elements, broadcasting.
+// math: y = op(a, b), with a line `fn op(a: f32, b: f32) -> f32` put in front
+// shapes: a and b broadcast to the shape of y, which is contiguous
+// launch: one invocation an element of y
+// numerics: computed in f32 (u32 and i32 by value), rounded once to the type of y
+// backward: binary_backward
+// reference: the table in ops/binary.rs
+#import common/index
+#import common/math
+
+struct Params {
+    n: u32,
+    a_offset: u32,
+    b_offset: u32,
+    shape: array<vec4<u32>, 2>,
+    a_strides: array<vec4<u32>, 2>,
+    b_strides: array<vec4<u32>, 2>,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> a: array<S>; // (N) strided
+@group(0) @binding(2) var<storage, read> b: array<S>; // (N) strided
+@group(0) @binding(3) var<storage, read_write> y: array<T>; // (N)
+
+@compute @workgroup_size(256)
+fn binary(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let i = linear_id(group, groups, local, 256u);
+    if (i >= params.n) {
+        return;
+    }
+#ifdef CONTIGUOUS
+    let a_at = i + params.a_offset;
+    let b_at = i + params.b_offset;
+#else
+    let a_at = walk8(i, params.shape[0], params.shape[1], params.a_strides[0], params.a_strides[1]) + params.a_offset;
+    let b_at = walk8(i, params.shape[0], params.shape[1], params.b_strides[0], params.b_strides[1]) + params.b_offset;
+#endif
+    y[i] = T(op(COMPUTE(a[a_at]), COMPUTE(b[b_at])));
+}

@@ -1,0 +1,42 @@
+// The gradient of a pointwise function of two tensors with respect to one of them, before the
+// repeated dimensions are summed.
+// math: dx = derivative(dy, a, b), with that line put in front
+// shapes: dy, a and b any strides over one shape; dx that shape, contiguous
+// launch: one invocation an element
+// numerics: computed in f32, rounded once; overwrites dx
+// backward: none
+// reference: the table in ops/binary.rs
+#import common/index
+#import common/math
+
+struct Params {
+    n: u32,
+    dy_offset: u32,
+    a_offset: u32,
+    b_offset: u32,
+    shape: array<vec4<u32>, 2>,
+    dy_strides: array<vec4<u32>, 2>,
+    a_strides: array<vec4<u32>, 2>,
+    b_strides: array<vec4<u32>, 2>,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> dy: array<S>; // (N) strided
+@group(0) @binding(2) var<storage, read> a: array<S>; // (N) strided
+@group(0) @binding(3) var<storage, read> b: array<S>; // (N) strided
+@group(0) @binding(4) var<storage, read_write> dx: array<S>; // (N)
+
+@compute @workgroup_size(256)
+fn binary_backward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let i = linear_id(group, groups, local, 256u);
+    if (i >= params.n) {
+        return;
+    }
+    let dy_at = walk8(i, params.shape[0], params.shape[1], params.dy_strides[0], params.dy_strides[1]) + params.dy_offset;
+    let a_at = walk8(i, params.shape[0], params.shape[1], params.a_strides[0], params.a_strides[1]) + params.a_offset;
+    let b_at = walk8(i, params.shape[0], params.shape[1], params.b_strides[0], params.b_strides[1]) + params.b_offset;
+    dx[i] = S(derivative(f32(dy[dy_at]), f32(a[a_at]), f32(b[b_at])));
+}

@@ -1,0 +1,140 @@
+// Elementary functions to about one unit in the last place of f32 on every adapter. Drivers may be off
+// by 1e-2 near a root (log near 1, tanh near 0) and differ from each other; these do not.
+
+// 2^k as a float, for k in -126..=127.
+fn exp2_int(k: i32) -> f32 {
+    return bitcast<f32>(u32(k + 127) << 23u);
+}
+
+// Cody and Waite's reduction, then the polynomial of Cephes' expf. Below -87.3 it is 0, above 88.3
+// the value at 88.3 (no infinity is made).
+fn precise_exp(x: f32) -> f32 {
+    let z = clamp(x, -87.3, 88.3);
+    let k = round(z * 1.44269504);
+    let r = (z - k * 0.693359375) + k * 2.12194440e-4;
+    var p = 1.9875691500e-4;
+    p = p * r + 1.3981999507e-3;
+    p = p * r + 8.3334519073e-3;
+    p = p * r + 4.1665795894e-2;
+    p = p * r + 1.6666665459e-1;
+    p = p * r + 5.0000001201e-1;
+    let y = (p * r * r + r + 1.0) * exp2_int(i32(k));
+    return select(y, 0.0, x < -87.3);
+}
+
+// Cephes' logf, for x > 0 (denormals are not resolved).
+fn precise_log(x: f32) -> f32 {
+    let bits = bitcast<u32>(x);
+    var e = f32(i32(bits >> 23u) - 126);
+    var m = bitcast<f32>((bits & 0x007fffffu) | 0x3f000000u);
+    if (m < 0.707106781) {
+        e = e - 1.0;
+        m = m + m - 1.0;
+    } else {
+        m = m - 1.0;
+    }
+    let z = m * m;
+    var p = 7.0376836292e-2;
+    p = p * m - 1.1514610310e-1;
+    p = p * m + 1.1676998740e-1;
+    p = p * m - 1.2420140846e-1;
+    p = p * m + 1.4249322787e-1;
+    p = p * m - 1.6668057665e-1;
+    p = p * m + 2.0000714765e-1;
+    p = p * m - 2.4999993993e-1;
+    p = p * m + 3.3333331174e-1;
+    var y = m * z * p;
+    y = y - 2.12194440e-4 * e;
+    y = y - 0.5 * z;
+    return (m + y) + 0.693359375 * e;
+}
+
+// log(1 + x) for x > -1, without loss near 0 (Kahan's correction).
+fn precise_log1p(x: f32) -> f32 {
+    let u = 1.0 + x;
+    let safe = select(u - 1.0, 1.0, u == 1.0);
+    return select(precise_log(u) * (x / safe), x, u == 1.0);
+}
+
+// x^a. Negative x is defined for whole a, as in C's pow.
+fn precise_pow(x: f32, a: f32) -> f32 {
+    if (x == 0.0) {
+        return select(0.0, 1.0, a == 0.0);
+    }
+    // Small whole powers by multiplication: exact where exp(a log x) would lose digits.
+    if (abs(a) <= 16.0 && a == trunc(a)) {
+        var y = 1.0;
+        var base = x;
+        var n = u32(abs(a));
+        for (var i = 0u; i < 5u; i++) {
+            if ((n & 1u) == 1u) {
+                y = y * base;
+            }
+            base = base * base;
+            n = n >> 1u;
+        }
+        return select(y, 1.0 / y, a < 0.0);
+    }
+    let y = precise_exp(a * precise_log(abs(x)));
+    let odd = a == trunc(a) && abs(a * 0.5 - trunc(a * 0.5)) > 0.25;
+    return select(y, -y, x < 0.0 && odd);
+}
+
+// Rational minimax approximations as used by Eigen and XLA; no exponential.
+fn precise_tanh(v: f32) -> f32 {
+    let x = clamp(v, -7.90531111, 7.90531111);
+    let z = x * x;
+    var p = -2.76076847742355e-16;
+    p = p * z + 2.00018790482477e-13;
+    p = p * z - 8.60467152213735e-11;
+    p = p * z + 5.12229709037114e-08;
+    p = p * z + 1.48572235717979e-05;
+    p = p * z + 6.37261928875436e-04;
+    p = p * z + 4.89352455891786e-03;
+    var q = 1.19825839466702e-06;
+    q = q * z + 1.18534705686654e-04;
+    q = q * z + 2.26843463243900e-03;
+    q = q * z + 4.89352518554385e-03;
+    return select(x * p / q, v, abs(v) < 4e-4);
+}
+
+fn precise_erf(v: f32) -> f32 {
+    let x = clamp(v, -4.0, 4.0);
+    let z = x * x;
+    var p = -2.72614225801306e-10;
+    p = p * z + 2.77068142495902e-08;
+    p = p * z - 2.10102402082508e-06;
+    p = p * z - 5.69250639462346e-05;
+    p = p * z - 7.34990630326855e-04;
+    p = p * z - 2.95459980854025e-03;
+    p = p * z - 1.60960333262415e-02;
+    var q = -1.45660718464996e-05;
+    q = q * z - 2.13374055278905e-04;
+    q = q * z - 1.68282697438203e-03;
+    q = q * z - 7.37332916720468e-03;
+    q = q * z - 1.42647390514189e-02;
+    return x * p / q;
+}
+
+fn sigmoid(x: f32) -> f32 {
+    return 1.0 / (1.0 + precise_exp(-x));
+}
+
+// x * Phi(x), the exact GELU (Hendrycks and Gimpel, arXiv:1606.08415).
+fn gelu(x: f32) -> f32 {
+    return 0.5 * x * (1.0 + precise_erf(x * 0.70710678));
+}
+
+fn gelu_derivative(x: f32) -> f32 {
+    return 0.5 * (1.0 + precise_erf(x * 0.70710678)) + x * 0.39894228 * precise_exp(-0.5 * x * x);
+}
+
+// The tanh approximation of the same paper.
+fn gelu_tanh(x: f32) -> f32 {
+    return 0.5 * x * (1.0 + precise_tanh(0.79788456 * (x + 0.044715 * x * x * x)));
+}
+
+fn gelu_tanh_derivative(x: f32) -> f32 {
+    let t = precise_tanh(0.79788456 * (x + 0.044715 * x * x * x));
+    return 0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * 0.79788456 * (1.0 + 0.134145 * x * x);
+}

@@ -1,0 +1,39 @@
+// One value from each element.
+// math: y = op(x, a, b), with a line `fn op(x: f32, a: f32, b: f32) -> f32` put in front
+// shapes: x any shape and strides; y the same shape, contiguous
+// launch: one invocation an element
+// numerics: computed in f32, rounded once to the type of y
+// backward: unary_backward
+// reference: the table in ops/unary.rs
+#import common/index
+#import common/math
+
+struct Params {
+    n: u32,
+    offset: u32,
+    a: f32,
+    b: f32,
+    shape: array<vec4<u32>, 2>,
+    strides: array<vec4<u32>, 2>,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<S>; // (N) strided
+@group(0) @binding(2) var<storage, read_write> y: array<T>; // (N)
+
+@compute @workgroup_size(256)
+fn unary(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let i = linear_id(group, groups, local, 256u);
+    if (i >= params.n) {
+        return;
+    }
+#ifdef CONTIGUOUS
+    let at = i + params.offset;
+#else
+    let at = walk8(i, params.shape[0], params.shape[1], params.strides[0], params.strides[1]) + params.offset;
+#endif
+    y[i] = T(op(f32(x[at]), params.a, params.b));
+}

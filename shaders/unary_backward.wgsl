@@ -1,0 +1,45 @@
+// The gradient of a pointwise function of one tensor.
+// math: dx = dy * derivative(v, a, b), where v is the op's input or its output, whichever the line
+//   `fn derivative(v: f32, a: f32, b: f32) -> f32` put in front is written in
+// shapes: dy and v any strides over one shape; dx that shape, contiguous
+// launch: one invocation an element
+// numerics: computed in f32, rounded once; overwrites dx
+// backward: none
+// reference: the table in ops/unary.rs
+#import common/index
+#import common/math
+
+struct Params {
+    n: u32,
+    dy_offset: u32,
+    v_offset: u32,
+    a: f32,
+    b: f32,
+    shape: array<vec4<u32>, 2>,
+    dy_strides: array<vec4<u32>, 2>,
+    v_strides: array<vec4<u32>, 2>,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> dy: array<S>; // (N) strided
+@group(0) @binding(2) var<storage, read> v: array<S>; // (N) strided
+@group(0) @binding(3) var<storage, read_write> dx: array<S>; // (N)
+
+@compute @workgroup_size(256)
+fn unary_backward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let i = linear_id(group, groups, local, 256u);
+    if (i >= params.n) {
+        return;
+    }
+#ifdef CONTIGUOUS
+    let dy_at = i + params.dy_offset;
+    let v_at = i + params.v_offset;
+#else
+    let dy_at = walk8(i, params.shape[0], params.shape[1], params.dy_strides[0], params.dy_strides[1]) + params.dy_offset;
+    let v_at = walk8(i, params.shape[0], params.shape[1], params.v_strides[0], params.v_strides[1]) + params.v_offset;
+#endif
+    dx[i] = S(f32(dy[dy_at]) * derivative(f32(v[v_at]), params.a, params.b));
+}
