@@ -1,1 +1,60 @@
-//! Model families and their file formats
+//! Model families and their file formats.
+//!
+//! A model is a folder as `transformers` saves it: `config.json`, weights in safetensors,
+//! a tokenizer. [`folder::ModelFolder`] opens one and says in one line what is wrong with it;
+//! [`config`] reads and writes `config.json`, [`tokenizer`] turns text into token ids as
+//! Python's `AutoTokenizer` does, [`weights`] reads and writes safetensors and knows by which
+//! names each family stores its parameters.
+//!
+//! These four modules work on the host alone: they hold no tensor and need no adapter.
+//! They treat every file as untrusted: sizes are checked before anything is allocated, paths
+//! found inside files may not leave the folder, and no pickle is ever read.
+
+pub mod config;
+pub mod folder;
+pub mod tokenizer;
+pub mod weights;
+
+#[cfg(test)]
+mod testing {
+    use std::path::{Path, PathBuf};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// A fresh folder under the system's temporary folder, removed when dropped.
+    pub struct TempDir(PathBuf);
+
+    impl TempDir {
+        pub fn new() -> Self {
+            static NEXT: AtomicUsize = AtomicUsize::new(0);
+            let next = NEXT.fetch_add(1, Ordering::Relaxed);
+            let name = format!("wgrad-models-test-{}-{next}", std::process::id());
+            let path = std::env::temp_dir().join(name);
+            std::fs::create_dir_all(&path).unwrap();
+            Self(path)
+        }
+
+        pub fn path(&self) -> &Path {
+            &self.0
+        }
+
+        pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+            let path = self.0.join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, bytes).unwrap();
+            path
+        }
+    }
+
+    impl Drop for TempDir {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    /// The error's text, which must be one line.
+    pub fn error_line<T>(result: anyhow::Result<T>) -> String {
+        let text = format!("{:#}", result.err().expect("an error"));
+        assert!(!text.contains('\n'), "more than one line: {text}");
+        text
+    }
+}

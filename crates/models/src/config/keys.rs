@@ -1,0 +1,134 @@
+//! Typed access to the keys of a settings file, with errors that name key, value and bounds.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use serde_json::{Map, Value};
+
+use super::HiddenAct;
+
+/// Reads a JSON file; errors are one line that names it.
+pub(crate) fn read_json(path: &Path) -> Result<Value> {
+    let text = match std::fs::read(path) {
+        Ok(text) => text,
+        Err(error) => bail!("cannot read {}: {error}", path.display()),
+    };
+    serde_json::from_slice(&text)
+        .map_err(|error| anyhow!("{} is not valid JSON: {error}", path.display()))
+}
+
+/// Typed access to the file's keys. An absent key and null both mean the default.
+pub(super) struct Keys<'a>(pub(super) &'a Map<String, Value>);
+
+impl<'a> Keys<'a> {
+    fn get(&self, key: &str) -> Option<&'a Value> {
+        self.0.get(key).filter(|value| !value.is_null())
+    }
+
+    pub(super) fn size(&self, keys: &[&str], default: usize, max: usize) -> Result<usize> {
+        let Some((key, value)) = keys.iter().find_map(|key| Some((key, self.get(key)?))) else {
+            return Ok(default);
+        };
+        let size = value.as_u64().and_then(|size| usize::try_from(size).ok());
+        match size {
+            Some(size) if (1..=max).contains(&size) => Ok(size),
+            _ => bail!("{key} is {value}; it must be a whole number from 1 to {max}"),
+        }
+    }
+
+    pub(super) fn index(&self, key: &str, default: u32) -> Result<u32> {
+        let Some(value) = self.get(key) else {
+            return Ok(default);
+        };
+        let index = value.as_u64().and_then(|index| u32::try_from(index).ok());
+        index.with_context(|| format!("{key} is {value}; it must be a token id"))
+    }
+
+    pub(super) fn number(&self, key: &str, default: f64, min: f64, max: f64) -> Result<f64> {
+        let Some(value) = self.get(key) else {
+            return Ok(default);
+        };
+        match value.as_f64() {
+            Some(number) if (min..=max).contains(&number) => Ok(number),
+            _ => bail!("{key} is {value}; it must be a number from {min:e} to {max:e}"),
+        }
+    }
+
+    pub(super) fn probability(&self, key: &str, default: f64) -> Result<f64> {
+        let Some(value) = self.get(key) else {
+            return Ok(default);
+        };
+        match value.as_f64() {
+            Some(p) if (0.0..1.0).contains(&p) => Ok(p),
+            _ => bail!("{key} is {value}; it must be a number from 0 up to, but not including, 1"),
+        }
+    }
+
+    pub(super) fn flag(&self, key: &str) -> Result<bool> {
+        self.get(key).map_or(Ok(false), |value| {
+            value
+                .as_bool()
+                .with_context(|| format!("{key} is {value}; it must be true or false"))
+        })
+    }
+
+    pub(super) fn string(&self, key: &str) -> Result<Option<&'a str>> {
+        let text = |value: &'a Value| {
+            value
+                .as_str()
+                .with_context(|| format!("{key} is {value}; it must be a string"))
+        };
+        self.get(key).map(text).transpose()
+    }
+
+    pub(super) fn strings(&self, key: &str) -> Result<Vec<String>> {
+        let Some(value) = self.get(key) else {
+            return Ok(Vec::new());
+        };
+        serde_json::from_value(value.clone())
+            .map_err(|_| anyhow!("{key} is {value}; it must be a list of strings"))
+    }
+
+    pub(super) fn activation(&self, key: &str) -> Result<HiddenAct> {
+        Ok(match self.string(key)?.unwrap_or("gelu") {
+            "gelu" => HiddenAct::Gelu,
+            "gelu_new" | "gelu_pytorch_tanh" => HiddenAct::GeluTanh,
+            "relu" => HiddenAct::Relu,
+            "silu" | "swish" => HiddenAct::Silu,
+            "tanh" => HiddenAct::Tanh,
+            other => bail!(
+                "{key} is {other:?}; supported are gelu, gelu_new, gelu_pytorch_tanh, relu, silu, \
+                 swish, tanh"
+            ),
+        })
+    }
+
+    /// `id2label`, else `num_labels` numbered names, else two of them as `transformers` does.
+    pub(super) fn labels(&self) -> Result<Vec<String>> {
+        const MAX: usize = 1 << 20;
+        let count = self.size(&["num_labels", "_num_labels"], 0, MAX)?;
+        let Some(value) = self.get("id2label") else {
+            let count = if count == 0 { 2 } else { count };
+            return Ok((0..count).map(|i| format!("LABEL_{i}")).collect());
+        };
+        let map = value
+            .as_object()
+            .filter(|map| (1..=MAX).contains(&map.len()))
+            .context("id2label must map \"0\", \"1\", … to label names")?;
+        let label = |i: usize| -> Result<String> {
+            let name = map.get(&i.to_string()).and_then(Value::as_str);
+            Ok(name
+                .with_context(|| {
+                    format!("id2label has {} entries but no name for \"{i}\"", map.len())
+                })?
+                .to_owned())
+        };
+        let labels: Vec<String> = (0..map.len()).map(label).collect::<Result<_>>()?;
+        ensure!(
+            count == 0 || count == labels.len(),
+            "num_labels is {count}, but id2label has {} entries",
+            labels.len()
+        );
+        Ok(labels)
+    }
+}

@@ -1,0 +1,452 @@
+//! Text to token ids, equal to those of Python's `AutoTokenizer`, and batches of them.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use serde_json::{Map, Value, json};
+use tokenizers::models::wordpiece::WordPiece;
+use tokenizers::normalizers::{BertNormalizer, NormalizerWrapper};
+use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
+use tokenizers::processors::bert::BertProcessing;
+use tokenizers::{AddedToken, PostProcessor, Tokenizer, TruncationDirection};
+
+use crate::config::read_json;
+
+/// Texts that are encoded at a time: enough for every core, few enough that the intermediate
+/// encodings, far larger than the ids, stay small.
+const CHUNK: usize = 1024;
+
+/// A model folder's tokenizer.
+#[derive(Debug)]
+pub struct TextTokenizer {
+    tokenizer: Tokenizer,
+    direction: TruncationDirection,
+    special_tokens: usize,
+}
+
+impl TextTokenizer {
+    /// Loads `tokenizer.json`; where there is only `vocab.txt`, builds BERT's WordPiece tokenizer
+    /// from it.
+    ///
+    /// As in `transformers`, the lower-casing, accent and Chinese-character settings of a BERT
+    /// tokenizer are those of `tokenizer_config.json`, or that class's defaults, whatever
+    /// `tokenizer.json` says, unless the tokenizer class is the generic one. Truncation and padding
+    /// stored in `tokenizer.json` are dropped: [`TextTokenizer::encode_batch`] is told its length.
+    ///
+    /// Errors: no tokenizer in the folder, a file that cannot be read or parsed, a vocabulary
+    /// without the special tokens.
+    pub fn from_dir(dir: impl AsRef<Path>) -> Result<Self> {
+        let dir = dir.as_ref();
+        let settings = Settings::read(dir)?;
+        let json = dir.join("tokenizer.json");
+        let vocab = dir.join("vocab.txt");
+        let mut direction = TruncationDirection::Right;
+        let mut tokenizer = if json.exists() {
+            let mut tokenizer = Tokenizer::from_file(&json)
+                .map_err(|error| anyhow!("{}: {}", json.display(), one_line(&error.to_string())))?;
+            if let Some(truncation) = tokenizer.get_truncation() {
+                direction = truncation.direction;
+            }
+            let found = tokenizer.get_normalizer().cloned();
+            if let (Some(NormalizerWrapper::BertNormalizer(found)), false) =
+                (found, settings.generic_class)
+            {
+                let normalizer = settings.normalizer(found.clean_text);
+                tokenizer
+                    .with_normalizer(Some(normalizer))
+                    .map_err(|error| anyhow!("{}: {error}", json.display()))?;
+            }
+            tokenizer
+        } else if vocab.exists() {
+            word_piece(dir, &settings).map_err(|error| anyhow!("{}: {error:#}", vocab.display()))?
+        } else {
+            bail!(
+                "{} has no tokenizer: expected tokenizer.json (or vocab.txt); in Python, \
+                 AutoTokenizer.from_pretrained(...).save_pretrained(folder) writes one",
+                dir.display()
+            );
+        };
+        tokenizer.with_padding(None);
+        tokenizer
+            .with_truncation(None)
+            .map_err(|error| anyhow!("{}: {error}", dir.display()))?;
+        let special_tokens = tokenizer
+            .get_post_processor()
+            .map_or(0, |processor| processor.added_tokens(false));
+        Ok(Self {
+            tokenizer,
+            direction: settings.direction.unwrap_or(direction),
+            special_tokens,
+        })
+    }
+
+    /// Token ids of each text, special tokens included, without padding. A text that takes more
+    /// than `max_length` ids loses tokens at its end (at its start where the folder's
+    /// `truncation_side` says so) until it takes exactly that many, special tokens included.
+    ///
+    /// Texts are encoded in parallel. Errors: `max_length` has no room for the special tokens.
+    pub fn encode_batch(&self, texts: &[&str], max_length: usize) -> Result<Vec<Vec<u32>>> {
+        let room = max_length
+            .checked_sub(self.special_tokens)
+            .with_context(|| {
+                format!(
+                    "max_length {max_length} has no room for the tokenizer's {} special tokens",
+                    self.special_tokens
+                )
+            })?;
+        let mut rows = Vec::with_capacity(texts.len());
+        for chunk in texts.chunks(CHUNK) {
+            let encodings = self
+                .tokenizer
+                .encode_batch_fast(chunk.to_vec(), false)
+                .map_err(|error| anyhow!("cannot tokenize: {}", one_line(&error.to_string())))?;
+            for mut encoding in encodings {
+                encoding.truncate(room, 0, self.direction);
+                // The parts cut off would get special tokens too.
+                encoding.take_overflowing();
+                let encoding =
+                    self.tokenizer
+                        .post_process(encoding, None, true)
+                        .map_err(|error| {
+                            anyhow!("cannot tokenize: {}", one_line(&error.to_string()))
+                        })?;
+                rows.push(encoding.get_ids().to_vec());
+            }
+        }
+        Ok(rows)
+    }
+
+    /// The number of tokens, added ones included; ids may lie above it where the file leaves gaps.
+    pub fn vocab_size(&self) -> usize {
+        self.tokenizer.get_vocab_size(true)
+    }
+
+    /// The id of a token as it stands in the vocabulary, such as `[CLS]`.
+    pub fn token_to_id(&self, token: &str) -> Option<u32> {
+        self.tokenizer.token_to_id(token)
+    }
+}
+
+/// Token ids of several texts, filled up on the right to one length. The three matrices are
+/// row-major, (batch, seq_len).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PaddedBatch {
+    /// Token ids, `pad_token_id` where there is none.
+    pub input_ids: Vec<u32>,
+    /// 1 for a token, 0 for padding.
+    pub attention_mask: Vec<u32>,
+    /// All 0: each row is one text.
+    pub token_type_ids: Vec<u32>,
+    /// Rows.
+    pub batch: usize,
+    /// Columns; at least 1.
+    pub seq_len: usize,
+    /// Tokens that are not padding, over all rows.
+    pub tokens: usize,
+}
+
+/// Fills up the rows to the longest one's length, rounded up to a multiple of `pad_to_multiple_of`
+/// (1 for none) but not beyond `max_length`.
+///
+/// Errors: no rows, a multiple of 0, a row longer than `max_length`.
+pub fn pad_batch(
+    rows: &[Vec<u32>],
+    pad_token_id: u32,
+    pad_to_multiple_of: usize,
+    max_length: usize,
+) -> Result<PaddedBatch> {
+    let longest = rows.iter().map(Vec::len).max();
+    let longest = longest.context("pad_batch: there are no rows")?.max(1);
+    ensure!(
+        longest <= max_length,
+        "pad_batch: a row has {longest} tokens, max_length is {max_length}"
+    );
+    let seq_len = longest
+        .checked_next_multiple_of(pad_to_multiple_of)
+        .with_context(|| format!("pad_batch: cannot pad to a multiple of {pad_to_multiple_of}"))?
+        .min(max_length);
+    let size = rows
+        .len()
+        .checked_mul(seq_len)
+        .with_context(|| format!("pad_batch: {} rows of {seq_len} overflow", rows.len()))?;
+    let mut input_ids = Vec::with_capacity(size);
+    let mut attention_mask = Vec::with_capacity(size);
+    for (row, end) in rows.iter().zip((1..).map(|row| row * seq_len)) {
+        input_ids.extend_from_slice(row);
+        attention_mask.resize(input_ids.len(), 1);
+        input_ids.resize(end, pad_token_id);
+        attention_mask.resize(end, 0);
+    }
+    Ok(PaddedBatch {
+        input_ids,
+        attention_mask,
+        token_type_ids: vec![0; size],
+        batch: rows.len(),
+        seq_len,
+        tokens: rows.iter().map(Vec::len).sum(),
+    })
+}
+
+/// What `tokenizer_config.json` and `special_tokens_map.json` say.
+struct Settings {
+    config: Value,
+    special: Value,
+    do_lower_case: bool,
+    tokenize_chinese_chars: bool,
+    strip_accents: Option<bool>,
+    direction: Option<TruncationDirection>,
+    /// A class of `transformers` that takes `tokenizer.json` as it is.
+    generic_class: bool,
+}
+
+impl Settings {
+    fn read(dir: &Path) -> Result<Self> {
+        let read = |name: &str| match dir.join(name) {
+            path if path.exists() => read_json(&path),
+            _ => Ok(Value::Null),
+        };
+        let config = read("tokenizer_config.json")?;
+        let special = read("special_tokens_map.json")?;
+        let flag = |key| match config.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Bool(flag)) => Ok(Some(*flag)),
+            Some(other) => Err(anyhow!(
+                "{}: {key} is {other}; it must be true or false",
+                dir.join("tokenizer_config.json").display()
+            )),
+        };
+        let text = |key| config.get(key).and_then(Value::as_str);
+        Ok(Self {
+            do_lower_case: flag("do_lower_case")?.unwrap_or(true),
+            tokenize_chinese_chars: flag("tokenize_chinese_chars")?.unwrap_or(true),
+            strip_accents: flag("strip_accents")?,
+            direction: text("truncation_side").map(|side| match side {
+                "left" => TruncationDirection::Left,
+                _ => TruncationDirection::Right,
+            }),
+            generic_class: matches!(
+                text("tokenizer_class"),
+                Some("PreTrainedTokenizerFast" | "TokenizersBackend")
+            ),
+            config,
+            special,
+        })
+    }
+
+    fn normalizer(&self, clean_text: bool) -> BertNormalizer {
+        BertNormalizer::new(
+            clean_text,
+            self.tokenize_chinese_chars,
+            self.strip_accents,
+            self.do_lower_case,
+        )
+    }
+
+    /// A special token by its role: a string, or an object with its `content`.
+    fn special_token(&self, role: &str, default: &str) -> String {
+        let stated = [&self.config, &self.special].into_iter().find_map(|file| {
+            let token = file.get(role)?;
+            token.as_str().or_else(|| token.get("content")?.as_str())
+        });
+        stated.unwrap_or(default).to_owned()
+    }
+}
+
+/// BERT's tokenizer from `vocab.txt`, one token a line; its line number, from 0, is its id.
+fn word_piece(dir: &Path, settings: &Settings) -> Result<Tokenizer> {
+    ensure!(
+        !dir.join("added_tokens.json").exists(),
+        "added_tokens.json needs a tokenizer.json: save the tokenizer anew in Python"
+    );
+    let bytes = std::fs::read(dir.join("vocab.txt")).context("cannot read")?;
+    let text = String::from_utf8(bytes).context("is not UTF-8")?;
+    ensure!(!text.is_empty(), "is empty");
+    let vocab: Map<String, Value> = (0..)
+        .zip(text.lines())
+        .map(|(id, token): (u32, &str)| (token.to_owned(), json!(id)))
+        .collect();
+
+    let unknown = settings.special_token("unk_token", "[UNK]");
+    // The vocabulary's type is not public, the model's JSON form is (and must be text: it borrows).
+    let model = json!({
+        "type": "WordPiece", "unk_token": unknown, "continuing_subword_prefix": "##",
+        "max_input_chars_per_word": 100, "vocab": vocab
+    });
+    let model: WordPiece = serde_json::from_str(&model.to_string())?;
+    let mut tokenizer = Tokenizer::new(model);
+    let id = |role: &str, default: &str| {
+        let token = settings.special_token(role, default);
+        let id = tokenizer.token_to_id(&token);
+        let id = id.with_context(|| format!("has no token {token:?}, the {role}"))?;
+        Ok::<_, anyhow::Error>((token, id))
+    };
+    let sep = id("sep_token", "[SEP]")?;
+    let cls = id("cls_token", "[CLS]")?;
+    id("unk_token", "[UNK]")?;
+    let pad = settings.special_token("pad_token", "[PAD]");
+    let mask = settings.special_token("mask_token", "[MASK]");
+    // So that they stay whole where they stand in a text.
+    let special = [&unknown, &sep.0, &pad, &cls.0, &mask]
+        .into_iter()
+        .filter(|token| tokenizer.token_to_id(token).is_some())
+        .map(|token| AddedToken::from(token.clone(), true))
+        .collect::<Vec<_>>();
+    tokenizer
+        .with_normalizer(Some(settings.normalizer(true)))
+        .map_err(|error| anyhow!("{error}"))?;
+    tokenizer.with_pre_tokenizer(Some(BertPreTokenizer));
+    tokenizer.with_post_processor(Some(BertProcessing::new(sep, cls)));
+    tokenizer
+        .add_special_tokens(special)
+        .map_err(|error| anyhow!("{error}"))?;
+    Ok(tokenizer)
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{TempDir, error_line};
+
+    const VOCAB: &str =
+        "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nhello\nworld\n##s\n!\n中\nHello\ncafe\n";
+
+    fn vocab_dir() -> TempDir {
+        let dir = TempDir::new();
+        dir.write("vocab.txt", VOCAB);
+        dir
+    }
+
+    fn encode(dir: &TempDir, text: &str, max_length: usize) -> Vec<u32> {
+        let tokenizer = TextTokenizer::from_dir(dir.path()).unwrap();
+        tokenizer
+            .encode_batch(&[text], max_length)
+            .unwrap()
+            .remove(0)
+    }
+
+    /// `tokenizer.json` of that vocabulary, with padding and truncation stored in it.
+    fn json_dir(lowercase: bool) -> TempDir {
+        let dir = vocab_dir();
+        let settings = Settings::read(dir.path()).unwrap();
+        let tokenizer = word_piece(dir.path(), &settings).unwrap();
+        let mut json: Value = serde_json::from_str(&tokenizer.to_string(false).unwrap()).unwrap();
+        json["normalizer"]["lowercase"] = json!(lowercase);
+        json["truncation"] =
+            json!({"max_length": 4, "strategy": "LongestFirst", "stride": 0, "direction": "Right"});
+        json["padding"] = json!({"strategy": {"Fixed": 9}, "direction": "Right", "pad_id": 0,
+            "pad_type_id": 0, "pad_token": "[PAD]", "pad_to_multiple_of": null});
+        dir.write("tokenizer.json", json.to_string());
+        std::fs::remove_file(dir.path().join("vocab.txt")).unwrap();
+        dir
+    }
+
+    #[test]
+    fn builds_word_piece_from_vocab_txt() {
+        let dir = vocab_dir();
+        assert_eq!(encode(&dir, "HELLO  worlds!", 64), [2, 5, 6, 7, 8, 3]);
+        assert_eq!(encode(&dir, "Café\u{0}\t中x", 64), [2, 11, 9, 1, 3]);
+        assert_eq!(encode(&dir, "", 64), [2, 3]);
+        assert_eq!(encode(&dir, "hello[SEP]world", 64), [2, 5, 3, 6, 3]);
+        dir.write("tokenizer_config.json", r#"{"do_lower_case": false}"#);
+        assert_eq!(encode(&dir, "Hello HELLO café", 64), [2, 10, 1, 1, 3]);
+        dir.write("vocab.txt", VOCAB.replace('\n', "\r\n"));
+        assert_eq!(encode(&dir, "hello world", 64), [2, 5, 6, 3]);
+        let tokenizer = TextTokenizer::from_dir(dir.path()).unwrap();
+        assert_eq!(
+            (tokenizer.vocab_size(), tokenizer.token_to_id("[SEP]")),
+            (12, Some(3))
+        );
+    }
+
+    #[test]
+    fn stored_padding_and_truncation_are_dropped() {
+        let dir = json_dir(true);
+        assert_eq!(
+            encode(&dir, "hello world world world!", 64),
+            [2, 5, 6, 6, 6, 8, 3]
+        );
+        assert_eq!(encode(&dir, "hello", 64), [2, 5, 3]);
+    }
+
+    #[test]
+    fn truncation_counts_the_special_tokens() {
+        let dir = vocab_dir();
+        let long = "hello world worlds ".repeat(300);
+        for max_length in 2..20 {
+            let ids = encode(&dir, &long, max_length);
+            assert_eq!(ids.len(), max_length);
+            assert_eq!((ids[0], ids[max_length - 1]), (2, 3));
+        }
+        assert_eq!(encode(&dir, "hello world!", 4), [2, 5, 6, 3]);
+        dir.write("tokenizer_config.json", r#"{"truncation_side": "left"}"#);
+        assert_eq!(encode(&dir, "hello world!", 4), [2, 6, 8, 3]);
+        let tokenizer = TextTokenizer::from_dir(dir.path()).unwrap();
+        assert!(error_line(tokenizer.encode_batch(&["a"], 1)).contains("max_length 1"));
+    }
+
+    #[test]
+    fn tokenizer_config_decides_about_case_as_in_transformers() {
+        let dir = json_dir(false);
+        assert_eq!(encode(&dir, "Hello", 8), [2, 5, 3]);
+        dir.write(
+            "tokenizer_config.json",
+            r#"{"tokenizer_class": "PreTrainedTokenizerFast"}"#,
+        );
+        assert_eq!(encode(&dir, "Hello", 8), [2, 10, 3]);
+        dir.write("tokenizer_config.json", r#"{"do_lower_case": false}"#);
+        assert_eq!(encode(&dir, "Hello", 8), [2, 10, 3]);
+    }
+
+    #[test]
+    fn batches_larger_than_a_chunk_keep_their_order() {
+        let dir = vocab_dir();
+        let tokenizer = TextTokenizer::from_dir(dir.path()).unwrap();
+        let texts: Vec<&str> = (0..CHUNK + 3)
+            .map(|i| ["hello", "world !"][i % 2])
+            .collect();
+        let rows = tokenizer.encode_batch(&texts, 16).unwrap();
+        assert_eq!(rows.len(), texts.len());
+        let right = |(i, row): (usize, &Vec<u32>)| row[1] == [5, 6][i % 2];
+        assert!(rows.iter().enumerate().all(right));
+        assert_eq!(tokenizer.encode_batch(&[], 16).unwrap().len(), 0);
+    }
+
+    #[test]
+    fn errors_name_the_file_and_the_way_out() {
+        let dir = TempDir::new();
+        let refused = || error_line(TextTokenizer::from_dir(dir.path()));
+        assert!(refused().contains("expected tokenizer.json"));
+        dir.write("vocab.txt", "hello\n[UNK]\n[CLS]\n");
+        assert!(refused().contains("vocab.txt: has no token \"[SEP]\""));
+        dir.write("vocab.txt", b"\xff");
+        assert!(refused().contains("not UTF-8"));
+        dir.write("vocab.txt", "");
+        assert!(refused().contains("is empty"));
+        dir.write("tokenizer.json", "{\n\"version\": 1");
+        assert!(refused().contains("tokenizer.json: "));
+        dir.write("tokenizer_config.json", r#"{"do_lower_case": "yes"}"#);
+        assert!(refused().contains("do_lower_case is \"yes\""));
+    }
+
+    #[test]
+    fn pads_to_the_longest_row() {
+        let rows = [vec![5, 6, 7], vec![8]];
+        let batch = pad_batch(&rows, 9, 1, 64).unwrap();
+        assert_eq!(batch.input_ids, [5, 6, 7, 8, 9, 9]);
+        assert_eq!(batch.attention_mask, [1, 1, 1, 1, 0, 0]);
+        assert_eq!(batch.token_type_ids, [0; 6]);
+        assert_eq!((batch.batch, batch.seq_len, batch.tokens), (2, 3, 4));
+        assert_eq!(pad_batch(&rows, 0, 8, 64).unwrap().seq_len, 8);
+        assert_eq!(pad_batch(&rows, 0, 8, 6).unwrap().seq_len, 6);
+        assert_eq!(pad_batch(&rows, 0, 3, 3).unwrap().seq_len, 3);
+        let empty = pad_batch(&[vec![]], 9, 1, 4).unwrap();
+        assert_eq!((empty.input_ids, empty.tokens), (vec![9], 0));
+        assert!(error_line(pad_batch(&rows, 0, 1, 2)).contains("3 tokens"));
+        assert!(error_line(pad_batch(&rows, 0, 0, 8)).contains("multiple of 0"));
+        assert!(error_line(pad_batch(&[], 0, 1, 8)).contains("no rows"));
+    }
+}
