@@ -5,12 +5,14 @@ pub mod cases;
 mod dtype;
 mod error;
 pub mod ops;
+pub mod random;
 pub mod shape;
 mod tape;
 mod tensor;
 
 pub use dtype::DType;
 pub use error::{Error, Result};
+pub use ops::matmul::Activation;
 pub use tape::{Gradients, no_grad};
 pub use tensor::{Element, Tensor};
 pub use wgrad_runtime::{self as runtime, Device, DeviceOptions};

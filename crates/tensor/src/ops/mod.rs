@@ -1,10 +1,19 @@
 //! The ops, one file each: shape rule, forward, backward, float64 reference and cases.
 
 pub mod binary;
+pub mod concat;
 pub mod copy;
+pub mod dropout;
+pub mod embedding;
+pub mod gather;
+pub mod matmul;
+pub mod optim;
+pub mod rand;
 pub mod reduce;
+pub mod slice;
 pub mod unary;
 pub mod view;
+pub mod where_op;
 
 use crate::cases::Case;
 
@@ -15,6 +24,15 @@ pub fn cases() -> Vec<Case> {
     binary::cases(&mut all);
     copy::cases(&mut all);
     view::cases(&mut all);
+    matmul::cases(&mut all);
+    optim::cases(&mut all);
     reduce::cases(&mut all);
+    concat::cases(&mut all);
+    dropout::cases(&mut all);
+    embedding::cases(&mut all);
+    gather::cases(&mut all);
+    rand::cases(&mut all);
+    slice::cases(&mut all);
+    where_op::cases(&mut all);
     all
 }

@@ -44,6 +44,11 @@ fn erf(x: f64) -> f64 {
     value.copysign(x)
 }
 
+/// The exact GELU in float64.
+pub(crate) fn gelu_reference(x: f64) -> f64 {
+    0.5 * x * (1.0 + erf(x / std::f64::consts::SQRT_2))
+}
+
 fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
 }
@@ -162,7 +167,7 @@ const UNARY: &[Unary] = &[
         wgsl: "gelu(x)",
         derivative: "gelu_derivative(x)",
         from_result: false,
-        reference: |x, _, _| 0.5 * x * (1.0 + erf(x / std::f64::consts::SQRT_2)),
+        reference: |x, _, _| gelu_reference(x),
         torch: "F.gelu(x0)",
         range: (-4.0, 4.0),
     },
@@ -384,6 +389,11 @@ fn backward(row: &Unary, dy: &Tensor, v: &Tensor, a: f32, b: f32) -> Result<Tens
         .bind(dx.buffer())
         .invocations(dy.numel() as u64)?;
     Ok(dx)
+}
+
+/// `dy` times the derivative of the exact GELU at `x`: what fused kernels need in their backward pass.
+pub(crate) fn gelu_backward(dy: &Tensor, x: &Tensor) -> Result<Tensor> {
+    backward(row("gelu")?, dy, x, 0.0, 0.0)
 }
 
 /// The rows of the op matrix.

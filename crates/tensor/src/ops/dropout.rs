@@ -1,0 +1,133 @@
+//! Dropout (Srivastava et al., JMLR 2014), with masks made from counters.
+
+use wgrad_runtime::Defines;
+
+use crate::cases::{Case, HostArray, Input, Layout, shapes};
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::random::{Generator, state, word};
+use crate::shape::Walk;
+use crate::tape::record;
+use crate::tensor::Tensor;
+
+impl Tensor {
+    /// Zeros each element with probability `p` and scales the others by 1 / (1 - p), so that the mean
+    /// stays. With `p` 0 the result is `self` and `generator` does not move.
+    ///
+    /// The mask follows from the generator's seed, step, microstep and op count alone; the backward
+    /// pass makes it again. Errors unless `p` is in 0..1 and `self` is a float tensor on the
+    /// generator's device.
+    pub fn dropout(&self, p: f32, generator: &Generator) -> Result<Tensor> {
+        if !(0.0..1.0).contains(&p) {
+            return Err(Error::op(
+                "dropout",
+                format!("p = {p} must be at least 0 and below 1"),
+            ));
+        }
+        if !self.dtype().is_float() {
+            return Err(Error::op(
+                "dropout",
+                format!("a float tensor is needed, {self:?} was given; cast it first"),
+            ));
+        }
+        if p == 0.0 {
+            return Ok(self.clone());
+        }
+        generator.check_device("dropout", self.device())?;
+        let (words, op) = (generator.state().clone(), generator.next_op());
+        let y = masked(self, p, &words, op)?;
+        Ok(record("dropout", y, &[self], move |dy, _| {
+            Ok(vec![Some(masked(dy, p, &words, op)?)])
+        }))
+    }
+}
+
+/// Elements with a word below this are zeroed.
+fn threshold(p: f32) -> u32 {
+    // p is at most 1 - 2^-24, so this stays below 2^32.
+    (f64::from(p) * 4_294_967_296.0).round() as u32
+}
+
+fn masked(x: &Tensor, p: f32, words: &Tensor, op: u32) -> Result<Tensor> {
+    let device = x.device();
+    let y = Tensor::empty(device, x.shape(), x.dtype())?;
+    let walk = Walk::new("dropout", x.shape(), &[x.strides()])?;
+    let defines = Defines::new()
+        .alias("S", x.dtype().wgsl())
+        .flag_if(x.is_contiguous(), "CONTIGUOUS");
+    let kernel = device.kernel("dropout", &defines)?;
+    device
+        .launch(&kernel)
+        .u32("n", x.numel())
+        .u32("offset", x.offset())
+        .u32("op", op as usize)
+        .u32("threshold", threshold(p) as usize)
+        .f32("scale", (1.0 / (1.0 - f64::from(p))) as f32)
+        .words("shape", &walk.shape)
+        .words("strides", &walk.strides[0])
+        .bind(x.buffer())
+        .bind(words.buffer())
+        .bind(y.buffer())
+        .invocations(x.numel().div_ceil(4) as u64)?;
+    Ok(y)
+}
+
+/// The rows of the op matrix.
+pub fn cases(out: &mut Vec<Case>) {
+    let more = [
+        (vec![1023], Layout::Contiguous),
+        (vec![1025], Layout::Contiguous),
+        (vec![70, 33], Layout::Transposed),
+    ];
+    for dtype in [DType::F32, DType::F16] {
+        for (shape, layout) in shapes::pointwise().into_iter().chain(more.clone()) {
+            for (p, seed, step, microstep) in [
+                (0.0f32, 1u64, 0u64, 0u32),
+                (0.1, 42, 3, 0),
+                (0.5, u64::MAX, (1 << 40) + 5, 7),
+                (0.999, 0, 0, 1),
+            ] {
+                let run = move |x: &[Tensor]| {
+                    let mut generator = Generator::new(x[0].device(), seed)?;
+                    generator.begin_step(step, microstep)?;
+                    // The second op of its step.
+                    generator.next_op();
+                    x[0].dropout(p, &generator)
+                };
+                let reference = move |x: &[HostArray]| {
+                    let words = state(seed, step, microstep).unwrap_or_default();
+                    let mut y = x[0].clone();
+                    for (i, value) in y.data.iter_mut().enumerate() {
+                        let keep = p == 0.0 || word(words, 1, i) >= threshold(p);
+                        *value *= f64::from(u8::from(keep)) / (1.0 - f64::from(p));
+                    }
+                    y
+                };
+                // PyTorch draws other masks.
+                out.push(
+                    Case::new(
+                        "dropout",
+                        "",
+                        vec![Input::new(&shape, dtype).layout(layout)],
+                        run,
+                        reference,
+                    )
+                    .note(format!("p = {p}")),
+                );
+            }
+        }
+    }
+    for (dtype, p, text) in [
+        (DType::F32, 1.0, "below 1"),
+        (DType::F32, -0.1, "at least 0"),
+        (DType::F32, f32::NAN, "at least 0"),
+        (DType::U32, 0.1, "a float tensor is needed"),
+    ] {
+        out.push(Case::rejects(
+            "dropout",
+            vec![Input::new(&[5], dtype).range(0.0, 9.0).frozen()],
+            move |x| x[0].dropout(p, &Generator::new(x[0].device(), 1)?),
+            text,
+        ));
+    }
+}

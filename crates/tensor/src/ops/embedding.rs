@@ -1,0 +1,392 @@
+//! Rows of a table by id.
+//!
+//! The backward pass sums, for each id, the gradients of its positions, without sorting, without
+//! atomics and without the host. Positions are in blocks of [`BLOCK`]: within a block, and then over
+//! the first positions of all blocks, lists lead from each position to the next with the same id. A
+//! list has one invocation per channel, which follows it and is the only one to write its sum, so the
+//! order of the sum is fixed. Two levels keep lists short where one id holds all positions.
+//!
+//! Tables larger than one binding of the adapter are bound as windows of whole rows, one launch each.
+
+use wgrad_runtime::{Defines, Error as RuntimeError};
+
+use crate::cases::{Case, HostArray, Input, Layout};
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::tape::record;
+use crate::tensor::Tensor;
+
+/// Positions in a block.
+const BLOCK: usize = 64;
+/// Positions that one launch looks through for the next one with the same id, a multiple of BLOCK;
+/// some drivers cut loops off at 65,535 rounds, and a round looks at 4.
+const SPAN: usize = 131_072;
+
+/// The rows of `weight` (V, C) that `ids` (u32, any shape) name: the shape of `ids` with C behind it.
+/// The row `padding_idx` is read like any other but gets no gradient, as in PyTorch.
+///
+/// Ids beyond the table cannot be seen from the host without waiting for the device: they read the
+/// last row, and their gradient goes there. Check ids where they are made.
+///
+/// Errors name what does not fit: types, ranks, an empty table, a `padding_idx` beyond it.
+pub fn embedding(weight: &Tensor, ids: &Tensor, padding_idx: Option<usize>) -> Result<Tensor> {
+    let most = weight.device().max_binding_bytes();
+    embedding_within(weight, ids, padding_idx, most)
+}
+
+/// The same with at most `max_bytes` of the table in a binding.
+fn embedding_within(
+    weight: &Tensor,
+    ids: &Tensor,
+    padding_idx: Option<usize>,
+    max_bytes: u64,
+) -> Result<Tensor> {
+    let refuse = |message: String| Err(Error::op("embedding", message));
+    let [rows, channels] = *weight.shape() else {
+        return refuse(format!(
+            "a table of shape [V, C] is needed, {:?} was given",
+            weight.shape()
+        ));
+    };
+    if ids.dtype() != DType::U32 {
+        return refuse(format!("the ids are {ids:?}, u32 is needed; cast them"));
+    }
+    if rows == 0 && ids.numel() > 0 {
+        return refuse(format!("a table of shape {:?} has no rows", weight.shape()));
+    }
+    if let Some(row) = padding_idx.filter(|row| *row >= rows) {
+        return refuse(format!(
+            "padding_idx {row} is beyond a table of {rows} rows"
+        ));
+    }
+    let table = weight.contiguous()?;
+    let ids = ids.contiguous()?;
+    let y = forward(&table, &ids, max_bytes)?;
+    Ok(record("embedding", y, &[&table], move |dy, _| {
+        let dw = Tensor::zeros(dy.device(), &[rows, channels], dy.dtype())?;
+        backward(dy, &ids, padding_idx, &dw, max_bytes)?;
+        Ok(vec![Some(dw)])
+    }))
+}
+
+/// Whole rows of a table that one binding holds.
+struct Window {
+    first: usize,
+    count: usize,
+    /// The binding, in bytes, and the first row's place in it, in elements.
+    offset: u64,
+    bytes: u64,
+    lead: usize,
+}
+
+/// Windows over all rows of a contiguous table.
+fn windows(table: &Tensor, max_bytes: u64) -> Result<Vec<Window>> {
+    let (rows, channels) = (table.shape()[0], table.shape()[1]);
+    let whole = table.buffer().size();
+    if whole <= max_bytes {
+        return Ok(vec![Window {
+            first: 0,
+            count: rows,
+            offset: 0,
+            bytes: whole,
+            lead: table.offset(),
+        }]);
+    }
+    let size = table.dtype().size();
+    let row_bytes = (channels * size) as u64;
+    let mut out = Vec::new();
+    let mut first = 0;
+    while first < rows {
+        let start = (table.offset() * size) as u64 + first as u64 * row_bytes;
+        // Bindings begin at multiples of 256 bytes.
+        let offset = start & !255;
+        let count =
+            (max_bytes.saturating_sub(start - offset) / row_bytes).min((rows - first) as u64);
+        if count == 0 {
+            return Err(RuntimeError::Limit {
+                what: "embedding: one row of the table".into(),
+                bytes: row_bytes,
+                limit: max_bytes,
+                fix: "split the table by channels",
+            }
+            .into());
+        }
+        out.push(Window {
+            first,
+            count: count as usize,
+            offset,
+            bytes: (start - offset + count * row_bytes).next_multiple_of(4),
+            lead: (start - offset) as usize / size,
+        });
+        first += count as usize;
+    }
+    Ok(out)
+}
+
+fn forward(table: &Tensor, ids: &Tensor, max_bytes: u64) -> Result<Tensor> {
+    let device = table.device();
+    let (rows, channels) = (table.shape()[0], table.shape()[1]);
+    let mut shape = ids.shape().to_vec();
+    shape.push(channels);
+    let y = Tensor::empty(device, &shape, table.dtype())?;
+    if y.numel() == 0 {
+        return Ok(y);
+    }
+    let kernel = device.kernel(
+        "embedding",
+        &Defines::new().alias("T", table.dtype().wgsl()),
+    )?;
+    for window in windows(table, max_bytes)? {
+        device
+            .launch(&kernel)
+            .u32("n", y.numel())
+            .u32("channels", channels)
+            .u32("rows", rows)
+            .u32("first", window.first)
+            .u32("count", window.count)
+            .u32("w_offset", window.lead)
+            .u32("ids_offset", ids.offset())
+            .window(table.buffer(), window.offset, window.bytes)
+            .bind(ids.buffer())
+            .bind(y.buffer())
+            .invocations(y.numel() as u64)?;
+    }
+    Ok(y)
+}
+
+/// Adds the gradients into `dw`, which is zero.
+fn backward(
+    dy: &Tensor,
+    ids: &Tensor,
+    padding_idx: Option<usize>,
+    dw: &Tensor,
+    max_bytes: u64,
+) -> Result<()> {
+    let device = dy.device();
+    let n = ids.numel();
+    let (rows, channels) = (dw.shape()[0], dw.shape()[1]);
+    if n * channels == 0 {
+        return Ok(());
+    }
+    let dy = dy.contiguous()?;
+    let links = Tensor::zeros(device, &[3, n], DType::U32)?;
+    let defines = Defines::new()
+        .constant("BLOCK", BLOCK as u32)
+        .constant("SPAN", SPAN as u32);
+    let link = device.kernel("embedding_backward_link", &defines)?;
+    for start in (0..n).step_by(SPAN) {
+        device
+            .launch(&link)
+            .u32("n", n)
+            .u32("rows", rows)
+            .u32("padding_idx", padding_idx.unwrap_or(rows))
+            .u32("ids_offset", ids.offset())
+            .u32("start", start)
+            .bind(ids.buffer())
+            .bind(links.buffer())
+            .invocations(n as u64)?;
+    }
+    let blocks = Tensor::empty(device, &[n, channels], DType::F32)?;
+    let defines = Defines::new()
+        .alias("S", dy.dtype().wgsl())
+        .alias("T", "f32");
+    let within = device.kernel("embedding_backward", &defines)?;
+    device
+        .launch(&within)
+        .u32("n", n)
+        .u32("channels", channels)
+        .u32("x_offset", dy.offset())
+        .bind(dy.buffer())
+        .bind(links.buffer())
+        .bind(blocks.buffer())
+        .invocations((n * channels) as u64)?;
+    let defines = Defines::new()
+        .alias("S", "f32")
+        .alias("T", dw.dtype().wgsl())
+        .flag("ACROSS");
+    let across = device.kernel("embedding_backward", &defines)?;
+    for window in windows(dw, max_bytes)? {
+        device
+            .launch(&across)
+            .u32("n", n)
+            .u32("channels", channels)
+            .u32("x_offset", blocks.offset())
+            .u32("rows", rows)
+            .u32("first", window.first)
+            .u32("count", window.count)
+            .u32("ids_offset", ids.offset())
+            .u32("y_offset", window.lead)
+            .bind(blocks.buffer())
+            .bind(links.buffer())
+            .bind(ids.buffer())
+            .window(dw.buffer(), window.offset, window.bytes)
+            .invocations((n * channels) as u64)?;
+    }
+    Ok(())
+}
+
+fn reference(x: &[HostArray]) -> HostArray {
+    let (rows, channels) = (x[0].shape[0], x[0].shape[1]);
+    let mut out = HostArray::zeros(&[x[1].shape.as_slice(), &[channels]].concat());
+    for (y, id) in out.data.chunks_mut(channels.max(1)).zip(&x[1].data) {
+        let row = (*id as usize).min(rows - 1);
+        y.copy_from_slice(&x[0].data[row * channels..(row + 1) * channels]);
+    }
+    out
+}
+
+/// A case with windows of at most `max_bytes`.
+fn case(
+    (rows, channels, layout): (usize, usize, Layout),
+    dtype: DType,
+    (ids, ids_layout): (&[usize], Layout),
+    max_bytes: u64,
+) -> Case {
+    let case = Case::new(
+        "embedding",
+        "F.embedding(x1.long(), x0)",
+        vec![
+            Input::new(&[rows, channels], dtype).layout(layout),
+            Input::new(ids, DType::U32)
+                .index(rows as u32)
+                .layout(ids_layout),
+        ],
+        move |x| embedding_within(&x[0], &x[1], None, max_bytes),
+        reference,
+    );
+    if max_bytes == u64::MAX {
+        case
+    } else {
+        case.note(format!("windows of {max_bytes} bytes"))
+    }
+}
+
+/// The rows of the op matrix.
+pub fn cases(out: &mut Vec<Case>) {
+    use Layout::{Contiguous, Expanded, Sliced, Transposed};
+    const WHOLE: u64 = u64::MAX;
+    for dtype in [DType::F32, DType::F16] {
+        for (rows, channels, ids) in [
+            (1, 1, vec![]),
+            (1, 1, vec![1]),
+            (5, 3, vec![7]),
+            (2, 33, vec![3, 64]),
+            (1000, 5, vec![2, 129]),
+            (7, 1, vec![257]),
+            (40, 257, vec![3, 2, 5]),
+            // One id in all blocks, and lists across more than one block.
+            (1, 3, vec![1025]),
+            (3, 2, vec![641]),
+        ] {
+            out.push(case(
+                (rows, channels, Contiguous),
+                dtype,
+                (&ids, Contiguous),
+                WHOLE,
+            ));
+        }
+        for layout in [Transposed, Sliced, Expanded] {
+            out.push(case((9, 6, layout), dtype, (&[4, 70], Contiguous), WHOLE));
+            out.push(case((9, 6, Contiguous), dtype, (&[4, 70], layout), WHOLE));
+        }
+        // Windows at any place within 256 bytes; sizes of one row, several rows, nearly all.
+        for (channels, bytes) in [(64, 512), (5, 256), (33, 400), (7, 1024), (3, 600)] {
+            out.push(case(
+                (60, channels, Contiguous),
+                dtype,
+                (&[3, 50], Contiguous),
+                bytes,
+            ));
+        }
+        out.push(case((60, 9, Sliced), dtype, (&[90], Contiguous), 512));
+        out.push(case((3, 4, Contiguous), dtype, (&[0], Contiguous), WHOLE));
+        for padding in [0usize, 4] {
+            out.push(padding_case(dtype, padding));
+        }
+        // Ids beyond the table take its last row, forward and backward.
+        out.push(Case::new(
+            "embedding",
+            "F.embedding(x1.clamp(max=8).long(), x0)",
+            vec![
+                Input::new(&[9, 4], dtype),
+                Input::new(&[150], DType::U32).index(4_000_000_000),
+            ],
+            |x| embedding(&x[0], &x[1], None),
+            reference,
+        ));
+    }
+    // The list search of the backward pass needs two launches.
+    out.push(case(
+        (100, 1, Contiguous),
+        DType::F32,
+        (&[SPAN + 300], Contiguous),
+        WHOLE,
+    ));
+    for dtype in [DType::U32, DType::I32] {
+        out.push(Case::new(
+            "embedding",
+            "F.embedding(x1.long(), x0)",
+            vec![
+                Input::new(&[9, 4], dtype).index(1000),
+                Input::new(&[15], DType::U32).index(9),
+            ],
+            |x| embedding(&x[0], &x[1], None),
+            reference,
+        ));
+    }
+    rejections(out);
+}
+
+/// The row `padding` is read but gets no gradient: the reference rounds it to the grid its values lie
+/// on, so that finite differences see a constant.
+fn padding_case(dtype: DType, padding: usize) -> Case {
+    Case::new(
+        "embedding",
+        &format!("F.embedding(x1.long(), x0, padding_idx={padding})"),
+        vec![
+            Input::new(&[5, 6], dtype).steps(4),
+            Input::new(&[3, 70], DType::U32).index(5),
+        ],
+        move |x| embedding(&x[0], &x[1], Some(padding)),
+        move |x: &[HostArray]| {
+            let mut x = x.to_vec();
+            for value in &mut x[0].data[padding * 6..(padding + 1) * 6] {
+                *value = (*value * 4.0).round() / 4.0;
+            }
+            reference(&x)
+        },
+    )
+}
+
+fn rejections(out: &mut Vec<Case>) {
+    let inputs = |w: &[usize], dtype| {
+        vec![
+            Input::new(w, DType::F32),
+            Input::new(&[4], dtype).range(0.0, 2.0).frozen(),
+        ]
+    };
+    let run = |padding| move |x: &[Tensor]| embedding(&x[0], &x[1], padding);
+    let (u, f) = (DType::U32, DType::F32);
+    out.extend([
+        Case::rejects(
+            "embedding",
+            inputs(&[4], u),
+            run(None),
+            "shape [V, C] is needed",
+        ),
+        Case::rejects("embedding", inputs(&[4, 3], f), run(None), "u32 is needed"),
+        Case::rejects("embedding", inputs(&[0, 3], u), run(None), "has no rows"),
+        Case::rejects(
+            "embedding",
+            inputs(&[4, 3], u),
+            run(Some(4)),
+            "padding_idx 4 is beyond",
+        ),
+        Case::rejects(
+            "embedding",
+            inputs(&[40, 300], u),
+            |x| embedding_within(&x[0], &x[1], None, 1024),
+            "split the table by channels",
+        ),
+    ]);
+}

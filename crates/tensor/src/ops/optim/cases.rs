@@ -1,0 +1,263 @@
+//! The float64 references of the optimizers and their rows of the op matrix. A row copies what is
+//! overwritten, runs one step and returns one of the results.
+
+use super::{
+    AdamConstants, Momentum, SCALARS, Update, adamw, adamw_scalars, grad_norm, sgd, sgd_scalars,
+};
+use crate::cases::{Case, HostArray, Input, Layout};
+use crate::dtype::DType;
+use crate::error::Result;
+use crate::tensor::Tensor;
+
+/// The norm of `gradients` and the clip coefficient, in float64.
+fn grad_norm_reference(gradients: &[HostArray], max_norm: Option<f64>) -> [f64; 2] {
+    let squares = gradients.iter().flat_map(|g| &g.data).map(|v| v * v);
+    let norm = squares.sum::<f64>().sqrt();
+    let coefficient = max_norm.map_or(1.0, |max| (max / (norm + 1e-6)).min(1.0));
+    [norm, coefficient]
+}
+
+/// The hyperparameters of the cases.
+#[derive(Clone, Copy)]
+struct Hyper {
+    lr: f64,
+    decay: f64,
+    l2: f64,
+    t: u64,
+}
+
+const BETAS: (f64, f64) = (0.9, 0.95);
+const EPS: f64 = 1e-3;
+const MAX_NORM: f64 = 0.75;
+
+/// [p, m, v] after one step of AdamW from x = [p, gradient, m, v], in float64.
+fn adamw_reference(x: &[HostArray], hyper: Hyper) -> [HostArray; 3] {
+    let [_, coefficient] = grad_norm_reference(&x[1..2], Some(MAX_NORM));
+    let g = x[1].zip(&x[0], |g, p| coefficient * g + hyper.l2 * p);
+    let m = x[2].zip(&g, |m, g| m + (1.0 - BETAS.0) * (g - m));
+    let v = x[3].zip(&g, |v, g| BETAS.1 * v + (1.0 - BETAS.1) * g * g);
+    let step_size = hyper.lr / (1.0 - BETAS.0.powf(hyper.t as f64));
+    let correction = (1.0 - BETAS.1.powf(hyper.t as f64)).sqrt();
+    let change = m.zip(&v, |m, v| step_size * m / (v.sqrt() / correction + EPS));
+    let p = x[0].zip(&change, |p, change| {
+        p * (1.0 - hyper.lr * hyper.decay) - change
+    });
+    [p, m, v]
+}
+
+/// [p, buffer] after one step of SGD from x = [p, gradient, buffer], in float64; momentum 0.9,
+/// dampening 0.25.
+fn sgd_reference(x: &[HostArray], hyper: Hyper, momentum: bool, nesterov: bool) -> [HostArray; 2] {
+    let [_, coefficient] = grad_norm_reference(&x[1..2], Some(MAX_NORM));
+    let g = x[1].zip(&x[0], |g, p| coefficient * g + hyper.l2 * p);
+    let buffer = match hyper.t {
+        1 => g.clone(),
+        _ => x[2].zip(&g, |b, g| 0.9 * b + 0.75 * g),
+    };
+    let direction = match (momentum, nesterov) {
+        (false, _) => g,
+        (true, false) => buffer.clone(),
+        (true, true) => g.zip(&buffer, |g, b| g + 0.9 * b),
+    };
+    [x[0].zip(&direction, |p, d| p - hyper.lr * d), buffer]
+}
+
+/// A copy that may be overwritten, laid out as it is.
+fn copied(x: &Tensor) -> Result<Tensor> {
+    let copy = Tensor::empty(x.device(), x.shape(), x.dtype())?;
+    x.copy_into(&copy)?;
+    Ok(copy)
+}
+
+fn run_adamw(x: &[Tensor], hyper: Hyper) -> Result<[Tensor; 3]> {
+    let device = x[0].device();
+    let row = adamw_scalars(hyper.lr, hyper.decay, BETAS, hyper.t);
+    let scalars = Tensor::from_slice(device, &[[9e9; SCALARS], row].concat(), &[2, SCALARS])?;
+    let [p, m, v] = [copied(&x[0])?, copied(&x[2])?, copied(&x[3])?];
+    let update = Update {
+        parameter: &p,
+        gradient: &x[1],
+        clip: &grad_norm(&x[1..2], Some(MAX_NORM))?,
+        scalars: &scalars,
+        row: 1,
+    };
+    let constants = AdamConstants {
+        betas: BETAS,
+        eps: EPS,
+    };
+    adamw(&update, &m, &v, constants, hyper.l2)?;
+    Ok([p, m, v])
+}
+
+fn run_sgd(x: &[Tensor], hyper: Hyper, momentum: bool, nesterov: bool) -> Result<[Tensor; 2]> {
+    let device = x[0].device();
+    let row = sgd_scalars(hyper.lr, 0.9, 0.25, hyper.t);
+    let scalars = Tensor::from_slice(device, &row, &[1, SCALARS])?;
+    let [p, buffer] = [copied(&x[0])?, copied(&x[2])?];
+    let update = Update {
+        parameter: &p,
+        gradient: &x[1],
+        clip: &grad_norm(&x[1..2], Some(MAX_NORM))?,
+        scalars: &scalars,
+        row: 0,
+    };
+    let momentum = momentum.then_some(Momentum {
+        buffer: &buffer,
+        momentum: 0.9,
+        nesterov,
+    });
+    sgd(&update, momentum, hyper.l2)?;
+    Ok([p, buffer])
+}
+
+/// The rows of the op matrix.
+pub fn cases(out: &mut Vec<Case>) {
+    use Layout::{Contiguous, Expanded, Sliced, Transposed};
+    let gradients = [
+        (vec![], Contiguous),
+        (vec![1], Contiguous),
+        (vec![257], Contiguous),
+        (vec![4097], Contiguous),
+        (vec![16385], Contiguous),
+        (vec![33, 17], Sliced),
+        (vec![5, 6], Transposed),
+        (vec![4, 3, 10], Expanded),
+    ];
+    let plain = |shape: &[usize]| Input::new(shape, DType::F32).frozen();
+    for (shape, layout) in &gradients {
+        norm_cases(out, shape, *layout);
+        for (t, l2, decay) in [(1, 0.0, 0.1), (7, 0.0, 0.1), (3, 0.2, 0.0)] {
+            let hyper = Hyper {
+                lr: 0.1,
+                decay,
+                l2,
+                t,
+            };
+            let g = format!("(x1 * min(1, {MAX_NORM} / (x1.norm().item() + 1e-6)) + {l2} * x0)");
+            let m = format!("(x2 + {} * ({g} - x2))", 1.0 - BETAS.0);
+            let v = format!("({} * x3 + {} * {g} ** 2)", BETAS.1, 1.0 - BETAS.1);
+            let p = format!(
+                "x0 * (1 - 0.1 * {decay}) - 0.1 / (1 - {}**{t}) * {m} / ({v}.sqrt() / math.sqrt(1 - {}**{t}) + {EPS})",
+                BETAS.0, BETAS.1
+            );
+            for (i, (what, torch)) in [("p", &p), ("m", &m), ("v", &v)].into_iter().enumerate() {
+                let inputs = vec![
+                    plain(shape),
+                    plain(shape).layout(*layout),
+                    plain(shape),
+                    plain(shape).range(0.0, 1.0),
+                ];
+                let case = Case::new(
+                    "adamw",
+                    torch,
+                    inputs,
+                    move |x| Ok(run_adamw(x, hyper)?[i].clone()),
+                    move |x: &[HostArray]| adamw_reference(x, hyper)[i].clone(),
+                );
+                out.push(case.note(format!("{what} step {t} l2 {l2}")));
+            }
+        }
+        for (t, momentum, nesterov) in [
+            (1, false, false),
+            (1, true, false),
+            (2, true, false),
+            (2, true, true),
+        ] {
+            let hyper = Hyper {
+                lr: 0.1,
+                decay: 0.0,
+                l2: 0.2,
+                t,
+            };
+            let g = format!("(x1 * min(1, {MAX_NORM} / (x1.norm().item() + 1e-6)) + 0.2 * x0)");
+            let buffer = if t == 1 {
+                g.clone()
+            } else {
+                format!("(0.9 * x2 + 0.75 * {g})")
+            };
+            let p = match (momentum, nesterov) {
+                (false, _) => format!("x0 - 0.1 * {g}"),
+                (true, false) => format!("x0 - 0.1 * {buffer}"),
+                (true, true) => format!("x0 - 0.1 * ({g} + 0.9 * {buffer})"),
+            };
+            let buffer = if momentum { Some(buffer) } else { None };
+            for (i, torch) in [Some(p), buffer].into_iter().flatten().enumerate() {
+                let what = ["p", "buffer"][i];
+                let inputs = vec![plain(shape), plain(shape).layout(*layout), plain(shape)];
+                let case = Case::new(
+                    "sgd",
+                    &torch,
+                    inputs,
+                    move |x| Ok(run_sgd(x, hyper, momentum, nesterov)?[i].clone()),
+                    move |x: &[HostArray]| sgd_reference(x, hyper, momentum, nesterov)[i].clone(),
+                );
+                out.push(case.note(format!(
+                    "{what} step {t} momentum {momentum} nesterov {nesterov}"
+                )));
+            }
+        }
+    }
+    rejected(out);
+}
+
+fn rejected(out: &mut Vec<Case>) {
+    let hyper = Hyper {
+        lr: 0.1,
+        decay: 0.0,
+        l2: 0.0,
+        t: 1,
+    };
+    let inputs = |p: &[usize], g: &[usize], state: &[usize], dtype| {
+        [p, g, state, state]
+            .map(|shape| Input::new(shape, dtype).frozen())
+            .to_vec()
+    };
+    let rows = [
+        (
+            inputs(&[3], &[4], &[3], DType::F32),
+            "does not fit the parameter",
+        ),
+        (inputs(&[3], &[3], &[4], DType::F32), "the state"),
+        (inputs(&[3], &[3], &[3], DType::F16), "is not f32"),
+    ];
+    for (inputs, text) in rows {
+        out.push(Case::rejects(
+            "adamw",
+            inputs.clone(),
+            move |x| Ok(run_adamw(x, hyper)?[0].clone()),
+            text,
+        ));
+        out.push(Case::rejects(
+            "sgd",
+            inputs,
+            move |x| Ok(run_sgd(x, hyper, true, true)?[0].clone()),
+            text,
+        ));
+    }
+    out.push(Case::rejects(
+        "grad_norm",
+        vec![Input::new(&[3], DType::F32).frozen()],
+        |x| grad_norm(x, Some(-1.0)),
+        "is not a positive number",
+    ));
+}
+
+fn norm_cases(out: &mut Vec<Case>, shape: &[usize], layout: Layout) {
+    let plain = |shape: &[usize]| Input::new(shape, DType::F32).frozen();
+    for (max_norm, python) in [(None, "1e30"), (Some(0.5), "0.5"), (Some(1e6), "1e6")] {
+        let norm = "torch.stack([x0.norm(), x1.norm(), x2.norm()]).norm()";
+        let torch = format!("torch.stack([{norm}, ({python} / ({norm} + 1e-6)).clamp(max=1)])");
+        let inputs = vec![plain(&[7]), plain(shape).layout(layout), plain(&[300, 120])];
+        let case = Case::new(
+            "grad_norm",
+            &torch,
+            inputs,
+            move |x| grad_norm(x, max_norm),
+            move |x: &[HostArray]| HostArray {
+                shape: vec![2],
+                data: grad_norm_reference(x, max_norm).to_vec(),
+            },
+        );
+        out.push(case.note(format!("max_norm {max_norm:?}")));
+    }
+}

@@ -1,0 +1,162 @@
+//! Random numbers from counters: Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as
+//! 1, 2, 3", SC 2011), the same words on the host and on every device. There is no state to advance:
+//! seed, step, microstep, op and element fix each word, so a step can be repeated or resumed exactly,
+//! and a backward pass makes its mask again instead of storing it.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use wgrad_runtime::Device;
+
+use crate::error::{Error, Result};
+use crate::tensor::Tensor;
+
+/// Four random words from a counter and a key, with any number of rounds.
+fn philox(counter: [u32; 4], key: [u32; 2], rounds: usize) -> [u32; 4] {
+    let (mut c, mut k) = (counter, key);
+    for _ in 0..rounds {
+        let a = 0xD251_1F53 * u64::from(c[0]);
+        let b = 0xCD9E_8D57 * u64::from(c[2]);
+        c = [
+            (b >> 32) as u32 ^ c[1] ^ k[0],
+            b as u32,
+            (a >> 32) as u32 ^ c[3] ^ k[1],
+            a as u32,
+        ];
+        k = [
+            k[0].wrapping_add(0x9E37_79B9),
+            k[1].wrapping_add(0xBB67_AE85),
+        ];
+    }
+    c
+}
+
+/// Philox with ten rounds: four random words from a counter and a key.
+pub fn philox4x32_10(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
+    philox(counter, key, 10)
+}
+
+/// The four words that kernels draw from: the seed's lower and upper half, the step's lower 32 bits,
+/// and the microstep with the step's next 16 bits above it.
+///
+/// Errors if `step` has more than 48 bits or `microstep` more than 16.
+pub fn state(seed: u64, step: u64, microstep: u32) -> Result<[u32; 4]> {
+    if step >> 48 != 0 || microstep >> 16 != 0 {
+        return Err(Error::op(
+            "begin_step",
+            format!("step {step} and microstep {microstep} must be below 2^48 and 2^16"),
+        ));
+    }
+    Ok([
+        seed as u32,
+        (seed >> 32) as u32,
+        step as u32,
+        microstep | ((step >> 32) as u32) << 16,
+    ])
+}
+
+/// The random word of element `index` of random op `op`, as the kernels compute it.
+pub fn word(state: [u32; 4], op: u32, index: usize) -> u32 {
+    let counter = [(index / 4) as u32, op, state[2], state[3]];
+    philox4x32_10(counter, [state[0], state[1]])[index % 4]
+}
+
+/// The source of all randomness on a device: a seed, the place in the training run, and a count of the
+/// random ops of the current step. Two runs that call the same random ops in the same order after
+/// `begin_step` with the same numbers get the same values.
+#[derive(Debug)]
+pub struct Generator {
+    seed: u64,
+    state: Tensor,
+    ops: AtomicU32,
+}
+
+impl Generator {
+    /// A generator at step 0, microstep 0.
+    pub fn new(device: &Device, seed: u64) -> Result<Generator> {
+        Ok(Generator {
+            seed,
+            state: Tensor::from_slice(device, &state(seed, 0, 0)?, &[4])?,
+            ops: AtomicU32::new(0),
+        })
+    }
+
+    /// Goes to a step (below 2^48) and a microstep of it (gradient accumulation; below 2^16) and counts
+    /// random ops from 0 again. The numbers go into fresh device memory: backward passes recorded
+    /// earlier keep theirs.
+    pub fn begin_step(&mut self, step: u64, microstep: u32) -> Result<()> {
+        let words = state(self.seed, step, microstep)?;
+        self.state = Tensor::from_slice(self.state.device(), &words, &[4])?;
+        self.ops.store(0, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The seed.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// The words of [`state`] on the device (u32, shape [4]), for kernels.
+    pub fn state(&self) -> &Tensor {
+        &self.state
+    }
+
+    /// The number of the next random op of this step; every call gives another.
+    pub fn next_op(&self) -> u32 {
+        self.ops.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Refuses tensors of another device.
+    pub(crate) fn check_device(&self, op: &'static str, device: &Device) -> Result<()> {
+        if self.state.device() == device {
+            return Ok(());
+        }
+        Err(Error::op(
+            op,
+            format!(
+                "the generator is on {:?}, the tensor on {device:?}; make a generator for that device",
+                self.state.device()
+            ),
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn philox_gives_the_known_answers() {
+        // Random123's kat_vectors.
+        let pi = [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344];
+        let pi_key = [0xa409_3822, 0x299f_31d0];
+        for (counter, key, answer) in [
+            (
+                [0; 4],
+                [0; 2],
+                [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8],
+            ),
+            (
+                [!0; 4],
+                [!0; 2],
+                [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd],
+            ),
+            (
+                pi,
+                pi_key,
+                [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1],
+            ),
+        ] {
+            assert_eq!(philox4x32_10(counter, key), answer);
+        }
+        let seven = [0x4dfc_caba, 0x190a_87f0, 0xc473_62ba, 0xb6b5_242a];
+        assert_eq!(philox(pi, pi_key, 7), seven);
+    }
+
+    #[test]
+    fn long_runs_keep_their_steps_apart() {
+        assert_eq!(state(7 << 32 | 5, 3, 2).unwrap(), [5, 7, 3, 2]);
+        assert_eq!(state(0, 1 << 32, 2).unwrap(), [0, 0, 0, 0x1_0002]);
+        assert!(state(0, 1 << 48, 0).is_err());
+        assert!(state(0, 0, 1 << 16).is_err());
+    }
+}
