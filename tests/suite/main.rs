@@ -1,3 +1,5 @@
 //! Everything that needs the whole library: one test binary, so that it links once.
 
+mod large_table;
 mod op_matrix;
+mod random;
