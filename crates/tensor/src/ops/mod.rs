@@ -1,5 +1,6 @@
 //! The ops, one file each: shape rule, forward, backward, float64 reference and cases.
 
+pub mod argmax;
 pub mod binary;
 pub mod concat;
 pub mod copy;
@@ -27,6 +28,7 @@ pub fn cases() -> Vec<Case> {
     matmul::cases(&mut all);
     optim::cases(&mut all);
     reduce::cases(&mut all);
+    argmax::cases(&mut all);
     concat::cases(&mut all);
     dropout::cases(&mut all);
     embedding::cases(&mut all);
