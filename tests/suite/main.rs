@@ -2,4 +2,5 @@
 
 mod large_table;
 mod op_matrix;
+mod optim;
 mod random;

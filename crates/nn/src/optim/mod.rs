@@ -1,0 +1,268 @@
+//! Optimizers: SGD, Adam and AdamW with PyTorch's formulas, parameter groups, and clipping by the
+//! global norm. A step is recorded on the device and nothing in it waits.
+
+mod adam;
+mod groups;
+mod sgd;
+mod state;
+
+pub use adam::Adam;
+pub use groups::{ParamGroup, no_decay, takes_no_decay};
+pub use sgd::Sgd;
+pub use state::OptimizerState;
+
+use std::collections::HashSet;
+
+use wgrad_tensor::ops::optim::{SCALARS, Update, grad_norm};
+use wgrad_tensor::{DType, Error, Gradients, Result, Tensor};
+
+/// The rule that an optimizer follows.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Method {
+    Sgd(Sgd),
+    Adam(Adam),
+    AdamW(Adam),
+}
+
+/// One parameter, the group it belongs to, and what the optimizer remembers of it.
+struct Slot {
+    name: String,
+    tensor: Tensor,
+    group: usize,
+    /// Updates made so far.
+    step: u64,
+    /// As named by [`Method::state_names`]; empty before the first update.
+    state: Vec<Tensor>,
+}
+
+/// The hyperparameters of a group.
+struct Group {
+    lr_scale: f64,
+    weight_decay: f64,
+}
+
+/// Updates parameters from their gradients. Memory is taken for parameters that receive a gradient only;
+/// frozen ones cost nothing.
+pub struct Optimizer {
+    method: Method,
+    lr: f64,
+    groups: Vec<Group>,
+    slots: Vec<Slot>,
+    /// What changes from step to step, one row a parameter: kernels read it from here.
+    scalars: Option<Tensor>,
+}
+
+impl Optimizer {
+    /// Stochastic gradient descent, `torch.optim.SGD`.
+    ///
+    /// Errors: numbers out of range; no parameter; one that is not a contiguous f32 tensor or is in two
+    /// groups. A tensor that a group lists twice (tied weights) is updated once.
+    pub fn sgd(sgd: Sgd, groups: Vec<ParamGroup>, lr: f64) -> Result<Self> {
+        sgd.check()?;
+        Self::new(Method::Sgd(sgd), groups, lr)
+    }
+
+    /// Adam, `torch.optim.Adam`: weight decay is added to the gradient. Errors as [`Optimizer::sgd`].
+    pub fn adam(adam: Adam, groups: Vec<ParamGroup>, lr: f64) -> Result<Self> {
+        adam.check()?;
+        Self::new(Method::Adam(adam), groups, lr)
+    }
+
+    /// AdamW, `torch.optim.AdamW`: weight decay is taken off the parameter. Errors as
+    /// [`Optimizer::sgd`].
+    pub fn adamw(adam: Adam, groups: Vec<ParamGroup>, lr: f64) -> Result<Self> {
+        adam.check()?;
+        Self::new(Method::AdamW(adam), groups, lr)
+    }
+
+    fn new(method: Method, param_groups: Vec<ParamGroup>, lr: f64) -> Result<Self> {
+        let mut groups = Vec::new();
+        let mut slots: Vec<Slot> = Vec::new();
+        let mut seen = HashSet::new();
+        for (group, params) in param_groups.into_iter().enumerate() {
+            at_least_0("weight_decay", params.weight_decay)?;
+            at_least_0("lr_scale", params.lr_scale)?;
+            for (name, tensor) in params.params {
+                if tensor.dtype() != DType::F32 || !tensor.is_contiguous() {
+                    return Err(Error::op(
+                        "optimizer",
+                        format!(
+                            "parameter `{name}` is {tensor:?}; a contiguous f32 tensor is needed, cast it and train that copy"
+                        ),
+                    ));
+                }
+                if !seen.insert(tensor.id()) {
+                    let tied = slots
+                        .iter()
+                        .any(|s| s.group == group && s.tensor.id() == tensor.id());
+                    if tied {
+                        continue;
+                    }
+                    return Err(Error::op(
+                        "optimizer",
+                        format!("parameter `{name}` is in two groups; list it in one"),
+                    ));
+                }
+                slots.push(Slot {
+                    name,
+                    tensor,
+                    group,
+                    step: 0,
+                    state: Vec::new(),
+                });
+            }
+            groups.push(Group {
+                lr_scale: params.lr_scale,
+                weight_decay: params.weight_decay,
+            });
+        }
+        if slots.is_empty() {
+            return Err(Error::op("optimizer", "no parameter was given"));
+        }
+        let mut optimizer = Self {
+            method,
+            lr: 0.0,
+            groups,
+            slots,
+            scalars: None,
+        };
+        optimizer.set_lr(lr)?;
+        Ok(optimizer)
+    }
+
+    /// The learning rate of the next step, before the groups' own scales.
+    pub fn lr(&self) -> f64 {
+        self.lr
+    }
+
+    /// Sets the learning rate of the next steps; a group uses it times its `lr_scale`.
+    ///
+    /// Errors: a rate that is negative or not finite.
+    pub fn set_lr(&mut self, lr: f64) -> Result<()> {
+        at_least_0("learning rate", lr)?;
+        self.lr = lr;
+        Ok(())
+    }
+
+    /// Updates every parameter that requires a gradient and has one in `gradients`; the others stay as
+    /// they are, their state too. With `max_norm` all gradients are first scaled so that their global
+    /// norm is at most that, as PyTorch's `clip_grad_norm_`.
+    ///
+    /// The norm, clipping and updates run on the device, in place; nothing waits. Returns the norm of the
+    /// gradients before clipping.
+    ///
+    /// Errors: no parameter has a gradient; a `max_norm` that is not a positive number; a device that
+    /// failed.
+    pub fn step(&mut self, gradients: &Gradients, max_norm: Option<f64>) -> Result<GradNorm> {
+        let mut due = Vec::new();
+        for (row, slot) in self.slots.iter().enumerate() {
+            if !slot.tensor.requires_grad() {
+                continue;
+            }
+            if let Some(gradient) = gradients.get(&slot.tensor) {
+                due.push((row, gradient.contiguous()?));
+            }
+        }
+        if due.is_empty() {
+            return Err(Error::op(
+                "optimizer.step",
+                format!(
+                    "none of the {} parameters has one of the {} gradients; is everything frozen, or is this another model's loss?",
+                    self.slots.len(),
+                    gradients.len()
+                ),
+            ));
+        }
+        let all: Vec<Tensor> = due.iter().map(|(_, gradient)| gradient.clone()).collect();
+        let clip = grad_norm(&all, max_norm)?;
+        for (row, _) in &due {
+            let slot = &mut self.slots[*row];
+            slot.step += 1;
+            let missing = self.method.state_names().len() - slot.state.len();
+            for _ in 0..missing {
+                let (device, shape) = (slot.tensor.device(), slot.tensor.shape());
+                slot.state.push(Tensor::zeros(device, shape, DType::F32)?);
+            }
+        }
+        let scalars = self.upload_scalars()?;
+        for (row, gradient) in &due {
+            let slot = &self.slots[*row];
+            let update = Update {
+                parameter: &slot.tensor,
+                gradient,
+                clip: &clip,
+                scalars: &scalars,
+                row: *row,
+            };
+            let weight_decay = self.groups[slot.group].weight_decay;
+            match &self.method {
+                Method::Sgd(sgd) => sgd.update(&update, &slot.state, weight_decay)?,
+                Method::Adam(adam) => adam.update(&update, &slot.state, weight_decay)?,
+                Method::AdamW(adam) => adam.update(&update, &slot.state, 0.0)?,
+            }
+        }
+        Ok(GradNorm(clip))
+    }
+
+    /// Writes every parameter's row of scalars for the step it is at into the one device table.
+    fn upload_scalars(&mut self) -> Result<Tensor> {
+        let mut rows = Vec::with_capacity(self.slots.len() * SCALARS);
+        for slot in &self.slots {
+            let group = &self.groups[slot.group];
+            let lr = self.lr * group.lr_scale;
+            rows.extend(match &self.method {
+                Method::Sgd(sgd) => sgd.scalars(lr, slot.step),
+                Method::Adam(adam) => adam.scalars(lr, 0.0, slot.step),
+                Method::AdamW(adam) => adam.scalars(lr, group.weight_decay, slot.step),
+            });
+        }
+        match &self.scalars {
+            Some(table) => table.copy_from_slice(&rows)?,
+            None => {
+                let device = self.slots[0].tensor.device();
+                let table = Tensor::from_slice(device, &rows, &[self.slots.len(), SCALARS])?;
+                self.scalars = Some(table);
+            }
+        }
+        self.scalars
+            .clone()
+            .ok_or_else(|| Error::op("optimizer.step", "the table of scalars is missing"))
+    }
+}
+
+impl Method {
+    /// What PyTorch calls the state of one parameter.
+    fn state_names(&self) -> &'static [&'static str] {
+        match self {
+            Method::Sgd(sgd) if sgd.momentum == 0.0 => &[],
+            Method::Sgd(_) => &["momentum_buffer"],
+            Method::Adam(_) | Method::AdamW(_) => &["exp_avg", "exp_avg_sq"],
+        }
+    }
+}
+
+/// The global norm of a step's gradients before clipping, on the device.
+#[derive(Debug, Clone)]
+pub struct GradNorm(Tensor);
+
+impl GradNorm {
+    /// Reads it. Submits and waits; call it when the value is needed, such as for a log line.
+    pub fn item(&self) -> Result<f32> {
+        self.tensor()?.item()
+    }
+
+    /// The norm as an f32 tensor of shape `[]`.
+    pub fn tensor(&self) -> Result<Tensor> {
+        self.0.narrow(0, 0, 1)?.reshape(&[])
+    }
+}
+
+fn at_least_0(what: &str, value: f64) -> Result<()> {
+    if value >= 0.0 && value.is_finite() {
+        return Ok(());
+    }
+    Err(Error::op(
+        "optimizer",
+        format!("{what} {value} is not a number of at least 0"),
+    ))
+}

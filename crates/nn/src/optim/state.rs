@@ -1,0 +1,91 @@
+//! What an optimizer remembers, as named tensors: for checkpoints.
+
+use std::collections::{BTreeMap, HashMap};
+
+use wgrad_tensor::{DType, Error, Result, Tensor, no_grad};
+
+use super::Optimizer;
+
+/// The state of an optimizer. Parameters that were not updated yet have none.
+#[derive(Debug, Clone, Default)]
+pub struct OptimizerState {
+    /// Updates made, by parameter.
+    pub steps: BTreeMap<String, u64>,
+    /// Tensors called `<parameter>.exp_avg`, `<parameter>.exp_avg_sq`, `<parameter>.momentum_buffer`,
+    /// f32 and of the parameter's shape.
+    pub tensors: Vec<(String, Tensor)>,
+}
+
+impl Optimizer {
+    /// The state as it is now. The tensors are the optimizer's own, not copies: read them before the
+    /// next step.
+    pub fn state_dict(&self) -> OptimizerState {
+        let mut state = OptimizerState::default();
+        let names = self.method.state_names();
+        for slot in self.slots.iter().filter(|slot| slot.step > 0) {
+            state.steps.insert(slot.name.clone(), slot.step);
+            for (name, tensor) in names.iter().zip(&slot.state) {
+                state
+                    .tensors
+                    .push((format!("{}.{name}", slot.name), tensor.clone()));
+            }
+        }
+        state
+    }
+
+    /// Replaces the state by a copy of `state`. Parameters that `state` does not name start anew.
+    ///
+    /// Errors, before anything is changed: a name that no parameter has, a tensor that is missing, is
+    /// too many or does not have the parameter's shape.
+    pub fn load_state_dict(&mut self, state: &OptimizerState) -> Result<()> {
+        let refuse = |message: String| Err(Error::op("load_state_dict", message));
+        let mut tensors: HashMap<&str, &Tensor> = state
+            .tensors
+            .iter()
+            .map(|(name, tensor)| (name.as_str(), tensor))
+            .collect();
+        if let Some(name) = state
+            .steps
+            .keys()
+            .find(|n| !self.slots.iter().any(|s| s.name == **n))
+        {
+            return refuse(format!(
+                "the state names parameter `{name}`, which this optimizer does not have; was it saved for another model?"
+            ));
+        }
+        let names = self.method.state_names();
+        let mut loaded = Vec::with_capacity(self.slots.len());
+        for slot in &self.slots {
+            let step = state.steps.get(&slot.name).copied().unwrap_or(0);
+            let mut copies = Vec::new();
+            for name in names.iter().filter(|_| step > 0) {
+                let full = format!("{}.{name}", slot.name);
+                let Some(tensor) = tensors.remove(full.as_str()) else {
+                    return refuse(format!(
+                        "the state has no tensor `{full}`; was it saved by another kind of optimizer?"
+                    ));
+                };
+                if tensor.shape() != slot.tensor.shape() || tensor.dtype() != DType::F32 {
+                    return refuse(format!(
+                        "`{full}` is {tensor:?}, the parameter is {:?}",
+                        slot.tensor
+                    ));
+                }
+                let copy = Tensor::empty(slot.tensor.device(), tensor.shape(), DType::F32)?;
+                no_grad(|| tensor.copy_into(&copy))?;
+                copies.push(copy);
+            }
+            loaded.push((step, copies));
+        }
+        if let Some(name) = tensors.keys().min() {
+            return refuse(format!(
+                "the state has a tensor `{name}` that nothing here uses; was it saved by another kind of optimizer?"
+            ));
+        }
+        for (slot, (step, copies)) in self.slots.iter_mut().zip(loaded) {
+            slot.step = step;
+            slot.state = copies;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,40 @@
+// Sums of squares of pieces of one gradient: the first stage of the norm of all gradients.
+// math: partial[j] = sum of x² over elements 16384 j to 16384 (j + 1) - 1
+// shapes: x contiguous of N elements; partials from `at` on, ceil(N / 16384) of them
+// launch: 16384 elements a workgroup of 64
+// numerics: f32; every invocation adds its 256 in order, then a fixed tree: the same bits every time;
+//   overwrites
+// backward: none
+// reference: grad_norm_reference in ops/optim/cases.rs
+#import common/index
+#import common/reduce
+
+const WIDTH: u32 = 64u;
+
+struct Params {
+    n: u32,
+    x_offset: u32,
+    at: u32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<f32>; // (N)
+@group(0) @binding(2) var<storage, read_write> partials: array<f32>; // (G)
+
+@compute @workgroup_size(64)
+fn sum_squares(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let first = linear_id(group, groups, 0u, 16384u);
+    let end = min(params.n, first + 16384u);
+    var sum = 0.0;
+    for (var i = first + local; i < end; i += 64u) {
+        let value = x[params.x_offset + i];
+        sum += value * value;
+    }
+    let total = row_sum(sum, local);
+    if (local == 0u && first < params.n) {
+        partials[params.at + first / 16384u] = total;
+    }
+}
