@@ -13,6 +13,7 @@ mod tensor;
 pub use dtype::DType;
 pub use error::{Error, Result};
 pub use ops::matmul::Activation;
+pub use random::Generator;
 pub use tape::{Gradients, no_grad};
 pub use tensor::{Element, Tensor};
 pub use wgrad_runtime::{self as runtime, Device, DeviceOptions};
