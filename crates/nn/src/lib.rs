@@ -4,11 +4,22 @@
 //! the names that PyTorch gives them. There is no module trait: a model is a struct of layers that calls
 //! them.
 
+mod embedding;
+mod feed_forward;
 mod freeze;
+mod init;
+mod linear;
+mod mode;
+
 pub mod optim;
 pub mod schedule;
 
+pub use embedding::Embedding;
+pub use feed_forward::{Activation, FeedForward};
 pub use freeze::{freeze, name_matches, unfreeze};
+pub use init::Init;
+pub use linear::Linear;
+pub use mode::{Dropout, Mode};
 
 use wgrad_tensor::Tensor;
 

@@ -1,0 +1,96 @@
+//! The two-layer network inside of a transformer block.
+
+use wgrad_tensor::random::Generator;
+use wgrad_tensor::{Device, Error, Result, Tensor};
+
+use crate::{Linear, Parameters, join};
+
+/// A nonlinearity by its name in configuration files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// Exact GELU: `gelu`.
+    Gelu,
+    /// GELU's tanh approximation: `gelu_new`, `gelu_pytorch_tanh`, `gelu_fast`.
+    GeluTanh,
+    /// `relu`
+    Relu,
+    /// `silu`, `swish`
+    Silu,
+    /// `tanh`
+    Tanh,
+}
+
+impl Activation {
+    /// The activation that `transformers` calls `name`. Errors name the known ones.
+    pub fn from_name(name: &str) -> Result<Self> {
+        Ok(match name {
+            "gelu" => Activation::Gelu,
+            "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Activation::GeluTanh,
+            "relu" => Activation::Relu,
+            "silu" | "swish" => Activation::Silu,
+            "tanh" => Activation::Tanh,
+            _ => {
+                return Err(Error::op(
+                    "activation",
+                    format!(
+                        "there is no activation `{name}`; known are gelu, gelu_new, gelu_pytorch_tanh, gelu_fast, relu, silu, swish, tanh"
+                    ),
+                ));
+            }
+        })
+    }
+
+    /// Element by element.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Activation::Gelu => x.gelu(),
+            Activation::GeluTanh => x.gelu_tanh(),
+            Activation::Relu => x.relu(),
+            Activation::Silu => x.silu(),
+            Activation::Tanh => x.tanh(),
+        }
+    }
+}
+
+/// linear2(activation(linear1(x))).
+#[derive(Debug, Clone)]
+pub struct FeedForward {
+    /// (hidden, channels)
+    pub linear1: Linear,
+    /// What lies between.
+    pub activation: Activation,
+    /// (channels, hidden)
+    pub linear2: Linear,
+}
+
+impl FeedForward {
+    /// With PyTorch's initial values.
+    pub fn new(
+        device: &Device,
+        channels: usize,
+        hidden: usize,
+        activation: Activation,
+        generator: &Generator,
+    ) -> Result<Self> {
+        Ok(Self {
+            linear1: Linear::new(device, channels, hidden, generator)?,
+            activation,
+            linear2: Linear::new(device, hidden, channels, generator)?,
+        })
+    }
+
+    /// `x` is (…, channels), as is the result. The exact GELU runs within the first product's kernel.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let hidden = match self.activation {
+            Activation::Gelu => self.linear1.forward_gelu(x)?,
+            other => other.forward(&self.linear1.forward(x)?)?,
+        };
+        self.linear2.forward(&hidden)
+    }
+
+    /// Appends `linear1.*` and `linear2.*`.
+    pub fn parameters(&self, prefix: &str, out: &mut Parameters) {
+        self.linear1.parameters(&join(prefix, "linear1"), out);
+        self.linear2.parameters(&join(prefix, "linear2"), out);
+    }
+}

@@ -1,0 +1,67 @@
+//! Whether a forward pass trains, and dropout, which depends on it.
+
+use wgrad_tensor::random::Generator;
+use wgrad_tensor::{Error, Result, Tensor};
+
+/// How a forward pass runs. Cheap to copy.
+#[derive(Clone, Copy, Default)]
+pub struct Mode<'a> {
+    generator: Option<&'a Generator>,
+}
+
+impl<'a> Mode<'a> {
+    /// For training: dropout draws from `generator`, which the training loop moves with `begin_step`.
+    pub fn train(generator: &'a Generator) -> Self {
+        Self {
+            generator: Some(generator),
+        }
+    }
+
+    /// For evaluation: dropout does nothing.
+    pub fn eval() -> Self {
+        Self { generator: None }
+    }
+
+    /// The generator while training, else nothing.
+    pub fn generator(&self) -> Option<&'a Generator> {
+        self.generator
+    }
+
+    /// Whether dropout is on.
+    pub fn is_training(&self) -> bool {
+        self.generator.is_some()
+    }
+}
+
+/// Zeros each element with probability `p` while training and scales the others by 1 / (1 - p)
+/// (Srivastava et al., JMLR 15, 2014).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Dropout {
+    p: f32,
+}
+
+impl Dropout {
+    /// Errors unless `p` is at least 0 and below 1.
+    pub fn new(p: f32) -> Result<Self> {
+        if (0.0..1.0).contains(&p) {
+            return Ok(Self { p });
+        }
+        Err(Error::op(
+            "dropout",
+            format!("p = {p} must be at least 0 and below 1"),
+        ))
+    }
+
+    /// The probability of a zero.
+    pub fn p(&self) -> f32 {
+        self.p
+    }
+
+    /// The result has the shape of `x`; in evaluation it is `x`.
+    pub fn forward(&self, x: &Tensor, mode: &Mode) -> Result<Tensor> {
+        match mode.generator() {
+            Some(generator) => x.dropout(self.p, generator),
+            None => Ok(x.clone()),
+        }
+    }
+}
