@@ -1,7 +1,6 @@
 //! The two-layer network inside of a transformer block.
 
-use wgrad_tensor::random::Generator;
-use wgrad_tensor::{Device, Error, Result, Tensor};
+use wgrad_tensor::{Device, Error, Generator, Result, Tensor};
 
 use crate::{Linear, Parameters, join};
 

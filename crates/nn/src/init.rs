@@ -1,7 +1,6 @@
 //! Initial values of parameters, with the definitions of `torch.nn.init`.
 
-use wgrad_tensor::random::Generator;
-use wgrad_tensor::{DType, Device, Error, Result, Tensor};
+use wgrad_tensor::{DType, Device, Error, Generator, Result, Tensor};
 
 /// How a parameter starts. The fans of a weight (out, in, …) are its second and first side, times the
 /// product of the others.

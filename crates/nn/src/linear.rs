@@ -1,7 +1,6 @@
 //! The fully connected layer.
 
-use wgrad_tensor::random::Generator;
-use wgrad_tensor::{Device, Error, Result, Tensor};
+use wgrad_tensor::{Device, Error, Generator, Result, Tensor};
 
 use crate::{Init, Parameters, join};
 

@@ -1,7 +1,6 @@
 //! Whether a forward pass trains, and dropout, which depends on it.
 
-use wgrad_tensor::random::Generator;
-use wgrad_tensor::{Error, Result, Tensor};
+use wgrad_tensor::{Error, Generator, Result, Tensor};
 
 /// How a forward pass runs. Cheap to copy.
 #[derive(Clone, Copy, Default)]

@@ -209,6 +209,11 @@ impl LrScheduler {
         }
     }
 
+    /// The rate that the schedule's factor is 1 for.
+    pub fn base_lr(&self) -> f64 {
+        self.base_lr
+    }
+
     /// The schedule, with what it observed: what a checkpoint has to keep.
     pub fn schedule(&self) -> &Schedule {
         &self.schedule
