@@ -1,6 +1,7 @@
 //! The ops, one file each: shape rule, forward, backward, float64 reference and cases.
 
 pub mod argmax;
+pub mod attention;
 pub mod binary;
 pub mod concat;
 pub mod copy;
@@ -11,7 +12,9 @@ pub mod matmul;
 pub mod optim;
 pub mod rand;
 pub mod reduce;
+mod rows;
 pub mod slice;
+pub mod softmax;
 pub mod unary;
 pub mod view;
 pub mod where_op;
@@ -29,12 +32,14 @@ pub fn cases() -> Vec<Case> {
     optim::cases(&mut all);
     reduce::cases(&mut all);
     argmax::cases(&mut all);
+    attention::cases(&mut all);
     concat::cases(&mut all);
     dropout::cases(&mut all);
     embedding::cases(&mut all);
     gather::cases(&mut all);
     rand::cases(&mut all);
     slice::cases(&mut all);
+    softmax::cases(&mut all);
     where_op::cases(&mut all);
     all
 }

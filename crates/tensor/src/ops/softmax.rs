@@ -1,0 +1,187 @@
+//! Softmax and its logarithm along a dimension, and softmax of attention scores.
+
+mod cases;
+
+pub use cases::cases;
+
+use super::rows::Rows;
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::shape::dim;
+use crate::tape::{record, refuse_grad};
+use crate::tensor::Tensor;
+
+/// Values of a row that a lane keeps at most, on a GPU and on the software adapter. There keeping
+/// two values each in the backward pass was no faster than reading them again.
+const KEPT: (usize, usize) = (8, 64);
+const KEPT_BACKWARD: (usize, usize) = (8, 0);
+
+impl Tensor {
+    /// exp(x) / sum(exp(x)) along dimension `at`. f16 is computed in f32 and rounded once.
+    pub fn softmax(&self, at: isize) -> Result<Tensor> {
+        along("softmax", self, at, Variant::default())
+    }
+
+    /// log(softmax(x)) along dimension `at`, without forming the softmax.
+    pub fn log_softmax(&self, at: isize) -> Result<Tensor> {
+        let variant = Variant {
+            log: true,
+            ..Variant::default()
+        };
+        along("log_softmax", self, at, variant)
+    }
+
+    /// softmax(scale * x) over the keys of attention scores `[B, H, Tq, Tk]`.
+    ///
+    /// A key `j` of batch `b` is seen where `mask[b, j]` is not 0 (u32, `[B, Tk]`) and, with `causal`,
+    /// by the queries `i >= j` (aligned at the top left, as PyTorch's
+    /// `scaled_dot_product_attention` with `is_causal`). What is not seen gets exactly 0, also in
+    /// a row where nothing is seen.
+    pub fn softmax_masked(
+        &self,
+        mask: Option<&Tensor>,
+        scale: f32,
+        causal: bool,
+    ) -> Result<Tensor> {
+        let op = "softmax_masked";
+        let &[batch, heads, queries, keys] = self.shape() else {
+            return Err(Error::op(
+                op,
+                format!(
+                    "scores have shape [B, H, Tq, Tk], {:?} was given",
+                    self.shape()
+                ),
+            ));
+        };
+        let mask = match mask {
+            None => None,
+            Some(mask) if mask.shape() == [batch, keys] && mask.dtype() == DType::U32 => {
+                refuse_grad(op, &[mask])?;
+                Some(mask.contiguous()?)
+            }
+            Some(mask) => {
+                return Err(Error::op(
+                    op,
+                    format!(
+                        "the mask of scores {:?} has shape {:?} and type u32, {mask:?} was given",
+                        self.shape(),
+                        [batch, keys]
+                    ),
+                ));
+            }
+        };
+        let variant = Variant {
+            log: false,
+            scale,
+            mask,
+            causal,
+            queries,
+            rows_per_batch: heads * queries,
+        };
+        rows(op, &self.contiguous()?, variant)
+    }
+}
+
+/// What a row kernel is asked for beyond plain softmax.
+struct Variant {
+    log: bool,
+    scale: f32,
+    mask: Option<Tensor>,
+    causal: bool,
+    queries: usize,
+    rows_per_batch: usize,
+}
+
+impl Default for Variant {
+    fn default() -> Self {
+        Variant {
+            log: false,
+            scale: 1.0,
+            mask: None,
+            causal: false,
+            queries: 1,
+            rows_per_batch: 1,
+        }
+    }
+}
+
+fn along(op: &'static str, x: &Tensor, at: isize, variant: Variant) -> Result<Tensor> {
+    let at = dim(op, at, x.rank())?;
+    if x.rank() == 0 {
+        return rows(op, x, variant);
+    }
+    if at + 1 == x.rank() {
+        return rows(op, &x.contiguous()?, variant);
+    }
+    let packed = x.transpose(at as isize, -1)?.contiguous()?;
+    rows(op, &packed, variant)?.transpose(at as isize, -1)
+}
+
+/// Over the last dimension of a contiguous tensor.
+fn rows(op: &'static str, x: &Tensor, variant: Variant) -> Result<Tensor> {
+    if !x.dtype().is_float() {
+        return Err(Error::op(
+            op,
+            format!(
+                "a float tensor is needed, this one is {}; cast it first",
+                x.dtype()
+            ),
+        ));
+    }
+    let device = x.device();
+    let length = x.shape().last().copied().unwrap_or(1);
+    let rows = x.numel() / length.max(1);
+    let y = Tensor::empty(device, x.shape(), x.dtype())?;
+    let layout = Rows::new(device, length, KEPT.0, KEPT.1);
+    let mask = variant.mask.as_ref();
+    let defines = layout
+        .defines()
+        .alias("S", x.dtype().wgsl())
+        .flag_if(variant.log, "LOG")
+        .flag_if(mask.is_some(), "MASK")
+        .flag_if(variant.causal, "CAUSAL")
+        .flag_if(mask.is_some() || variant.causal, "HIDES");
+    let kernel = device.kernel("softmax", &defines)?;
+    device
+        .launch(&kernel)
+        .u32("rows", rows)
+        .u32("length", length)
+        .u32("offset", x.offset())
+        .f32("scale", variant.scale)
+        .u32("mask_offset", mask.map_or(0, Tensor::offset))
+        .u32("queries", variant.queries.max(1))
+        .u32("rows_per_batch", variant.rows_per_batch.max(1))
+        .bind(x.buffer())
+        .bind(mask.unwrap_or(x).buffer())
+        .bind(y.buffer())
+        .groups(rows as u64)?;
+    let (kept, log, scale) = (y.clone(), variant.log, variant.scale);
+    Ok(record(op, y, &[x], move |dy, _| {
+        Ok(vec![Some(backward(dy, &kept, log, scale)?)])
+    }))
+}
+
+fn backward(dy: &Tensor, y: &Tensor, log: bool, scale: f32) -> Result<Tensor> {
+    let device = y.device();
+    let dy = dy.contiguous()?;
+    let length = y.shape().last().copied().unwrap_or(1);
+    let rows = y.numel() / length.max(1);
+    let dx = Tensor::empty(device, y.shape(), y.dtype())?;
+    let layout = Rows::new(device, length, KEPT_BACKWARD.0, KEPT_BACKWARD.1);
+    let defines = layout
+        .defines()
+        .alias("S", y.dtype().wgsl())
+        .flag_if(log, "LOG");
+    let kernel = device.kernel("softmax_backward", &defines)?;
+    device
+        .launch(&kernel)
+        .u32("rows", rows)
+        .u32("length", length)
+        .u32("dy_offset", dy.offset())
+        .f32("scale", scale)
+        .bind(dy.buffer())
+        .bind(y.buffer())
+        .bind(dx.buffer())
+        .groups(rows as u64)?;
+    Ok(dx)
+}
