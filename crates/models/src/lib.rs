@@ -6,11 +6,18 @@
 //! Python's `AutoTokenizer` does, [`weights`] reads and writes safetensors and knows by which
 //! names each family stores its parameters.
 //!
-//! These four modules work on the host alone: they hold no tensor and need no adapter.
+//! On them stand [`bert`], the encoder, [`classifier`], the encoder with a classification head, and
+//! [`finetune`], which trains one from a table of texts.
+//!
+//! The first four modules work on the host alone: they hold no tensor and need no adapter.
 //! They treat every file as untrusted: sizes are checked before anything is allocated, paths
 //! found inside files may not leave the folder, and no pickle is ever read.
 
+pub mod bert;
+pub mod classifier;
 pub mod config;
+pub mod embed;
+pub mod finetune;
 pub mod folder;
 pub mod tokenizer;
 pub mod weights;

@@ -1,0 +1,319 @@
+//! Sequence classification: an encoder and its family's head, loaded from and saved to a folder that
+//! `AutoModelForSequenceClassification` reads.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use wgrad_nn::{Dropout, Init, Linear, Mode, Parameters};
+use wgrad_tensor::{Device, Generator, Tensor, no_grad};
+use wgrad_train::fs::write_atomic;
+
+use crate::bert::{BertModel, TokenBatch, optional_linear};
+use crate::config::Family;
+use crate::folder::{ModelFolder, Pooling, copy_tokenizer_files};
+use crate::tokenizer::pad_batch;
+use crate::weights::{SafeFile, SafeWriter, Weights, canonical_names, export_name};
+
+/// Sequences of a batch are padded to a multiple of this: kernels read whole texels, and fewer shapes
+/// mean fewer buffers.
+pub const PAD_TO_MULTIPLE_OF: usize = 8;
+/// Texts in a batch when nothing is trained.
+const EVAL_BATCH: usize = 32;
+
+/// An encoder with a classification head.
+pub struct SequenceClassifier {
+    /// The encoder, with BERT's pooler where it has one.
+    pub encoder: BertModel,
+    /// RoBERTa's `classifier.dense`, DistilBERT's `pre_classifier`; BERT uses its pooler.
+    dense: Option<Linear>,
+    /// The layer that gives the logits.
+    output: Linear,
+    dropout: Dropout,
+    labels: Vec<String>,
+}
+
+fn head_names(family: Family) -> (Option<&'static str>, &'static str) {
+    match family {
+        Family::Bert => (None, "classifier"),
+        Family::Roberta => (Some("classifier.dense"), "classifier.out_proj"),
+        Family::DistilBert => (Some("pre_classifier"), "classifier"),
+    }
+}
+
+impl SequenceClassifier {
+    /// Loads a fine-tuned folder. Errors if it has no classification head.
+    pub fn load(device: &Device, folder: &ModelFolder) -> Result<Self> {
+        let generator = Generator::new(device, 0)?;
+        let labels = folder.config.id2label.clone();
+        let (model, complete) = Self::build(device, folder, labels, &generator)?;
+        ensure!(
+            complete,
+            "{} has no classification head; fine-tune it first (wgrad finetune)",
+            folder.dir.display()
+        );
+        Ok(model)
+    }
+
+    /// Loads a folder to be fine-tuned on `labels`. A head with as many labels is kept, otherwise it
+    /// starts anew, normal with the configuration's `initializer_range`, drawn from `generator`.
+    pub fn for_training(
+        device: &Device,
+        folder: &ModelFolder,
+        labels: Vec<String>,
+        generator: &Generator,
+    ) -> Result<Self> {
+        Ok(Self::build(device, folder, labels, generator)?.0)
+    }
+
+    fn build(
+        device: &Device,
+        folder: &ModelFolder,
+        labels: Vec<String>,
+        generator: &Generator,
+    ) -> Result<(Self, bool)> {
+        let config = &folder.config;
+        let weights = &folder.weights;
+        let hidden = config.hidden_size;
+        let mut encoder = BertModel::load(device, config, weights)?;
+        let normal = Init::Normal {
+            mean: 0.0,
+            std: config.initializer_range as f32,
+        };
+        let fresh = |outputs: usize| {
+            Linear::with_init(
+                device,
+                hidden,
+                outputs,
+                normal,
+                Some(Init::Zeros),
+                generator,
+            )
+        };
+        if config.family == Family::Bert && encoder.pooler().is_none() {
+            encoder.set_pooler(fresh(hidden)?);
+        }
+        let (dense_name, output_name) = head_names(config.family);
+        let mut complete = true;
+        let dense = match dense_name {
+            None => None,
+            Some(name) => match optional_linear(device, config, weights, name, hidden)? {
+                Some(found) => Some(found),
+                None => {
+                    complete = false;
+                    Some(fresh(hidden)?)
+                }
+            },
+        };
+        let keep = labels.len() == config.id2label.len();
+        let found = match keep {
+            true => optional_linear(device, config, weights, output_name, labels.len())?,
+            false => None,
+        };
+        complete &= found.is_some();
+        let output = match found {
+            Some(found) => found,
+            None => fresh(labels.len())?,
+        };
+        let model = Self {
+            encoder,
+            dense,
+            output,
+            dropout: Dropout::new(config.classifier_dropout as f32)?,
+            labels,
+        };
+        Ok((model, complete))
+    }
+
+    /// The labels' names, by class.
+    pub fn labels(&self) -> &[String] {
+        &self.labels
+    }
+
+    /// Sets every dropout of encoder and head.
+    pub fn set_dropout(&mut self, p: f32) -> Result<()> {
+        self.dropout = Dropout::new(p)?;
+        self.encoder.set_dropout(p)
+    }
+
+    /// Replaces the last layer by `classifier.weight` (labels, hidden) and `classifier.bias` (labels) of
+    /// a safetensors file.
+    pub fn init_classifier(&mut self, path: &Path) -> Result<()> {
+        let file = SafeFile::open(path)?;
+        for (name, target) in [
+            ("classifier.weight", Some(&self.output.weight)),
+            ("classifier.bias", self.output.bias.as_ref()),
+        ] {
+            let Some(target) = target else { continue };
+            let shape = file.shape(name)?;
+            ensure!(
+                shape == target.shape(),
+                "{}: {name} has shape {shape:?}, the model needs {:?}",
+                path.display(),
+                target.shape()
+            );
+            target.copy_from_slice(&file.to_f32(name)?)?;
+        }
+        Ok(())
+    }
+
+    /// Logits (B, labels) of token batches.
+    pub fn forward(&self, batch: &TokenBatch, mode: &Mode) -> Result<Tensor> {
+        let hidden = self.encoder.forward(batch, mode)?;
+        self.head(
+            &BertModel::pool(&hidden, &batch.attention_mask, Pooling::Cls)?,
+            mode,
+        )
+    }
+
+    /// Logits (B, labels) from the last hidden state of the first token (B, C).
+    pub fn head(&self, first: &Tensor, mode: &Mode) -> Result<Tensor> {
+        let x = match (self.encoder.config.family, &self.dense) {
+            (Family::Bert, _) => {
+                let pooler = self.encoder.pooler().context("the model has no pooler")?;
+                pooler.forward(first)?.tanh()?
+            }
+            (Family::Roberta, Some(dense)) => {
+                dense.forward(&self.dropout.forward(first, mode)?)?.tanh()?
+            }
+            (_, Some(dense)) => dense.forward(first)?.relu()?,
+            (_, None) => bail!("the model has no classification head"),
+        };
+        Ok(self.output.forward(&self.dropout.forward(&x, mode)?)?)
+    }
+
+    /// Logits of token sequences, in their order, computed in batches of like length.
+    pub fn logits(&self, ids: &[Vec<u32>]) -> Result<Vec<Vec<f32>>> {
+        let device = self.output.weight.device().clone();
+        in_batches_by_length(ids, |rows| {
+            let batch = self.batch(&device, rows)?;
+            let logits = no_grad(|| self.forward(&batch, &Mode::eval()))?;
+            Ok(logits
+                .to_vec::<f32>()?
+                .chunks(self.labels.len())
+                .map(<[f32]>::to_vec)
+                .collect())
+        })
+    }
+
+    /// Pads and uploads token sequences.
+    pub fn batch(&self, device: &Device, ids: &[Vec<u32>]) -> Result<TokenBatch> {
+        padded_batch(device, &self.encoder, ids)
+    }
+
+    /// Parameters of the encoder under `BertModel`'s names, and of the head under its family's.
+    pub fn parameters(&self) -> Parameters {
+        let family = self.encoder.config.family;
+        let (dense, output) = head_names(family);
+        let mut out = self.encoder.parameters();
+        out.retain(|(name, _)| export_name(family, name, true).is_some());
+        if let (Some(name), Some(layer)) = (dense, &self.dense) {
+            layer.parameters(name, &mut out);
+        }
+        self.output.parameters(output, &mut out);
+        out
+    }
+
+    /// Parameters under the names that `transformers` saves.
+    pub fn exported_parameters(&self) -> Parameters {
+        let family = self.encoder.config.family;
+        self.parameters()
+            .into_iter()
+            .filter_map(|(name, tensor)| Some((export_name(family, &name, true)?, tensor)))
+            .collect()
+    }
+
+    /// Whether a parameter belongs to the head.
+    pub fn is_head(&self, name: &str) -> bool {
+        name.starts_with("classifier") || name.starts_with("pre_classifier")
+    }
+
+    /// Writes `config.json`, `model.safetensors` and, from `source`, the tokenizer's files into an
+    /// existing folder, each under its name only when it is whole.
+    pub fn save(&self, dir: &Path, source: &Path) -> Result<()> {
+        let config = &self.encoder.config;
+        let named = self.exported_parameters();
+        let layout: Vec<(&str, &[usize])> = named
+            .iter()
+            .map(|(name, tensor)| (name.as_str(), tensor.shape()))
+            .collect();
+        let mut writer = SafeWriter::create(dir.join("model.safetensors"), &layout, &[])?;
+        for (_, tensor) in &named {
+            writer.push(&tensor.to_vec::<f32>()?)?;
+        }
+        writer.finish()?;
+        copy_tokenizer_files(source, dir)?;
+        let json = config.to_json_for_classification(&self.labels)?;
+        write_atomic(dir.join("config.json"), format!("{json:#}\n").as_bytes())
+    }
+
+    /// Reads back the parameters that [`SequenceClassifier::save`] wrote.
+    pub fn load_parameters(&self, dir: &Path) -> Result<()> {
+        let weights = Weights::open(dir)?;
+        let names = canonical_names(self.encoder.config.family, weights.names())?;
+        for (name, tensor) in self.parameters() {
+            let key = names
+                .get(&name)
+                .with_context(|| format!("{} holds no `{name}`", dir.display()))?;
+            let shape = weights.shape(key)?;
+            ensure!(
+                shape == tensor.shape(),
+                "{}: `{key}` has shape {shape:?}, the model {:?}",
+                dir.display(),
+                tensor.shape()
+            );
+            tensor.copy_from_slice(&weights.to_f32(key)?)?;
+        }
+        Ok(())
+    }
+}
+
+/// Pads and uploads token sequences for an encoder.
+pub fn padded_batch(device: &Device, encoder: &BertModel, ids: &[Vec<u32>]) -> Result<TokenBatch> {
+    let config = &encoder.config;
+    let padded = pad_batch(
+        ids,
+        config.pad_token_id,
+        PAD_TO_MULTIPLE_OF,
+        config.max_tokens(),
+    )?;
+    TokenBatch::new(device, config, &padded)
+}
+
+/// Calls `f` with batches of sequences of like length and puts its rows back in order.
+pub fn in_batches_by_length<T: Clone>(
+    ids: &[Vec<u32>],
+    mut f: impl FnMut(&[Vec<u32>]) -> Result<Vec<T>>,
+) -> Result<Vec<T>> {
+    let mut order: Vec<usize> = (0..ids.len()).collect();
+    // Longest first: the largest buffers are made once and serve all that follows.
+    order.sort_by_key(|i| (std::cmp::Reverse(ids[*i].len()), *i));
+    let mut out: Vec<Option<T>> = vec![None; ids.len()];
+    for group in order.chunks(EVAL_BATCH) {
+        let rows: Vec<Vec<u32>> = group.iter().map(|i| ids[*i].clone()).collect();
+        for (i, row) in group.iter().zip(f(&rows)?) {
+            out[*i] = Some(row);
+        }
+    }
+    out.into_iter()
+        .map(|row| row.context("a batch gave too few rows"))
+        .collect()
+}
+
+/// Probabilities of logits, in float64.
+pub fn softmax(logits: &[f32]) -> Vec<f64> {
+    let top = logits.iter().fold(f32::MIN, |m, v| m.max(*v));
+    let e: Vec<f64> = logits.iter().map(|v| f64::from(v - top).exp()).collect();
+    let sum: f64 = e.iter().sum();
+    e.iter().map(|v| v / sum).collect()
+}
+
+/// The class with the largest logit; the first of equals.
+pub fn argmax(logits: &[f32]) -> usize {
+    let mut best = 0;
+    for (i, v) in logits.iter().enumerate() {
+        if *v > logits[best] {
+            best = i;
+        }
+    }
+    best
+}

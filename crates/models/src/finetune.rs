@@ -1,0 +1,365 @@
+//! Fine-tuning a pretrained encoder on labelled texts: data, what is frozen, training, test, report.
+
+mod report;
+mod task;
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+use wgrad_nn::optim::{Adam, Optimizer, ParamGroup, Sgd, no_decay};
+use wgrad_nn::schedule::{LrScheduler, Schedule, ScheduleOptions, warmup_steps};
+use wgrad_nn::{Parameters, freeze};
+use wgrad_tensor::{Device, Generator};
+use wgrad_train::data::{TextDataset, read_table, require_two_classes};
+use wgrad_train::fs::{ensure_writable_dir, recover};
+use wgrad_train::metrics::ClassificationMetrics;
+use wgrad_train::trainer::{self, Callbacks, Outcome, StopReason, TrainingArguments};
+
+use crate::classifier::SequenceClassifier;
+use crate::folder::ModelFolder;
+use crate::weights::write;
+use task::{Examples, FineTuneTask, Frozen};
+
+/// What to fine-tune, on what and how. Names as `transformers` spells them.
+#[derive(Debug, Clone)]
+pub struct FineTuneArguments {
+    /// A folder as `transformers` saves it.
+    pub model_name_or_path: PathBuf,
+    /// TSV, CSV or JSONL with a header.
+    pub train_file: PathBuf,
+    pub validation_file: Option<PathBuf>,
+    pub test_file: Option<PathBuf>,
+    pub text_column: String,
+    pub label_column: String,
+    /// The first rows only.
+    pub max_train_samples: Option<usize>,
+    /// Tokens of a text at most; the model's own limit bounds it.
+    pub max_seq_length: usize,
+    pub learning_rate: f64,
+    pub weight_decay: f64,
+    /// `adamw`, `adam` or `sgd`.
+    pub optim: String,
+    /// Of `sgd`.
+    pub momentum: f64,
+    pub lr_scheduler_type: String,
+    /// The share of all steps in which the learning rate rises.
+    pub warmup_ratio: f64,
+    /// Of `step`: steps between decays.
+    pub lr_step_size: u64,
+    /// Of `multistep`: the steps at which it decays.
+    pub lr_milestones: Vec<u64>,
+    /// Of `step`, `multistep`, `exponential` and `reduce_lr_on_plateau`: the factor.
+    pub lr_gamma: f64,
+    /// Of hidden states, attention and classifier; the model's own if not given.
+    pub dropout: Option<f64>,
+    /// Train the classification head only.
+    pub freeze_encoder: bool,
+    /// Freeze the embeddings and the lowest layers.
+    pub freeze_layers: usize,
+    /// Freeze further parameters by name pattern (`*` and `?`).
+    pub freeze: Vec<String>,
+    /// First values of the classifier's last layer.
+    pub classifier_init: Option<PathBuf>,
+    /// A safetensors file for every trained parameter's gradient at the first step, before clipping.
+    pub save_gradients: Option<PathBuf>,
+    /// Loop, checkpoints, log.
+    pub training: TrainingArguments,
+}
+
+impl FineTuneArguments {
+    /// `transformers`' defaults for a model folder and a training file; writes to `output`.
+    pub fn new(model_name_or_path: impl Into<PathBuf>, train_file: impl Into<PathBuf>) -> Self {
+        Self {
+            model_name_or_path: model_name_or_path.into(),
+            train_file: train_file.into(),
+            validation_file: None,
+            test_file: None,
+            text_column: "text".into(),
+            label_column: "label".into(),
+            max_train_samples: None,
+            max_seq_length: 128,
+            learning_rate: 5e-5,
+            weight_decay: 0.0,
+            optim: "adamw".into(),
+            momentum: 0.0,
+            lr_scheduler_type: "linear".into(),
+            warmup_ratio: 0.0,
+            lr_step_size: 100,
+            lr_milestones: Vec::new(),
+            lr_gamma: 0.1,
+            dropout: None,
+            freeze_encoder: false,
+            freeze_layers: 0,
+            freeze: Vec::new(),
+            classifier_init: None,
+            save_gradients: None,
+            training: TrainingArguments::new("output"),
+        }
+    }
+}
+
+/// What a fine-tuning gave.
+pub struct FineTuned {
+    pub outcome: Outcome,
+    /// On the validation file, of the model that was kept.
+    pub validation: Option<ClassificationMetrics>,
+    /// On the test file.
+    pub test: Option<ClassificationMetrics>,
+    /// Trainable parameters, and all.
+    pub parameters: (usize, usize),
+    /// The largest number of bytes in use on the device.
+    pub peak_bytes: u64,
+    /// Where the report lies.
+    pub report: PathBuf,
+}
+
+/// Fine-tunes, writes model, log, results and report to `training.output_dir`. `say` receives a line
+/// about each stage.
+///
+/// Errors are one line: what is wrong with a file, a column, a flag, the output folder or the device.
+pub fn fine_tune(
+    device: &Device,
+    arguments: &FineTuneArguments,
+    callbacks: &mut Callbacks,
+    say: &dyn Fn(&str),
+) -> Result<FineTuned> {
+    let mut timings: Vec<(String, f64)> = Vec::new();
+    let started = Instant::now();
+    let output = &arguments.training.output_dir;
+    let folder = ModelFolder::open(&arguments.model_name_or_path)?;
+    let data = Data::read(arguments)?;
+    ensure_writable_dir(output)?;
+    for name in ["checkpoint-last", "checkpoint-best"] {
+        recover(output.join(name))?;
+    }
+    let generator = Generator::new(device, arguments.training.seed)?;
+    let labels = data.train.label_names.clone();
+    let mut model = SequenceClassifier::for_training(device, &folder, labels, &generator)?;
+    if let Some(path) = &arguments.classifier_init {
+        model.init_classifier(path)?;
+    }
+    if let Some(p) = arguments.dropout {
+        model.set_dropout(p as f32)?;
+    }
+    let frozen = freeze_parameters(&model, arguments)?;
+    let tokenizer = folder.tokenizer()?;
+    let length = arguments.max_seq_length.min(folder.config.max_tokens());
+    let tokenize = |set: &TextDataset| Examples::new(set, &tokenizer, length);
+    let train = tokenize(&data.train)?;
+    let validation = data.validation.as_ref().map(tokenize).transpose()?;
+    let test = data.test.as_ref().map(tokenize).transpose()?;
+    timings.push(("loading".into(), started.elapsed().as_secs_f64()));
+
+    let all = model.parameters();
+    let trainable: Parameters = all
+        .iter()
+        .filter(|(_, tensor)| tensor.requires_grad())
+        .cloned()
+        .collect();
+    ensure!(
+        !trainable.is_empty(),
+        "every parameter is frozen; nothing is left to train"
+    );
+    let count = |list: &Parameters| list.iter().map(|(_, t)| t.numel()).sum::<usize>();
+    let parameters = (count(&trainable), count(&all));
+    say(&format!(
+        "{} training, {} validation and {} test examples; {} of {} parameters are trained on {}",
+        train.len(),
+        validation.as_ref().map_or(0, Examples::len),
+        test.as_ref().map_or(0, Examples::len),
+        parameters.0,
+        parameters.1,
+        device.adapter().name,
+    ));
+    let total = arguments.training.total_steps(train.len());
+    let mut optimizer = optimizer(arguments, trainable)?;
+    let mut scheduler = scheduler(arguments, total)?;
+    let mut task = FineTuneTask::new(device, model, &folder, train, validation, frozen);
+    let at = Instant::now();
+    if frozen != Frozen::Nothing {
+        task.cache_features(say)?;
+        timings.push((
+            "features of frozen layers".into(),
+            at.elapsed().as_secs_f64(),
+        ));
+    }
+    if let Some(path) = arguments.save_gradients.clone() {
+        let named = task.exported_parameters();
+        callbacks.on_gradients = Some(Box::new(move |step, gradients| {
+            if step > 1 {
+                return Ok(());
+            }
+            let mut rows = Vec::new();
+            for (name, tensor) in &named {
+                if let Some(gradient) = gradients.get(tensor) {
+                    rows.push((
+                        name.clone(),
+                        gradient.shape().to_vec(),
+                        gradient.to_vec::<f32>()?,
+                    ));
+                }
+            }
+            write(&path, &rows, &[])
+        }));
+    }
+    device.reset_peak();
+    let outcome = trainer::train(
+        device,
+        &mut task,
+        &mut optimizer,
+        &mut scheduler,
+        &arguments.training,
+        callbacks,
+    )?;
+    timings.push((
+        "training".into(),
+        outcome.seconds - outcome.evaluation_seconds,
+    ));
+    if outcome.evaluation_seconds > 0.0 {
+        timings.push((
+            "validation and checkpoints".into(),
+            outcome.evaluation_seconds,
+        ));
+    }
+    let peak_bytes = device.memory().peak;
+    let best = output.join("checkpoint-best");
+    if let (true, Some(step)) = (arguments.training.save, outcome.best_step)
+        && step != outcome.steps
+        && outcome.reason != StopReason::Interrupted
+    {
+        say(&format!(
+            "keeping the model of step {step}, the best on the validation data"
+        ));
+        trainer::Task::load(&mut task, &best)?;
+    }
+    trainer::Task::save(&task, output)?;
+    let at = Instant::now();
+    let validation = task.metrics_of_validation()?;
+    let test_logits = test.as_ref().map(|set| task.logits(set)).transpose()?;
+    if test.is_some() {
+        timings.push(("test".into(), at.elapsed().as_secs_f64()));
+    }
+    let test_metrics = match (&test, &test_logits) {
+        (Some(set), Some(logits)) => Some(set.metrics(logits, task.labels().len())?),
+        _ => None,
+    };
+    let report = output.join("report.html");
+    let finished = FineTuned {
+        outcome,
+        validation,
+        test: test_metrics,
+        parameters,
+        peak_bytes,
+        report,
+    };
+    let scored = match (&data.test, &test_logits) {
+        (Some(set), Some(logits)) => Some((set, logits.as_slice())),
+        _ => None,
+    };
+    report::write(device, arguments, &finished, task.labels(), scored, timings)?;
+    Ok(finished)
+}
+
+/// The three files, with one set of labels.
+struct Data {
+    train: TextDataset,
+    validation: Option<TextDataset>,
+    test: Option<TextDataset>,
+}
+
+impl Data {
+    fn read(arguments: &FineTuneArguments) -> Result<Self> {
+        let (text, label) = (&arguments.text_column, &arguments.label_column);
+        let mut train = read_table(&arguments.train_file, text, label, None)?;
+        if let Some(most) = arguments.max_train_samples {
+            train.texts.truncate(most);
+            train.labels.truncate(most);
+        }
+        require_two_classes(&train, &arguments.train_file)?;
+        let names = train.label_names.clone();
+        let more = |path: &Option<PathBuf>| {
+            path.as_ref()
+                .map(|path: &PathBuf| read_table(path, text, label, Some(&names)))
+                .transpose()
+        };
+        Ok(Self {
+            validation: more(&arguments.validation_file)?,
+            test: more(&arguments.test_file)?,
+            train,
+        })
+    }
+}
+
+/// Freezes what the arguments name, and says which part of the encoder gives the same features for
+/// good.
+fn freeze_parameters(model: &SequenceClassifier, arguments: &FineTuneArguments) -> Result<Frozen> {
+    let all = model.parameters();
+    let layers = model.encoder.num_layers();
+    ensure!(
+        arguments.freeze_layers <= layers,
+        "freeze_layers is {}, the model has {layers} layers",
+        arguments.freeze_layers
+    );
+    for (name, tensor) in &all {
+        let layer = name
+            .strip_prefix("encoder.layer.")
+            .and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
+        let low =
+            name.starts_with("embeddings.") || layer.is_some_and(|i| i < arguments.freeze_layers);
+        if (arguments.freeze_encoder && !model.is_head(name))
+            || (arguments.freeze_layers > 0 && low)
+        {
+            tensor.set_requires_grad(false)?;
+        }
+    }
+    for pattern in &arguments.freeze {
+        freeze(&all, pattern).with_context(|| format!("freeze {pattern}"))?;
+    }
+    Ok(match (arguments.freeze_encoder, arguments.freeze_layers) {
+        (true, _) => Frozen::Encoder,
+        (false, 0) => Frozen::Nothing,
+        (false, n) => Frozen::Layers(n),
+    })
+}
+
+fn optimizer(arguments: &FineTuneArguments, trainable: Parameters) -> Result<Optimizer> {
+    let groups: Vec<ParamGroup> = no_decay(trainable, arguments.weight_decay);
+    let lr = arguments.learning_rate;
+    Ok(match arguments.optim.as_str() {
+        "adamw" | "adamw_torch" => Optimizer::adamw(Adam::default(), groups, lr)?,
+        "adam" => Optimizer::adam(Adam::default(), groups, lr)?,
+        "sgd" => {
+            let sgd = Sgd {
+                momentum: arguments.momentum,
+                ..Sgd::default()
+            };
+            Optimizer::sgd(sgd, groups, lr)?
+        }
+        other => bail!("there is no optimizer \"{other}\"; known are adamw, adam and sgd"),
+    })
+}
+
+fn scheduler(arguments: &FineTuneArguments, total: u64) -> Result<LrScheduler> {
+    ensure!(
+        (0.0..=1.0).contains(&arguments.warmup_ratio),
+        "warmup_ratio is {}, it must lie between 0 and 1",
+        arguments.warmup_ratio
+    );
+    let mut options = ScheduleOptions {
+        warmup_steps: warmup_steps(total, arguments.warmup_ratio),
+        total_steps: total,
+        step_size: arguments.lr_step_size,
+        gamma: arguments.lr_gamma,
+        milestones: arguments.lr_milestones.clone(),
+        ..ScheduleOptions::default()
+    };
+    options.plateau.factor = arguments.lr_gamma;
+    let schedule = Schedule::from_name(&arguments.lr_scheduler_type, &options)?;
+    Ok(LrScheduler::new(arguments.learning_rate, schedule)?)
+}
+
+/// A path for a line of text.
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}

@@ -1,0 +1,176 @@
+//! Checkpoints: the model as its task saves it, the optimizer's state as safetensors, the rest as JSON.
+//! A checkpoint is filled under a temporary name and renamed, so that it is whole or not there.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
+use serde::{Deserialize, Serialize};
+use wgrad_nn::optim::{Optimizer, OptimizerState};
+use wgrad_nn::schedule::{LrScheduler, Schedule};
+use wgrad_tensor::{Device, Tensor};
+
+use crate::early_stopping::EarlyStopping;
+use crate::fs::{AtomicDir, recover};
+use crate::trainer::{Task, TrainingArguments};
+
+/// Where a run stands. With the seed this fixes everything that follows.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct TrainerState {
+    /// Optimizer steps done.
+    pub global_step: u64,
+    /// Epochs completed.
+    pub epoch: u64,
+    /// Optimizer steps done in the epoch under way.
+    pub step_in_epoch: u64,
+    /// The step of the best evaluation.
+    pub best_step: Option<u64>,
+    seed: u64,
+    examples: usize,
+    batch_size: usize,
+    gradient_accumulation_steps: usize,
+}
+
+impl TrainerState {
+    /// Keeps what a resumed run must have in common with this one.
+    pub fn remember(&mut self, arguments: &TrainingArguments, examples: usize) {
+        self.seed = arguments.seed;
+        self.examples = examples;
+        self.batch_size = arguments.per_device_train_batch_size;
+        self.gradient_accumulation_steps = arguments.gradient_accumulation_steps;
+    }
+
+    /// Whether a run with these arguments continues this one.
+    pub fn matches(&self, arguments: &TrainingArguments, examples: usize) -> bool {
+        let mut other = self.clone();
+        other.remember(arguments, examples);
+        *self == other
+    }
+}
+
+/// `trainer_state.json`.
+#[derive(Serialize, Deserialize)]
+struct StateFile {
+    #[serde(flatten)]
+    state: TrainerState,
+    early_stopping: EarlyStopping,
+    plateau: Option<Plateau>,
+    optimizer_steps: BTreeMap<String, u64>,
+}
+
+/// What a schedule on plateaus has observed.
+#[derive(Serialize, Deserialize)]
+struct Plateau {
+    best: Option<f64>,
+    bad_evaluations: u64,
+    cooldown_left: u64,
+    reduced_lr: Option<f64>,
+}
+
+/// Writes a checkpoint to `path`, replacing one that is there.
+pub fn save(
+    path: &Path,
+    task: &dyn Task,
+    optimizer: &Optimizer,
+    scheduler: &LrScheduler,
+    early_stopping: &EarlyStopping,
+    state: &TrainerState,
+) -> Result<()> {
+    let folder = AtomicDir::new(path)?;
+    task.save(folder.path())?;
+    let OptimizerState { steps, tensors } = optimizer.state_dict();
+    let mut bytes = Vec::with_capacity(tensors.len());
+    for (name, tensor) in &tensors {
+        let values: Vec<u8> = tensor
+            .to_vec::<f32>()?
+            .iter()
+            .flat_map(|v| v.to_le_bytes())
+            .collect();
+        bytes.push((name, tensor.shape(), values));
+    }
+    let views = bytes
+        .iter()
+        .map(|(name, shape, values)| {
+            Ok((name, TensorView::new(Dtype::F32, shape.to_vec(), values)?))
+        })
+        .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()?;
+    std::fs::write(
+        folder.path().join("optimizer.safetensors"),
+        serialize(views, None)?,
+    )?;
+    let plateau = match scheduler.schedule() {
+        Schedule::ReduceOnPlateau(p) => Some(Plateau {
+            best: p.best,
+            bad_evaluations: p.bad_evaluations,
+            cooldown_left: p.cooldown_left,
+            reduced_lr: p.reduced_lr,
+        }),
+        _ => None,
+    };
+    let file = StateFile {
+        state: state.clone(),
+        early_stopping: early_stopping.clone(),
+        plateau,
+        optimizer_steps: steps,
+    };
+    std::fs::write(
+        folder.path().join("trainer_state.json"),
+        serde_json::to_vec_pretty(&file)?,
+    )?;
+    folder.commit()
+}
+
+/// Reads a checkpoint back, all but the model.
+pub fn load(
+    path: &Path,
+    device: &Device,
+    optimizer: &mut Optimizer,
+    scheduler: &mut LrScheduler,
+    early_stopping: &mut EarlyStopping,
+) -> Result<TrainerState> {
+    recover(path)?;
+    let state_path = path.join("trainer_state.json");
+    let text = std::fs::read(&state_path).map_err(|e| {
+        anyhow!(
+            "{}: there is no checkpoint to resume from: {e}; train without resume_from_checkpoint first",
+            state_path.display()
+        )
+    })?;
+    let file: StateFile = serde_json::from_slice(&text).map_err(|e| {
+        anyhow!(
+            "{}: not a checkpoint of this program: {e}",
+            state_path.display()
+        )
+    })?;
+    let tensors_path = path.join("optimizer.safetensors");
+    let bytes = std::fs::read(&tensors_path)
+        .with_context(|| format!("{}: cannot be read", tensors_path.display()))?;
+    let stored = SafeTensors::deserialize(&bytes)
+        .map_err(|e| anyhow!("{}: damaged: {e}", tensors_path.display()))?;
+    let mut tensors = Vec::new();
+    for (name, view) in stored.tensors() {
+        let values: Vec<f32> = view
+            .data()
+            .chunks_exact(4)
+            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+            .collect();
+        tensors.push((name, Tensor::from_slice(device, &values, view.shape())?));
+    }
+    optimizer.load_state_dict(&OptimizerState {
+        steps: file.optimizer_steps,
+        tensors,
+    })?;
+    let patience = early_stopping.patience;
+    *early_stopping = file.early_stopping;
+    early_stopping.patience = patience;
+    if let (Some(p), Schedule::ReduceOnPlateau(now)) = (file.plateau, scheduler.schedule()) {
+        let mut plateau = now.clone();
+        plateau.best = p.best;
+        plateau.bad_evaluations = p.bad_evaluations;
+        plateau.cooldown_left = p.cooldown_left;
+        plateau.reduced_lr = p.reduced_lr;
+        *scheduler = LrScheduler::new(scheduler.base_lr(), Schedule::ReduceOnPlateau(plateau))?;
+    }
+    Ok(file.state)
+}

@@ -1,0 +1,475 @@
+//! The training loop: epochs, accumulation, clipping, schedule, log, evaluation, early stopping,
+//! checkpoints, and stopping between two steps when asked to.
+//!
+//! The loop knows no model: a [`Task`] gives it the loss of a list of examples, an evaluation and a way
+//! to save. What it does at step n follows from the seed and n alone, so a run that was cut off resumes
+//! where it stopped, in mid-epoch too.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::json;
+use wgrad_nn::Mode;
+use wgrad_nn::optim::Optimizer;
+use wgrad_nn::schedule::LrScheduler;
+use wgrad_tensor::{Device, Generator, Gradients, Tensor};
+
+use crate::checkpoint::{self, TrainerState};
+use crate::early_stopping::{Decision, EarlyStopping};
+use crate::log::JsonlLog;
+use crate::progress::{Progress, StepProgress};
+use crate::sampler::{Order, epoch_batches};
+
+/// How long and how to train. Names as `transformers`' `TrainingArguments` has them.
+#[derive(Debug, Clone)]
+pub struct TrainingArguments {
+    /// Where log and checkpoints go; it must exist.
+    pub output_dir: PathBuf,
+    pub num_train_epochs: u64,
+    /// Optimizer steps in all; overrides the epochs.
+    pub max_steps: Option<u64>,
+    pub per_device_train_batch_size: usize,
+    /// Batches whose gradients are averaged before an optimizer step.
+    pub gradient_accumulation_steps: usize,
+    /// Gradients are scaled so that their global norm is at most this.
+    pub max_grad_norm: Option<f64>,
+    /// Optimizer steps between two log lines. Reading a loss waits for the device.
+    pub logging_steps: u64,
+    /// Optimizer steps between two evaluations; at the end of each epoch if not given.
+    pub eval_steps: Option<u64>,
+    /// Evaluations without improvement after which training stops.
+    pub early_stopping_patience: Option<usize>,
+    pub seed: u64,
+    pub order: Order,
+    /// Go on from `checkpoint-last` in the output folder.
+    pub resume: bool,
+    /// Whether checkpoints are written: the last, and the best by validation accuracy.
+    pub save: bool,
+}
+
+impl TrainingArguments {
+    /// `transformers`' defaults, writing to `output_dir`.
+    pub fn new(output_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            output_dir: output_dir.into(),
+            num_train_epochs: 3,
+            max_steps: None,
+            per_device_train_batch_size: 8,
+            gradient_accumulation_steps: 1,
+            max_grad_norm: Some(1.0),
+            logging_steps: 10,
+            eval_steps: None,
+            early_stopping_patience: None,
+            seed: 42,
+            order: Order::LengthGrouped,
+            resume: false,
+            save: true,
+        }
+    }
+
+    /// Optimizer steps in one epoch over `examples` examples.
+    pub fn steps_per_epoch(&self, examples: usize) -> u64 {
+        let batches = examples.div_ceil(self.per_device_train_batch_size.max(1));
+        batches.div_ceil(self.gradient_accumulation_steps.max(1)) as u64
+    }
+
+    /// Optimizer steps of the whole run.
+    pub fn total_steps(&self, examples: usize) -> u64 {
+        self.max_steps
+            .unwrap_or(self.num_train_epochs * self.steps_per_epoch(examples))
+    }
+}
+
+/// The result of an evaluation.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Evaluation {
+    pub loss: f64,
+    /// What the best checkpoint and early stopping go by.
+    pub accuracy: f64,
+}
+
+/// What is trained.
+pub trait Task {
+    /// The number of tokens of every training example: for batches of like length, and for throughput.
+    fn lengths(&self) -> &[usize];
+    /// The mean loss of these training examples, a tensor of one value.
+    fn loss(&mut self, examples: &[usize], mode: &Mode) -> Result<Tensor>;
+    /// Loss and accuracy on the validation data, or nothing if there is none.
+    fn evaluate(&mut self) -> Result<Option<Evaluation>>;
+    /// Writes the model into an existing folder.
+    fn save(&self, dir: &Path) -> Result<()>;
+    /// Reads back what [`Task::save`] wrote.
+    fn load(&mut self, dir: &Path) -> Result<()>;
+}
+
+/// A logged step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepLog {
+    /// Counted from 1.
+    pub step: u64,
+    pub epoch: f64,
+    /// Before the update; over all batches of the step.
+    pub loss: f64,
+    pub learning_rate: f64,
+    /// Before clipping.
+    pub grad_norm: f64,
+}
+
+/// A logged evaluation.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct EvalLog {
+    pub step: u64,
+    pub epoch: f64,
+    pub evaluation: Evaluation,
+}
+
+/// Why training ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopReason {
+    Finished,
+    EarlyStopping,
+    /// The stop flag was raised.
+    Interrupted,
+}
+
+/// What happened.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    pub reason: StopReason,
+    pub steps: u64,
+    pub log: Vec<StepLog>,
+    pub evaluations: Vec<EvalLog>,
+    /// The step of the best evaluation.
+    pub best_step: Option<u64>,
+    pub seconds: f64,
+    /// Of these, in evaluations and checkpoints.
+    pub evaluation_seconds: f64,
+    /// Tokens trained on, padding left out.
+    pub tokens: u64,
+    /// Median seconds of a step.
+    pub step_seconds: f64,
+}
+
+/// Called after each logged step and evaluation.
+#[derive(Default)]
+pub struct Callbacks<'a> {
+    pub on_step: Option<Box<dyn FnMut(&StepLog) + 'a>>,
+    pub on_evaluate: Option<Box<dyn FnMut(&EvalLog) + 'a>>,
+    /// Raised from outside (Ctrl-C): the step is finished, a checkpoint written, and the loop left.
+    pub stop: Option<Arc<AtomicBool>>,
+    /// Sees each step's gradients, averaged over its batches, before clipping; steps count from 1.
+    #[allow(
+        clippy::type_complexity,
+        reason = "a callback's signature says what it gets"
+    )]
+    pub on_gradients: Option<Box<dyn FnMut(u64, &Gradients) -> Result<()> + 'a>>,
+    /// Prints progress.
+    pub progress: bool,
+}
+
+/// Everything that changes while training.
+struct Run<'a, 'b> {
+    arguments: &'a TrainingArguments,
+    optimizer: &'a mut Optimizer,
+    scheduler: &'a mut LrScheduler,
+    callbacks: &'a mut Callbacks<'b>,
+    generator: Generator,
+    log: JsonlLog,
+    progress: Option<Progress>,
+    stopping: EarlyStopping,
+    state: TrainerState,
+    total: u64,
+    outcome: Outcome,
+    step_times: Vec<f64>,
+}
+
+/// Trains `task` and leaves it at its last step.
+///
+/// Errors: what the device, the task or the file system refuse; a loss that is not finite, by step.
+pub fn train(
+    device: &Device,
+    task: &mut dyn Task,
+    optimizer: &mut Optimizer,
+    scheduler: &mut LrScheduler,
+    arguments: &TrainingArguments,
+    callbacks: &mut Callbacks,
+) -> Result<Outcome> {
+    let examples = task.lengths().len();
+    ensure!(examples > 0, "there are no training examples");
+    ensure!(
+        arguments.per_device_train_batch_size > 0
+            && arguments.gradient_accumulation_steps > 0
+            && arguments.logging_steps > 0
+            && arguments.eval_steps != Some(0),
+        "batch size, gradient_accumulation_steps, logging_steps and eval_steps must be at least 1"
+    );
+    let total = arguments.total_steps(examples);
+    let mut state = TrainerState::default();
+    let mut stopping = EarlyStopping::new(
+        arguments.early_stopping_patience.unwrap_or(usize::MAX),
+        0.0,
+        true,
+    );
+    let log_path = arguments.output_dir.join("log.jsonl");
+    let log = if arguments.resume {
+        let last = arguments.output_dir.join("checkpoint-last");
+        state = checkpoint::load(&last, device, optimizer, scheduler, &mut stopping)?;
+        ensure!(
+            state.matches(arguments, examples),
+            "{}: the checkpoint was written with another seed, batch size, accumulation or training file; resume with the same",
+            last.display()
+        );
+        task.load(&last)?;
+        JsonlLog::resume(&log_path, state.global_step)?
+    } else {
+        JsonlLog::create(&log_path)?
+    };
+    let progress = callbacks
+        .progress
+        .then(|| Progress::stdout(total, Duration::from_secs(5)));
+    let mut run = Run {
+        arguments,
+        optimizer,
+        scheduler,
+        callbacks,
+        generator: Generator::new(device, arguments.seed)?,
+        log,
+        progress,
+        stopping,
+        total,
+        outcome: Outcome {
+            reason: StopReason::Finished,
+            steps: state.global_step,
+            log: Vec::new(),
+            evaluations: Vec::new(),
+            best_step: state.best_step,
+            seconds: 0.0,
+            evaluation_seconds: 0.0,
+            tokens: 0,
+            step_seconds: 0.0,
+        },
+        state,
+        step_times: Vec::new(),
+    };
+    let started = Instant::now();
+    run.epochs(task)?;
+    if let Some(progress) = &mut run.progress {
+        progress.finish();
+    }
+    let mut outcome = run.outcome;
+    outcome.seconds = started.elapsed().as_secs_f64();
+    run.step_times.sort_by(f64::total_cmp);
+    outcome.step_seconds = run
+        .step_times
+        .get(run.step_times.len() / 2)
+        .copied()
+        .unwrap_or(0.0);
+    Ok(outcome)
+}
+
+impl Run<'_, '_> {
+    fn epochs(&mut self, task: &mut dyn Task) -> Result<()> {
+        let arguments = self.arguments;
+        while self.state.global_step < self.total {
+            let lengths = task.lengths().to_vec();
+            let batches = epoch_batches(
+                &lengths,
+                arguments.per_device_train_batch_size,
+                arguments.seed,
+                self.state.epoch,
+                arguments.order,
+            );
+            let groups: Vec<&[Vec<usize>]> = batches
+                .chunks(arguments.gradient_accumulation_steps)
+                .collect();
+            while (self.state.step_in_epoch as usize) < groups.len()
+                && self.state.global_step < self.total
+            {
+                let group = groups[self.state.step_in_epoch as usize];
+                self.step(task, group, &lengths, groups.len())?;
+                let end = self.state.step_in_epoch as usize == groups.len();
+                let last = self.state.global_step == self.total;
+                let due = match arguments.eval_steps {
+                    Some(every) => self.state.global_step.is_multiple_of(every) || last,
+                    None => end || last,
+                };
+                if due && self.evaluate(task, groups.len())? {
+                    self.outcome.reason = StopReason::EarlyStopping;
+                    return self.save(task);
+                }
+                let stop = self.callbacks.stop.as_ref();
+                if stop.is_some_and(|flag| flag.load(Ordering::Relaxed)) {
+                    self.outcome.reason = StopReason::Interrupted;
+                    return self.save(task);
+                }
+            }
+            if self.state.step_in_epoch as usize == groups.len() {
+                self.state.epoch += 1;
+                self.state.step_in_epoch = 0;
+            }
+        }
+        self.save(task)
+    }
+
+    /// One optimizer step over a group of batches.
+    fn step(
+        &mut self,
+        task: &mut dyn Task,
+        group: &[Vec<usize>],
+        lengths: &[usize],
+        per_epoch: usize,
+    ) -> Result<()> {
+        let started = Instant::now();
+        let step = self.state.global_step;
+        let learning_rate = self.scheduler.lr_at(step);
+        self.optimizer.set_lr(learning_rate)?;
+        let mut gradients = Gradients::default();
+        let mut losses = Vec::with_capacity(group.len());
+        let mut tokens = 0;
+        for (micro, batch) in group.iter().enumerate() {
+            self.generator.begin_step(step, micro as u32)?;
+            let mut loss = task.loss(batch, &Mode::train(&self.generator))?;
+            losses.push(loss.detach());
+            if group.len() > 1 {
+                loss = loss.mul_scalar(1.0 / group.len() as f32)?;
+            }
+            gradients.accumulate(loss.backward()?)?;
+            tokens += batch.iter().map(|i| lengths[*i] as u64).sum::<u64>();
+        }
+        if let Some(call) = &mut self.callbacks.on_gradients {
+            call(step + 1, &gradients)?;
+        }
+        let norm = self
+            .optimizer
+            .step(&gradients, self.arguments.max_grad_norm)?;
+        drop(gradients);
+        self.state.global_step += 1;
+        self.state.step_in_epoch += 1;
+        self.outcome.steps = self.state.global_step;
+        self.outcome.tokens += tokens;
+        let step = self.state.global_step;
+        let epoch = self.epoch(per_epoch);
+        let logged =
+            step.is_multiple_of(self.arguments.logging_steps) || step == self.total || step == 1;
+        if logged {
+            let mut loss = 0.0;
+            for part in &losses {
+                loss += f64::from(part.item()?) / losses.len() as f64;
+            }
+            let grad_norm = f64::from(norm.item()?);
+            if !loss.is_finite() || !grad_norm.is_finite() {
+                bail!(
+                    "step {step}: the loss is {loss} and the gradient norm {grad_norm}; training diverged, try a lower learning_rate (now {learning_rate})"
+                );
+            }
+            let entry = StepLog {
+                step,
+                epoch,
+                loss,
+                learning_rate,
+                grad_norm,
+            };
+            self.log.write(&json!({
+                "step": step, "epoch": epoch, "loss": loss, "learning_rate": learning_rate, "grad_norm": grad_norm,
+            }))?;
+            self.outcome.log.push(entry);
+            if let Some(call) = &mut self.callbacks.on_step {
+                call(&entry);
+            }
+        }
+        let seconds = started.elapsed().as_secs_f64();
+        self.step_times.push(seconds);
+        if let (Some(progress), Some(entry)) = (&mut self.progress, self.outcome.log.last())
+            && logged
+        {
+            progress.update(&StepProgress {
+                step,
+                epoch,
+                loss: entry.loss,
+                learning_rate,
+                grad_norm: Some(entry.grad_norm),
+                tokens_per_second: Some(tokens as f64 / seconds.max(1e-9)),
+                validation_accuracy: self
+                    .outcome
+                    .evaluations
+                    .last()
+                    .map(|e| e.evaluation.accuracy),
+            });
+        }
+        Ok(())
+    }
+
+    fn epoch(&self, per_epoch: usize) -> f64 {
+        self.state.epoch as f64 + self.state.step_in_epoch as f64 / per_epoch.max(1) as f64
+    }
+
+    /// Evaluates, saves what is best, and says whether to stop.
+    fn evaluate(&mut self, task: &mut dyn Task, per_epoch: usize) -> Result<bool> {
+        let started = Instant::now();
+        let Some(evaluation) = task.evaluate()? else {
+            return Ok(false);
+        };
+        let step = self.state.global_step;
+        let entry = EvalLog {
+            step,
+            epoch: self.epoch(per_epoch),
+            evaluation,
+        };
+        self.log.write(&json!({
+            "step": step, "epoch": entry.epoch,
+            "eval_loss": evaluation.loss, "eval_accuracy": evaluation.accuracy,
+        }))?;
+        self.scheduler.observe(evaluation.loss);
+        let decision = self.stopping.update(evaluation.accuracy);
+        if decision == Decision::Improved {
+            self.state.best_step = Some(step);
+            self.outcome.best_step = Some(step);
+            self.save_as(task, "checkpoint-best")?;
+        }
+        self.outcome.evaluations.push(entry);
+        if let Some(progress) = &mut self.progress {
+            progress.message(&format!(
+                "step {step}: validation loss {:.4}, accuracy {:.4}{}",
+                evaluation.loss,
+                evaluation.accuracy,
+                if decision == Decision::Improved {
+                    " (best so far)"
+                } else {
+                    ""
+                }
+            ));
+        }
+        if let Some(call) = &mut self.callbacks.on_evaluate {
+            call(&entry);
+        }
+        if step < self.total {
+            self.save(task)?;
+        }
+        self.outcome.evaluation_seconds += started.elapsed().as_secs_f64();
+        Ok(decision == Decision::Stop)
+    }
+
+    fn save(&mut self, task: &mut dyn Task) -> Result<()> {
+        self.save_as(task, "checkpoint-last")
+    }
+
+    fn save_as(&mut self, task: &mut dyn Task, name: &str) -> Result<()> {
+        if !self.arguments.save {
+            return Ok(());
+        }
+        let path = self.arguments.output_dir.join(name);
+        self.state.remember(self.arguments, task.lengths().len());
+        checkpoint::save(
+            &path,
+            task,
+            self.optimizer,
+            self.scheduler,
+            &self.stopping,
+            &self.state,
+        )
+        .with_context(|| format!("{}: the checkpoint could not be written", path.display()))
+    }
+}
