@@ -1,6 +1,7 @@
 //! Everything that needs the whole library: one test binary, so that it links once.
 
 mod large_table;
+mod layers;
 mod op_matrix;
 mod optim;
 mod random;
