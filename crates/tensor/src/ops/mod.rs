@@ -8,6 +8,7 @@ pub mod copy;
 pub mod dropout;
 pub mod embedding;
 pub mod gather;
+pub mod layer_norm;
 pub mod matmul;
 pub mod optim;
 pub mod rand;
@@ -37,6 +38,7 @@ pub fn cases() -> Vec<Case> {
     dropout::cases(&mut all);
     embedding::cases(&mut all);
     gather::cases(&mut all);
+    layer_norm::cases(&mut all);
     rand::cases(&mut all);
     slice::cases(&mut all);
     softmax::cases(&mut all);
