@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail, ensure};
 use wgrad_nn::{
-    Activation, Dropout, Embedding, FeedForward, LayerNorm, Linear, Mode, MultiHeadAttention,
+    Dropout, Embedding, FeedForward, LayerNorm, Linear, Mode, MultiHeadAttention,
     Parameters,
 };
 use wgrad_tensor::{DType, Device, Tensor};
 
-use crate::config::{BertConfig, Family, HiddenAct};
+use crate::config::{BertConfig, Family};
 use crate::folder::Pooling;
 use crate::tokenizer::PaddedBatch;
 use crate::weights::{Weights, canonical_names};
@@ -161,16 +161,6 @@ impl Source<'_> {
     }
 }
 
-fn activation(act: HiddenAct) -> Activation {
-    match act {
-        HiddenAct::Gelu => Activation::Gelu,
-        HiddenAct::GeluTanh => Activation::GeluTanh,
-        HiddenAct::Relu => Activation::Relu,
-        HiddenAct::Silu => Activation::Silu,
-        HiddenAct::Tanh => Activation::Tanh,
-    }
-}
-
 impl BertModel {
     /// Loads the encoder onto `device`, every parameter trainable. Errors name the tensor that is
     /// missing or has another shape than `config.json` says.
@@ -203,7 +193,7 @@ impl BertModel {
                         config.intermediate_size,
                         hidden,
                     )?,
-                    activation: activation(config.hidden_act),
+                    activation: config.hidden_act,
                     linear2: source.linear(
                         &at("output.dense"),
                         hidden,

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use wgrad_nn::Activation;
 use serde_json::{Map, Value, json};
 
 mod keys;
@@ -52,21 +53,6 @@ const MODEL_TYPES: [(&str, Family, &str); 5] = [
     ("distilbert", Family::DistilBert, "DistilBert"),
 ];
 
-/// The activation between the two dense layers of the feed-forward part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HiddenAct {
-    /// `gelu`: x Φ(x), by the error function.
-    Gelu,
-    /// `gelu_new`, `gelu_pytorch_tanh`: GELU's tanh approximation.
-    GeluTanh,
-    /// `relu`.
-    Relu,
-    /// `silu`, `swish`: x sigmoid(x).
-    Silu,
-    /// `tanh`.
-    Tanh,
-}
-
 /// The settings of a BERT-like encoder and its classification head.
 ///
 /// Names are those of `transformers.BertConfig`, whatever the file calls them (DistilBERT's `dim`
@@ -91,7 +77,7 @@ pub struct BertConfig {
     /// Width between the feed-forward part's two dense layers.
     pub intermediate_size: usize,
     /// The feed-forward part's activation.
-    pub hidden_act: HiddenAct,
+    pub hidden_act: Activation,
     /// Dropout on embeddings and on each sublayer's output, in [0, 1).
     pub hidden_dropout_prob: f64,
     /// Dropout on attention probabilities, in [0, 1).

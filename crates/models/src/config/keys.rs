@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::{Map, Value};
 
-use super::HiddenAct;
+use wgrad_nn::Activation;
 
 /// Reads a JSON file; errors are one line that names it.
 pub(crate) fn read_json(path: &Path) -> Result<Value> {
@@ -89,18 +89,9 @@ impl<'a> Keys<'a> {
             .map_err(|_| anyhow!("{key} is {value}; it must be a list of strings"))
     }
 
-    pub(super) fn activation(&self, key: &str) -> Result<HiddenAct> {
-        Ok(match self.string(key)?.unwrap_or("gelu") {
-            "gelu" => HiddenAct::Gelu,
-            "gelu_new" | "gelu_pytorch_tanh" => HiddenAct::GeluTanh,
-            "relu" => HiddenAct::Relu,
-            "silu" | "swish" => HiddenAct::Silu,
-            "tanh" => HiddenAct::Tanh,
-            other => bail!(
-                "{key} is {other:?}; supported are gelu, gelu_new, gelu_pytorch_tanh, relu, silu, \
-                 swish, tanh"
-            ),
-        })
+    pub(super) fn activation(&self, key: &str) -> Result<Activation> {
+        let name = self.string(key)?.unwrap_or("gelu");
+        Activation::from_name(name).map_err(|error| anyhow!("{key} is {name:?}: {error}"))
     }
 
     /// `id2label`, else `num_labels` numbered names, else two of them as `transformers` does.

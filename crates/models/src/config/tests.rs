@@ -38,7 +38,7 @@ fn reads_bert() {
     assert_eq!(config.family, Family::Bert);
     assert_eq!(config.hidden_size, 384);
     assert_eq!(config.num_hidden_layers, 6);
-    assert_eq!(config.hidden_act, HiddenAct::Gelu);
+    assert_eq!(config.hidden_act, Activation::Gelu);
     assert_eq!(config.layer_norm_eps, 1e-12);
     assert_eq!(config.classifier_dropout, 0.1);
     assert_eq!(config.max_tokens(), 512);
@@ -79,7 +79,7 @@ fn reads_distilbert_by_its_own_keys() {
         (config.num_attention_heads, config.num_hidden_layers),
         (4, 3)
     );
-    assert_eq!(config.hidden_act, HiddenAct::Relu);
+    assert_eq!(config.hidden_act, Activation::Relu);
     assert_eq!(config.hidden_dropout_prob, 0.05);
     assert_eq!(config.attention_probs_dropout_prob, 0.15);
     assert_eq!(config.classifier_dropout, 0.2);

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use wgrad_nn::{Mode, Parameters};
-use wgrad_tensor::ops::cross_entropy::CrossEntropy;
 use wgrad_tensor::{Device, Tensor, no_grad};
 use wgrad_train::data::TextDataset;
 use wgrad_train::metrics::{ClassificationMetrics, classification_metrics};
@@ -232,7 +231,8 @@ impl Task for FineTuneTask<'_> {
         };
         let labels: Vec<u32> = examples.iter().map(|i| set.labels[*i]).collect();
         let targets = Tensor::from_slice(self.device, &labels, &[labels.len()])?;
-        Ok(logits.cross_entropy(&targets, &CrossEntropy::default())?)
+        let rows = targets.reshape(&[labels.len(), 1])?;
+        Ok(logits.log_softmax(-1)?.gather(1, &rows)?.mean_all()?.neg()?)
     }
 
     fn evaluate(&mut self) -> Result<Option<Evaluation>> {

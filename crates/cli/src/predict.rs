@@ -1,0 +1,79 @@
+//! `wgrad predict`: labels and probabilities of texts from a fine-tuned folder.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, ensure};
+use clap::Args;
+use serde_json::json;
+use wgrad_models::classifier::{SequenceClassifier, argmax, softmax};
+use wgrad_models::folder::ModelFolder;
+use wgrad_runtime::DeviceOptions;
+use wgrad_train::data::read_texts;
+
+use crate::args::AdapterArg;
+
+/// Classify texts with a fine-tuned model
+#[derive(Args, Debug)]
+#[command(rename_all = "snake_case")]
+pub struct PredictArgs {
+    #[command(flatten)]
+    adapter: AdapterArg,
+    /// Folder of the fine-tuned model
+    #[arg(long)]
+    model_name_or_path: PathBuf,
+    /// A text; may be repeated
+    #[arg(long)]
+    text: Vec<String>,
+    /// Texts from a TSV, CSV or JSONL file with a header
+    #[arg(long)]
+    file: Option<PathBuf>,
+    #[arg(long, default_value = "text")]
+    text_column: String,
+    /// Tokens of a text at most [default: what the model takes]
+    #[arg(long)]
+    max_seq_length: Option<usize>,
+    /// One JSON object a line: text, label, probabilities, logits
+    #[arg(long)]
+    json: bool,
+}
+
+/// The texts of `--text` and `--file`.
+pub fn texts(mut given: Vec<String>, file: Option<PathBuf>, column: &str) -> Result<Vec<String>> {
+    if let Some(file) = file {
+        given.extend(read_texts(file, column)?);
+    }
+    ensure!(!given.is_empty(), "no text was given; use --text or --file");
+    Ok(given)
+}
+
+pub fn run(args: PredictArgs) -> Result<()> {
+    let texts = texts(args.text, args.file, &args.text_column)?;
+    let folder = ModelFolder::open(&args.model_name_or_path)?;
+    let tokenizer = folder.tokenizer()?;
+    let length = args.max_seq_length.unwrap_or(folder.max_length()?);
+    let views: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let ids = tokenizer.encode_batch(&views, length.min(folder.config.max_tokens()))?;
+    let device = args.adapter.open(DeviceOptions::default())?;
+    let model = SequenceClassifier::load(&device, &folder)?;
+    let rows = model.logits(&ids)?;
+    args.adapter.keep_pipelines(&device);
+    let labels = model.labels();
+    for (text, logits) in texts.iter().zip(&rows) {
+        let probabilities = softmax(logits);
+        let best = argmax(logits);
+        if args.json {
+            let by_label: serde_json::Map<String, serde_json::Value> = labels
+                .iter()
+                .zip(&probabilities)
+                .map(|(label, p)| (label.clone(), json!(p)))
+                .collect();
+            println!(
+                "{}",
+                json!({"text": text, "label": labels[best], "probabilities": by_label, "logits": logits})
+            );
+        } else {
+            println!("{:<10} {:6.2} %  {text}", labels[best], 100.0 * probabilities[best]);
+        }
+    }
+    Ok(())
+}
