@@ -107,7 +107,8 @@ fn softmax(
     total = row_sum(total * precise_exp(lane_top - top), lane);
 #endif
 #ifdef LOG
-    let shift = top + precise_log(total);
+    // Less the maximum first: values far from 0 keep their digits.
+    let log_total = precise_log(total);
 #else
     let inverse = select(1.0 / total, 0.0, total == 0.0);
 #endif
@@ -116,7 +117,7 @@ fn softmax(
         let j = k * WIDTH + lane;
         if (j < params.length) {
 #ifdef LOG
-            y[base + j] = S(kept[k] - shift);
+            y[base + j] = S(kept[k] - top - log_total);
 #else
             y[base + j] = S(kept[k] * inverse);
 #endif
@@ -125,7 +126,7 @@ fn softmax(
 #else
     for (var j = lane; j < params.length; j += WIDTH) {
 #ifdef LOG
-        y[base + j] = S(load(base, mask_base, query, j) - shift);
+        y[base + j] = S(load(base, mask_base, query, j) - top - log_total);
 #else
         let v = load(base, mask_base, query, j);
         y[base + j] = S(visible(v, precise_exp(v - top)) * inverse);
