@@ -107,7 +107,11 @@ impl Tensor {
                 .collect()
         };
         let (one, many) = (interleave(&vec![1; times.len()]), interleave(times));
-        let shape: Vec<usize> = times.iter().zip(&sides).map(|(t, s)| t.saturating_mul(*s)).collect();
+        let shape: Vec<usize> = times
+            .iter()
+            .zip(&sides)
+            .map(|(t, s)| t.saturating_mul(*s))
+            .collect();
         self.reshape(&one)?.expand(&many)?.reshape(&shape)
     }
 }
