@@ -1,0 +1,54 @@
+// Multiplies and adds in registers: how fast kernels can compute on this adapter.
+// math: y = the sum of 8 chains of v = v a + b, ROUNDS * 16 long
+// shapes: y (N)
+// launch: one invocation an element, 256 a workgroup; 8 * 2 * 16 * ROUNDS operations each
+// numerics: all in T; with a = b = 0.5 the chains go to 1
+// backward: none, it is for measuring only
+// reference: 8 after many rounds with a = b = 0.5
+#import common/index
+
+struct Params {
+    n: u32,
+    a: f32,
+    b: f32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read_write> y: array<f32>; // (N)
+
+@compute @workgroup_size(256)
+fn peak_fma(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let i = linear_id(group, groups, local, 256u);
+    if (i >= params.n) {
+        return;
+    }
+    let a = vec4<T>(T(params.a));
+    let b = vec4<T>(T(params.b));
+    // Eight chains hide the latency of one; more would not fit the registers of a CPU.
+    var v = vec4<T>(T(local & 1u), T(0.25), T(0.5), T(0.75));
+    var w = v.wzyx;
+    for (var round = 0u; round < ROUNDS; round++) {
+        // Written out: not every driver unrolls, and a loop's end costs as much as a chain's link.
+        v = fma(v, a, b); w = fma(w, a, b);
+        v = fma(v, a, b); w = fma(w, a, b);
+        v = fma(v, a, b); w = fma(w, a, b);
+        v = fma(v, a, b); w = fma(w, a, b);
+        v = fma(v, a, b); w = fma(w, a, b);
+        v = fma(v, a, b); w = fma(w, a, b);
+        v = fma(v, a, b); w = fma(w, a, b);
+        v = fma(v, a, b); w = fma(w, a, b);
+        v = fma(v, a, b); w = fma(w, a, b);
+        v = fma(v, a, b); w = fma(w, a, b);
+        v = fma(v, a, b); w = fma(w, a, b);
+        v = fma(v, a, b); w = fma(w, a, b);
+        v = fma(v, a, b); w = fma(w, a, b);
+        v = fma(v, a, b); w = fma(w, a, b);
+        v = fma(v, a, b); w = fma(w, a, b);
+        v = fma(v, a, b); w = fma(w, a, b);
+    }
+    let sum = v + w;
+    y[i] = f32(sum.x + sum.y + sum.z + sum.w);
+}
