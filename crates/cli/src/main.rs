@@ -1,1 +1,64 @@
-fn main() {}
+//! The `wgrad` command: one file a subcommand. This is the one room that reads the environment and
+//! writes to the terminal.
+
+mod args;
+mod doctor;
+mod dump;
+mod embed;
+mod finetune;
+mod info;
+mod predict;
+mod quiet;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{FromArgMatches, Parser, Subcommand};
+
+/// Train, fine-tune and run neural networks on any GPU through WebGPU.
+#[derive(Parser)]
+#[command(name = "wgrad", version, rename_all = "snake_case")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Info(info::InfoArgs),
+    Doctor(doctor::DoctorArgs),
+    Embed(embed::EmbedArgs),
+    Finetune(Box<finetune::FinetuneArgs>),
+    Predict(predict::PredictArgs),
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Info(args) => info::run(args),
+        Command::Doctor(args) => doctor::run(args),
+        Command::Embed(args) => embed::run(args),
+        Command::Finetune(args) => finetune::run(*args),
+        Command::Predict(args) => predict::run(args),
+    }
+}
+
+fn main() -> ExitCode {
+    quiet::drivers();
+    quiet::panics();
+    let command = args::command::<Cli>();
+    let parsed = command
+        .try_get_matches_from(std::env::args_os())
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
+        Ok(cli) => cli,
+        // Prints help to standard output, mistakes to standard error with exit code 2.
+        Err(e) => e.exit(),
+    };
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("error: {}", args::one_line(&e));
+            ExitCode::FAILURE
+        }
+    }
+}

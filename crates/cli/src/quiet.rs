@@ -1,0 +1,44 @@
+//! Standard error belongs to wgrad's own lines: no chatter of drivers, no backtraces.
+
+use std::path::Path;
+
+/// Silences what Mesa prints when an instance is created. Call it before any thread starts.
+pub fn drivers() {
+    // "lavapipe is not a conformant Vulkan implementation": known, and `wgrad info` names the adapter.
+    set("MESA_VK_IGNORE_CONFORMANCE_WARNING", "true");
+    // Mesa's device-select layer asks the Wayland display which GPU is the default, and complains
+    // where there can be no display. wgrad chooses by itself, so the layer is not needed there.
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR");
+    if runtime.is_none_or(|path| !Path::new(&path).is_absolute()) {
+        set("NODEVICE_SELECT", "1");
+    }
+}
+
+/// Sets a variable that the user has not set.
+fn set(name: &str, value: &str) {
+    if std::env::var_os(name).is_none() {
+        // SAFETY: `drivers` runs first in main, while this is the only thread of the process.
+        unsafe { std::env::set_var(name, value) };
+    }
+}
+
+/// A panic is a defect; the user sees one line of it, and exit code 101.
+pub fn panics() {
+    std::panic::set_hook(Box::new(|info| {
+        let payload = info.payload();
+        let text = payload
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| payload.downcast_ref::<&str>().copied())
+            .unwrap_or("no message");
+        // The reader of a pipe has gone (`wgrad info | head`): not worth a word.
+        if text.starts_with("failed printing to stdout") {
+            std::process::exit(141);
+        }
+        let at = info.location().map(ToString::to_string).unwrap_or_default();
+        eprintln!(
+            "error: a defect in wgrad ({at}): {}",
+            text.split_whitespace().collect::<Vec<_>>().join(" ")
+        );
+    }));
+}
