@@ -57,13 +57,8 @@ fn layer_norm(
     var total = 0.0;
     var squares = 0.0;
 #ifdef KEEP
-#ifdef SUBGROUP8
-    let steps = (params.length + 7u) / 8u;
-#else
-    let steps = KEPT;
-#endif
     var kept: array<f32, KEPT>;
-    for (var k = 0u; k < steps; k++) {
+    for (var k = 0u; k < KEPT; k++) {
         let j = k * WIDTH + lane;
         if (j < params.length) {
             kept[k] = f32(x[base + j + params.offset]) - first;
@@ -83,7 +78,7 @@ fn layer_norm(
     let mean = row_sum(total, lane) / count;
 #endif
 #ifdef KEEP
-    for (var k = 0u; k < steps; k++) {
+    for (var k = 0u; k < KEPT; k++) {
         let j = k * WIDTH + lane;
         if (j < params.length) {
             kept[k] = kept[k] - mean;
@@ -98,7 +93,7 @@ fn layer_norm(
 #endif
     let rstd = 1.0 / sqrt(row_sum(squares, lane) / count + params.eps);
 #ifdef KEEP
-    for (var k = 0u; k < steps; k++) {
+    for (var k = 0u; k < KEPT; k++) {
         let j = k * WIDTH + lane;
         if (j < params.length) {
             store(base + j, j, kept[k] * rstd);

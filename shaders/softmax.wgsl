@@ -68,13 +68,8 @@ fn softmax(
     var top = MASKED;
     var total = 0.0;
 #ifdef KEEP
-#ifdef SUBGROUP8
-    let steps = (params.length + 7u) / 8u;
-#else
-    let steps = KEPT;
-#endif
     var kept: array<f32, KEPT>;
-    for (var k = 0u; k < steps; k++) {
+    for (var k = 0u; k < KEPT; k++) {
         let j = k * WIDTH + lane;
         if (j < params.length) {
             kept[k] = load(base, mask_base, query, j);
@@ -82,7 +77,7 @@ fn softmax(
         }
     }
     top = row_max(top, lane);
-    for (var k = 0u; k < steps; k++) {
+    for (var k = 0u; k < KEPT; k++) {
         let j = k * WIDTH + lane;
         if (j < params.length) {
             let e = visible(kept[k], precise_exp(kept[k] - top));
@@ -113,7 +108,7 @@ fn softmax(
     let inverse = select(1.0 / total, 0.0, total == 0.0);
 #endif
 #ifdef KEEP
-    for (var k = 0u; k < steps; k++) {
+    for (var k = 0u; k < KEPT; k++) {
         let j = k * WIDTH + lane;
         if (j < params.length) {
 #ifdef LOG

@@ -50,14 +50,9 @@ fn softmax_backward(
     let base = row * params.length;
     var total = 0.0;
 #ifdef KEEP
-#ifdef SUBGROUP8
-    let steps = (params.length + 7u) / 8u;
-#else
-    let steps = KEPT;
-#endif
     var d: array<f32, KEPT>;
     var v: array<f32, KEPT>;
-    for (var k = 0u; k < steps; k++) {
+    for (var k = 0u; k < KEPT; k++) {
         let j = k * WIDTH + lane;
         if (j < params.length) {
             d[k] = f32(dy[base + j + params.dy_offset]);
@@ -66,7 +61,7 @@ fn softmax_backward(
         }
     }
     total = row_sum(total, lane);
-    for (var k = 0u; k < steps; k++) {
+    for (var k = 0u; k < KEPT; k++) {
         let j = k * WIDTH + lane;
         if (j < params.length) {
             dx[base + j] = S(gradient(d[k], v[k], total));

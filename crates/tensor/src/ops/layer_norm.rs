@@ -8,9 +8,9 @@ use crate::tensor::Tensor;
 
 use super::rows::Rows;
 
-/// Values of a row that a lane keeps at most, on a GPU and on the software adapter (see [`Rows::new`]).
-const KEPT: (usize, usize) = (32, 64);
-const KEPT_BACKWARD: (usize, usize) = (16, 0);
+/// Values of a row that a lane keeps at most (see [`Rows::new`]); two each in the backward pass.
+const KEPT: usize = 32;
+const KEPT_BACKWARD: usize = 16;
 /// Rows that one invocation sums at most for the gradients of weight and bias.
 const SERIAL: usize = 1024;
 
@@ -60,7 +60,7 @@ impl Norm<'_> {
         let device = x.device();
         let y = Tensor::empty(device, x.shape(), x.dtype())?;
         let statistics = Tensor::empty(device, &[2, rows], DType::F32)?;
-        let defines = Rows::new(device, length, KEPT.0, KEPT.1)
+        let defines = Rows::new(device, length, KEPT)
             .defines()
             .alias("S", x.dtype().wgsl())
             .flag_if(self.rms, "RMS")
@@ -165,7 +165,7 @@ impl Saved {
         let (rows, length) = self.sides();
         let dx = Tensor::empty(device, self.x.shape(), self.x.dtype())?;
         let weight = self.weight.as_ref();
-        let defines = Rows::new(device, length, KEPT_BACKWARD.0, KEPT_BACKWARD.1)
+        let defines = Rows::new(device, length, KEPT_BACKWARD)
             .defines()
             .alias("S", dy.dtype().wgsl())
             .flag_if(self.rms, "RMS")
@@ -197,7 +197,8 @@ impl Saved {
             Some(8) => 1024,
             _ => 65_536,
         };
-        let chunks = (wanted / length)
+        let lanes = length.div_ceil(4);
+        let chunks = (wanted / lanes)
             .min(rows / 16)
             .max(rows.div_ceil(SERIAL))
             .max(1);
@@ -215,7 +216,7 @@ impl Saved {
             .bind(self.x.buffer())
             .bind(self.statistics.buffer())
             .bind(partials.buffer())
-            .invocations((length * chunks) as u64)?;
+            .invocations((lanes * chunks) as u64)?;
         partials.sum(&[0], false)?.cast(dy.dtype())
     }
 }

@@ -136,7 +136,7 @@ fn reduce(
         (true, _) if length <= 1024 => (64, 64 * TREE_SERIAL, 512),
         (true, _) => (256, 256 * TREE_SERIAL, 512),
     };
-    let least = if tree { 4 * width } else { 16 };
+    let least = if tree { 4 * width } else { 64 };
     let chunks = (wanted / outputs.max(1))
         .min(length / least)
         .max(length.div_ceil(most))

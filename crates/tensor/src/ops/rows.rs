@@ -14,15 +14,15 @@ pub(crate) struct Rows {
 }
 
 impl Rows {
-    /// A layout for rows of `length`. Where a lane keeps values of the row between its passes, it
-    /// keeps at most `most`, on the software adapter `most_software`.
-    pub(crate) fn new(device: &Device, length: usize, most: usize, most_software: usize) -> Rows {
-        // A subgroup of 8 is Mesa's software adapter: its workgroup memory is slow, it takes long to
-        // compile large arrays, and it cuts an invocation short at 65,535 steps of loops.
+    /// A layout for rows of `length`; a lane keeps at most `most` values of its row between passes.
+    pub(crate) fn new(device: &Device, length: usize, most: usize) -> Rows {
+        // A subgroup of 8 is Mesa's software adapter. Its workgroup memory is slow, private arrays
+        // take long to compile and to clear (keeping values was measured to gain nothing), and an
+        // invocation is cut short at 65,535 steps of loops.
         if device.subgroup_size() == Some(8) && length <= 100_000 {
             return Rows {
                 width: 8,
-                kept: (length <= 8 * most_software && most_software > 0).then_some(most_software),
+                kept: None,
                 subgroup8: true,
             };
         }

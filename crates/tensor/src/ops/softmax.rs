@@ -11,10 +11,8 @@ use crate::shape::dim;
 use crate::tape::{record, refuse_grad};
 use crate::tensor::Tensor;
 
-/// Values of a row that a lane keeps at most, on a GPU and on the software adapter. There keeping
-/// two values each in the backward pass was no faster than reading them again.
-const KEPT: (usize, usize) = (8, 64);
-const KEPT_BACKWARD: (usize, usize) = (8, 0);
+/// Values of a row that a lane keeps at most (see [`Rows::new`]).
+const KEPT: usize = 8;
 
 impl Tensor {
     /// exp(x) / sum(exp(x)) along dimension `at`. f16 is computed in f32 and rounded once.
@@ -132,7 +130,7 @@ fn rows(op: &'static str, x: &Tensor, variant: Variant) -> Result<Tensor> {
     let length = x.shape().last().copied().unwrap_or(1);
     let rows = x.numel() / length.max(1);
     let y = Tensor::empty(device, x.shape(), x.dtype())?;
-    let layout = Rows::new(device, length, KEPT.0, KEPT.1);
+    let layout = Rows::new(device, length, KEPT);
     let mask = variant.mask.as_ref();
     let defines = layout
         .defines()
@@ -167,7 +165,7 @@ fn backward(dy: &Tensor, y: &Tensor, log: bool, scale: f32) -> Result<Tensor> {
     let length = y.shape().last().copied().unwrap_or(1);
     let rows = y.numel() / length.max(1);
     let dx = Tensor::empty(device, y.shape(), y.dtype())?;
-    let layout = Rows::new(device, length, KEPT_BACKWARD.0, KEPT_BACKWARD.1);
+    let layout = Rows::new(device, length, KEPT);
     let defines = layout
         .defines()
         .alias("S", y.dtype().wgsl())

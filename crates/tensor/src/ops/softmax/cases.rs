@@ -133,6 +133,7 @@ pub fn cases(out: &mut Vec<Case>) {
             "far from 0",
         );
         push(Input::new(&[70_000, 3], DType::F32), 1, "");
+        push(Input::new(&[1, 100_001], DType::F32), 1, "");
         out.push(Case::rejects(
             name,
             vec![Input::new(&[3], DType::U32).index(5)],
