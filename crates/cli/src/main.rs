@@ -2,6 +2,7 @@
 //! writes to the terminal.
 
 mod args;
+mod bench;
 mod doctor;
 mod dump;
 mod embed;
@@ -27,6 +28,7 @@ struct Cli {
 enum Command {
     Info(info::InfoArgs),
     Doctor(doctor::DoctorArgs),
+    Bench(bench::BenchArgs),
     Embed(embed::EmbedArgs),
     Finetune(Box<finetune::FinetuneArgs>),
     Predict(predict::PredictArgs),
@@ -36,6 +38,7 @@ fn run(command: Command) -> Result<()> {
     match command {
         Command::Info(args) => info::run(args),
         Command::Doctor(args) => doctor::run(args),
+        Command::Bench(args) => bench::run(args),
         Command::Embed(args) => embed::run(args),
         Command::Finetune(args) => finetune::run(*args),
         Command::Predict(args) => predict::run(args),

@@ -8,7 +8,7 @@ mod run;
 pub mod shapes;
 
 pub use host::HostArray;
-pub use run::{Dump, Outcome, run};
+pub use run::{Dump, Outcome, inputs, run};
 
 use crate::dtype::DType;
 use crate::error::Result;

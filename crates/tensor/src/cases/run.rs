@@ -183,6 +183,15 @@ pub fn run(device: &Device, case: &Case, dump: Option<&mut Dump>) -> Outcome {
     }
 }
 
+/// The inputs of `case` on the device, as [`run`] gives them to the op: for the benchmark.
+pub fn inputs(device: &Device, case: &Case) -> Result<Vec<Tensor>> {
+    let mut random = Draw::new(&case.name());
+    case.inputs
+        .iter()
+        .map(|input| place(device, input, &draw(input, &mut random)))
+        .collect()
+}
+
 fn run_values(
     device: &Device,
     case: &Case,
