@@ -35,9 +35,12 @@ pub struct FinetuneArgs {
     text_column: String,
     #[arg(long, default_value = "label")]
     label_column: String,
-    /// Use the first N training rows only
+    /// Train on N rows only, drawn by the seed
     #[arg(long, value_name = "N")]
     max_train_samples: Option<usize>,
+    /// Validate on N rows only, drawn by the seed
+    #[arg(long, value_name = "N")]
+    max_eval_samples: Option<usize>,
     /// Folder for the model, checkpoints, log.jsonl, results.json and report.html
     #[arg(long)]
     output_dir: PathBuf,
@@ -159,6 +162,7 @@ pub fn run(args: FinetuneArgs) -> Result<()> {
         text_column: args.text_column,
         label_column: args.label_column,
         max_train_samples: args.max_train_samples,
+        max_eval_samples: args.max_eval_samples,
         max_seq_length: args.max_seq_length,
         learning_rate: args.learning_rate,
         weight_decay: args.weight_decay,

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail, ensure};
 use wgrad_nn::{
-    Dropout, Embedding, FeedForward, LayerNorm, Linear, Mode, MultiHeadAttention,
-    Parameters,
+    Dropout, Embedding, FeedForward, LayerNorm, Linear, Mode, MultiHeadAttention, Parameters,
 };
 use wgrad_tensor::{DType, Device, Tensor};
 

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use wgrad_nn::Activation;
 use serde_json::{Map, Value, json};
+use wgrad_nn::Activation;
 
 mod keys;
 #[cfg(test)]

@@ -14,6 +14,7 @@ use wgrad_tensor::{Device, Generator};
 use wgrad_train::data::{TextDataset, read_table, require_two_classes};
 use wgrad_train::fs::{ensure_writable_dir, recover};
 use wgrad_train::metrics::ClassificationMetrics;
+use wgrad_train::sampler::{Order, epoch_batches};
 use wgrad_train::trainer::{self, Callbacks, Outcome, StopReason, TrainingArguments};
 
 use crate::classifier::SequenceClassifier;
@@ -32,8 +33,10 @@ pub struct FineTuneArguments {
     pub test_file: Option<PathBuf>,
     pub text_column: String,
     pub label_column: String,
-    /// The first rows only.
+    /// That many rows only, drawn by the seed.
     pub max_train_samples: Option<usize>,
+    /// That many rows of the validation file only, drawn by the seed.
+    pub max_eval_samples: Option<usize>,
     /// Tokens of a text at most; the model's own limit bounds it.
     pub max_seq_length: usize,
     pub learning_rate: f64,
@@ -78,6 +81,7 @@ impl FineTuneArguments {
             text_column: "text".into(),
             label_column: "label".into(),
             max_train_samples: None,
+            max_eval_samples: None,
             max_seq_length: 128,
             learning_rate: 5e-5,
             weight_decay: 0.0,
@@ -148,7 +152,7 @@ pub fn fine_tune(
     let tokenize = |set: &TextDataset| Examples::new(set, &tokenizer, length);
     let train = tokenize(&data.train)?;
     let validation = data.validation.as_ref().map(tokenize).transpose()?;
-    let test = data.test.as_ref().map(tokenize).transpose()?;
+    let mut test = data.test.as_ref().map(tokenize).transpose()?;
     timings.push(("loading".into(), started.elapsed().as_secs_f64()));
 
     let all = model.parameters();
@@ -176,14 +180,6 @@ pub fn fine_tune(
     let mut optimizer = optimizer(arguments, trainable)?;
     let mut scheduler = scheduler(arguments, total)?;
     let mut task = FineTuneTask::new(device, model, &folder, train, validation, frozen);
-    let at = Instant::now();
-    if frozen != Frozen::Nothing {
-        task.cache_features(say)?;
-        timings.push((
-            "features of frozen layers".into(),
-            at.elapsed().as_secs_f64(),
-        ));
-    }
     if let Some(path) = arguments.save_gradients.clone() {
         let named = task.exported_parameters();
         callbacks.on_gradients = Some(Box::new(move |step, gradients| {
@@ -224,19 +220,22 @@ pub fn fine_tune(
     }
     let peak_bytes = device.memory().peak;
     let best = output.join("checkpoint-best");
+    let mut kept = outcome.steps;
     if let (true, Some(step)) = (arguments.training.save, outcome.best_step)
         && step != outcome.steps
         && outcome.reason != StopReason::Interrupted
     {
+        kept = step;
         say(&format!(
             "keeping the model of step {step}, the best on the validation data"
         ));
         trainer::Task::load(&mut task, &best)?;
     }
     trainer::Task::save(&task, output)?;
+    let known = outcome.evaluations.iter().position(|e| e.step == kept);
+    let validation = task.metrics_of_validation(known)?;
     let at = Instant::now();
-    let validation = task.metrics_of_validation()?;
-    let test_logits = test.as_ref().map(|set| task.logits(set)).transpose()?;
+    let test_logits = test.as_mut().map(|set| task.logits(set)).transpose()?;
     if test.is_some() {
         timings.push(("test".into(), at.elapsed().as_secs_f64()));
     }
@@ -272,10 +271,8 @@ impl Data {
     fn read(arguments: &FineTuneArguments) -> Result<Self> {
         let (text, label) = (&arguments.text_column, &arguments.label_column);
         let mut train = read_table(&arguments.train_file, text, label, None)?;
-        if let Some(most) = arguments.max_train_samples {
-            train.texts.truncate(most);
-            train.labels.truncate(most);
-        }
+        let seed = arguments.training.seed;
+        sample(&mut train, arguments.max_train_samples, seed);
         require_two_classes(&train, &arguments.train_file)?;
         let names = train.label_names.clone();
         let more = |path: &Option<PathBuf>| {
@@ -283,12 +280,31 @@ impl Data {
                 .map(|path: &PathBuf| read_table(path, text, label, Some(&names)))
                 .transpose()
         };
+        let mut validation = more(&arguments.validation_file)?;
+        if let Some(set) = &mut validation {
+            sample(set, arguments.max_eval_samples, seed);
+        }
         Ok(Self {
-            validation: more(&arguments.validation_file)?,
+            validation,
             test: more(&arguments.test_file)?,
             train,
         })
     }
+}
+
+/// Keeps a random part of the rows, in their order: tables are often sorted by label.
+fn sample(set: &mut TextDataset, most: Option<usize>, seed: u64) {
+    let Some(most) = most.filter(|most| *most < set.len()) else {
+        return;
+    };
+    let shuffled = epoch_batches(&vec![0; set.len()], most, seed, 0, Order::Shuffled);
+    let mut rows = shuffled.into_iter().next().unwrap_or_default();
+    rows.sort_unstable();
+    set.texts = rows
+        .iter()
+        .map(|i| std::mem::take(&mut set.texts[*i]))
+        .collect();
+    set.labels = rows.iter().map(|i| set.labels[*i]).collect();
 }
 
 /// Freezes what the arguments name, and says which part of the encoder gives the same features for

@@ -24,10 +24,11 @@ const BOTH: &[(&str, &str)] = &[
 const FULL: &[(&str, &str)] = &[("--num_train_epochs", "1"), ("--learning_rate", "5e-5")];
 
 const SMALL: &[(&str, &str)] = &[
-    ("--num_train_epochs", "2"),
-    ("--learning_rate", "3e-4"),
+    ("--num_train_epochs", "1"),
+    ("--learning_rate", "1e-3"),
     ("--freeze_layers", "5"),
     ("--max_train_samples", "3000"),
+    ("--max_eval_samples", "256"),
 ];
 
 impl Size {
@@ -64,7 +65,7 @@ impl Size {
     pub fn announce(self, reason: &str) -> String {
         match self {
             Size::Small => format!(
-                "plan: small, because {reason}: 3,000 training rows, 2 epochs, lower layers frozen \
+                "plan: small, because {reason}: 3,000 training rows, 1 epoch, all but the top layer frozen \
                  (--full trains every layer on all rows)"
             ),
             Size::Full => format!(
@@ -120,9 +121,9 @@ mod tests {
     fn the_small_plan_says_its_own_numbers() {
         let flags = Size::Small.flags().join(" ");
         assert!(
-            flags.contains("--max_train_samples 3000") && flags.contains("--num_train_epochs 2")
+            flags.contains("--max_train_samples 3000") && flags.contains("--num_train_epochs 1")
         );
         let line = Size::Small.announce("llvmpipe is a software adapter");
-        assert!(line.contains("3,000") && line.contains("2 epochs") && line.contains("--full"));
+        assert!(line.contains("3,000") && line.contains("1 epoch") && line.contains("--full"));
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use wgrad_nn::{Mode, Parameters};
+use wgrad_tensor::ops::cross_entropy::CrossEntropy;
 use wgrad_tensor::{Device, Tensor, no_grad};
 use wgrad_train::data::TextDataset;
 use wgrad_train::metrics::{ClassificationMetrics, classification_metrics};
@@ -28,12 +29,14 @@ pub enum Frozen {
 }
 
 /// Tokenized texts with their labels.
+#[derive(Default)]
 pub struct Examples {
     ids: Vec<Vec<u32>>,
     lengths: Vec<usize>,
     labels: Vec<u32>,
-    /// What the frozen part gives: (tokens, C) row-major, or (C) of the first token.
-    features: Option<Vec<Vec<f32>>>,
+    /// What the frozen part gives for each text, once it was asked for: (tokens, C) row-major, or (C) of
+    /// the first token.
+    features: Vec<Option<Vec<f32>>>,
 }
 
 impl Examples {
@@ -42,9 +45,9 @@ impl Examples {
         let ids = tokenizer.encode_batch(&texts, max_length)?;
         Ok(Self {
             lengths: ids.iter().map(Vec::len).collect(),
+            features: vec![None; ids.len()],
             ids,
             labels: set.labels.clone(),
-            features: None,
         })
     }
 
@@ -66,6 +69,8 @@ pub struct FineTuneTask<'a> {
     train: Examples,
     validation: Option<Examples>,
     frozen: Frozen,
+    /// The metrics of every evaluation so far.
+    evaluated: Vec<ClassificationMetrics>,
 }
 
 impl<'a> FineTuneTask<'a> {
@@ -84,6 +89,7 @@ impl<'a> FineTuneTask<'a> {
             train,
             validation,
             frozen,
+            evaluated: Vec::new(),
         }
     }
 
@@ -96,38 +102,18 @@ impl<'a> FineTuneTask<'a> {
         self.model.exported_parameters()
     }
 
-    /// Runs the frozen layers over all examples, once.
-    pub fn cache_features(&mut self, say: &dyn Fn(&str)) -> Result<()> {
-        let (device, model, frozen) = (self.device, &self.model, self.frozen);
-        say("computing what the frozen layers make of each text, once");
-        for set in [Some(&mut self.train), self.validation.as_mut()]
-            .into_iter()
-            .flatten()
-        {
-            let features = in_batches_by_length(&set.ids, |rows| {
-                features(device, &model.encoder, frozen, rows)
-            })?;
-            set.features = Some(features);
-        }
-        Ok(())
-    }
-
     /// Logits of examples, outside the graph, in their order.
-    pub fn logits(&self, set: &Examples) -> Result<Vec<Vec<f32>>> {
-        let Some(features) = &set.features else {
-            return self.model.logits(&set.ids);
-        };
-        // Indices travel through the length-sorting as one-token sequences do: by position.
+    pub fn logits(&self, set: &mut Examples) -> Result<Vec<Vec<f32>>> {
+        // Only a sequence's length and its first id are looked at while sorting: the id is its index.
         let order: Vec<Vec<u32>> = set
-            .ids
+            .lengths
             .iter()
             .enumerate()
-            .map(|(i, ids)| vec![i as u32; ids.len()])
+            .map(|(i, length)| vec![i as u32; *length])
             .collect();
         in_batches_by_length(&order, |rows| {
             let examples: Vec<usize> = rows.iter().map(|row| row[0] as usize).collect();
-            let mode = Mode::eval();
-            let logits = no_grad(|| self.from_features(set, features, &examples, &mode))?;
+            let logits = no_grad(|| self.forward(set, &examples, &Mode::eval()))?;
             let classes = self.labels().len();
             Ok(logits
                 .to_vec::<f32>()?
@@ -137,19 +123,19 @@ impl<'a> FineTuneTask<'a> {
         })
     }
 
-    fn from_features(
-        &self,
-        set: &Examples,
-        features: &[Vec<f32>],
-        examples: &[usize],
-        mode: &Mode,
-    ) -> Result<Tensor> {
+    /// Logits (examples, labels), on the device.
+    fn forward(&self, set: &mut Examples, examples: &[usize], mode: &Mode) -> Result<Tensor> {
         let channels = self.model.encoder.config.hidden_size;
+        if self.frozen == Frozen::Nothing {
+            let ids: Vec<Vec<u32>> = examples.iter().map(|i| set.ids[*i].clone()).collect();
+            return self
+                .model
+                .forward(&self.model.batch(self.device, &ids)?, mode);
+        }
+        self.fill_features(set, examples)?;
+        let known = |i: &usize| set.features[*i].as_deref().unwrap_or(&[]);
         let Frozen::Layers(layers) = self.frozen else {
-            let rows: Vec<f32> = examples
-                .iter()
-                .flat_map(|i| features[*i].iter().copied())
-                .collect();
+            let rows: Vec<f32> = examples.iter().flat_map(known).copied().collect();
             let first = Tensor::from_slice(self.device, &rows, &[examples.len(), channels])?;
             return self.model.head(&first, mode);
         };
@@ -160,7 +146,7 @@ impl<'a> FineTuneTask<'a> {
         let mut rows = vec![0f32; examples.len() * tokens * channels];
         let mut keep = vec![0u32; examples.len() * tokens];
         for (at, i) in examples.iter().enumerate() {
-            let values = &features[*i];
+            let values = known(i);
             rows[at * tokens * channels..][..values.len()].copy_from_slice(values);
             keep[at * tokens..][..set.lengths[*i]].fill(1);
         }
@@ -174,11 +160,44 @@ impl<'a> FineTuneTask<'a> {
             .head(&BertModel::pool(&hidden, &mask, Pooling::Cls)?, mode)
     }
 
-    pub fn metrics_of_validation(&self) -> Result<Option<ClassificationMetrics>> {
-        self.validation
-            .as_ref()
-            .map(|set| set.metrics(&self.logits(set)?, self.labels().len()))
-            .transpose()
+    /// Runs the frozen part over those of `examples` that it has not seen.
+    fn fill_features(&self, set: &mut Examples, examples: &[usize]) -> Result<()> {
+        let new: Vec<usize> = examples
+            .iter()
+            .copied()
+            .filter(|i| set.features[*i].is_none())
+            .collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<Vec<u32>> = new.iter().map(|i| set.ids[*i].clone()).collect();
+        let rows = features(self.device, &self.model.encoder, self.frozen, &ids)?;
+        for (i, row) in new.into_iter().zip(rows) {
+            set.features[i] = Some(row);
+        }
+        Ok(())
+    }
+
+    /// Metrics on the validation data, if there is any, at the evaluation numbered `known` or anew.
+    pub fn metrics_of_validation(
+        &mut self,
+        known: Option<usize>,
+    ) -> Result<Option<ClassificationMetrics>> {
+        if let Some(metrics) = known.and_then(|at| self.evaluated.get(at)) {
+            return Ok(Some(metrics.clone()));
+        }
+        Ok(self.validate()?.map(|(metrics, _)| metrics))
+    }
+
+    fn validate(&mut self) -> Result<Option<(ClassificationMetrics, Vec<Vec<f32>>)>> {
+        let Some(mut set) = self.validation.take() else {
+            return Ok(None);
+        };
+        let logits = self.logits(&mut set);
+        let metrics =
+            logits.and_then(|logits| Ok((set.metrics(&logits, self.labels().len())?, logits)));
+        self.validation = Some(set);
+        metrics.map(Some)
     }
 }
 
@@ -220,38 +239,30 @@ impl Task for FineTuneTask<'_> {
     }
 
     fn loss(&mut self, examples: &[usize], mode: &Mode) -> Result<Tensor> {
-        let set = &self.train;
-        let logits = match &set.features {
-            Some(features) => self.from_features(set, features, examples, mode)?,
-            None => {
-                let ids: Vec<Vec<u32>> = examples.iter().map(|i| set.ids[*i].clone()).collect();
-                self.model
-                    .forward(&self.model.batch(self.device, &ids)?, mode)?
-            }
-        };
+        let mut set = std::mem::take(&mut self.train);
+        let logits = self.forward(&mut set, examples, mode);
         let labels: Vec<u32> = examples.iter().map(|i| set.labels[*i]).collect();
+        self.train = set;
         let targets = Tensor::from_slice(self.device, &labels, &[labels.len()])?;
-        let rows = targets.reshape(&[labels.len(), 1])?;
-        Ok(logits.log_softmax(-1)?.gather(1, &rows)?.mean_all()?.neg()?)
+        Ok(logits?.cross_entropy(&targets, &CrossEntropy::default())?)
     }
 
     fn evaluate(&mut self) -> Result<Option<Evaluation>> {
-        let Some(set) = &self.validation else {
+        let Some((metrics, logits)) = self.validate()? else {
             return Ok(None);
         };
-        let logits = self.logits(set)?;
+        let labels = self.validation.iter().flat_map(|set| &set.labels);
         let mut loss = 0.0;
-        for (row, label) in logits.iter().zip(&set.labels) {
+        for (row, label) in logits.iter().zip(labels) {
             let p = softmax(row)
                 .get(*label as usize)
                 .copied()
                 .context("a label without a logit")?;
             loss -= p.max(f64::MIN_POSITIVE).ln() / logits.len() as f64;
         }
-        Ok(Some(Evaluation {
-            loss,
-            accuracy: set.metrics(&logits, self.labels().len())?.accuracy,
-        }))
+        let accuracy = metrics.accuracy;
+        self.evaluated.push(metrics);
+        Ok(Some(Evaluation { loss, accuracy }))
     }
 
     fn save(&self, dir: &Path) -> Result<()> {

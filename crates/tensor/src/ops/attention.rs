@@ -61,9 +61,17 @@ fn reference(x: &[HostArray], causal: bool, scale: f64) -> HostArray {
         let seen = |j: usize| {
             (!causal || j <= i) && x.get(3).is_none_or(|mask| mask.data[b * tk + j] != 0.0)
         };
-        let top = (0..tk).filter(|j| seen(*j)).fold(f64::MIN, |m, j| m.max(scale * from[j]));
+        let top = (0..tk)
+            .filter(|j| seen(*j))
+            .fold(f64::MIN, |m, j| m.max(scale * from[j]));
         let e: Vec<f64> = (0..tk)
-            .map(|j| if seen(j) { (scale * from[j] - top).exp() } else { 0.0 })
+            .map(|j| {
+                if seen(j) {
+                    (scale * from[j] - top).exp()
+                } else {
+                    0.0
+                }
+            })
             .collect();
         let sum: f64 = e.iter().sum();
         for (j, e) in e.iter().enumerate() {
@@ -76,15 +84,23 @@ fn reference(x: &[HostArray], causal: bool, scale: f64) -> HostArray {
 /// The rows of the op matrix.
 pub fn cases(out: &mut Vec<Case>) {
     for dtype in [DType::F32, DType::F16] {
-        for [b, h, tq, tk, d] in [[1, 1, 1, 1, 4], [2, 3, 5, 5, 8], [1, 2, 33, 33, 4], [2, 1, 4, 9, 12]] {
+        for [b, h, tq, tk, d] in [
+            [1, 1, 1, 1, 4],
+            [2, 3, 5, 5, 8],
+            [1, 2, 33, 33, 4],
+            [2, 1, 4, 9, 12],
+        ] {
             for layout in [Layout::Contiguous, Layout::Transposed] {
-                for (causal, masked) in [(false, false), (true, false), (false, true), (true, true)] {
+                for (causal, masked) in [(false, false), (true, false), (false, true), (true, true)]
+                {
                     let input = |t: usize| Input::new(&[b, h, t, d], dtype).layout(layout);
                     let mut inputs = vec![input(tq), input(tk), input(tk)];
                     let scale = 1.0 / (d as f64).sqrt();
                     let torch = match (causal, masked) {
                         (false, false) => "F.scaled_dot_product_attention(x0, x1, x2)",
-                        (true, false) => "F.scaled_dot_product_attention(x0, x1, x2, is_causal=True)",
+                        (true, false) => {
+                            "F.scaled_dot_product_attention(x0, x1, x2, is_causal=True)"
+                        }
                         // PyTorch gives NaN for a query without keys: not comparable.
                         _ => "",
                     };
@@ -97,7 +113,15 @@ pub fn cases(out: &mut Vec<Case>) {
                             torch,
                             inputs,
                             move |x| {
-                                scaled_dot_product_attention(&x[0], &x[1], &x[2], x.get(3), causal, None, None)
+                                scaled_dot_product_attention(
+                                    &x[0],
+                                    &x[1],
+                                    &x[2],
+                                    x.get(3),
+                                    causal,
+                                    None,
+                                    None,
+                                )
                             },
                             move |x: &[HostArray]| reference(x, causal, scale),
                         )
@@ -110,7 +134,11 @@ pub fn cases(out: &mut Vec<Case>) {
     let shape = |s: &[usize]| Input::new(s, DType::F32);
     out.push(Case::rejects(
         "scaled_dot_product_attention",
-        vec![shape(&[1, 2, 3, 4]), shape(&[1, 2, 3, 5]), shape(&[1, 2, 3, 4])],
+        vec![
+            shape(&[1, 2, 3, 4]),
+            shape(&[1, 2, 3, 5]),
+            shape(&[1, 2, 3, 4]),
+        ],
         |x| scaled_dot_product_attention(&x[0], &x[1], &x[2], None, false, None, None),
         "do not fit",
     ));
