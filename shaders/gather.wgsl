@@ -19,7 +19,7 @@ struct Params {
     index_strides: array<vec4<u32>, 2>,
 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<T>; // strided
+@group(0) @binding(1) var<storage, read> x: array<T>; // (I, Q, K) strided
 @group(0) @binding(2) var<storage, read> index: array<u32>; // (N) strided
 @group(0) @binding(3) var<storage, read_write> y: array<T>; // (N)
 

@@ -24,9 +24,9 @@ struct Params {
     place_strides: array<vec4<u32>, 2>, // 1 along the dimension, else 0
 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> dy: array<S>; // strided
-@group(0) @binding(2) var<storage, read> index: array<u32>; // strided
-@group(0) @binding(3) var<storage, read_write> dx: array<S>; // contiguous
+@group(0) @binding(1) var<storage, read> dy: array<S>; // (I, J, K) strided
+@group(0) @binding(2) var<storage, read> index: array<u32>; // (I, J, K) strided
+@group(0) @binding(3) var<storage, read_write> dx: array<S>; // (I, Q, K)
 
 @compute @workgroup_size(256)
 fn gather_backward(

@@ -2,6 +2,9 @@
 
 mod large_table;
 mod layers;
+mod memory;
 mod op_matrix;
 mod optim;
 mod random;
+mod shaders;
+mod tidy;

@@ -4,6 +4,7 @@ use wgrad::tensor::cases::{Outcome, run};
 use wgrad::tensor::{Device, DeviceOptions, ops};
 
 fn check(options: DeviceOptions) {
+    let limited = options.webgpu_limits;
     let device = Device::open(options).expect("an adapter; `cargo xtask test` installs one");
     let mut passed = 0;
     let mut failures = Vec::new();
@@ -24,8 +25,15 @@ fn check(options: DeviceOptions) {
         failures.is_empty(),
         "{} rows failed, {passed} passed:\n{}",
         failures.len(),
-        failures.iter().take(40).cloned().collect::<Vec<_>>().join("\n")
+        failures
+            .iter()
+            .take(40)
+            .cloned()
+            .collect::<Vec<_>>()
+            .join("\n")
     );
+    // The rows have just compiled every variant there is: no need to list them a second time.
+    crate::shaders::check(&device, only.is_none() && !limited);
 }
 
 #[test]

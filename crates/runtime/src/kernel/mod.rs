@@ -20,6 +20,18 @@ pub struct Kernel {
     pub(crate) id: u64,
     pub(crate) pipeline: wgpu::ComputePipeline,
     pub(crate) layout: wgpu::BindGroupLayout,
+    text: String,
+}
+
+/// One compiled variant of a kernel, as text.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct KernelText {
+    /// The shader file's name.
+    pub name: String,
+    /// The variant, by [`Defines::key`].
+    pub variant: String,
+    /// The whole WGSL, imports and defines put in.
+    pub text: String,
 }
 
 impl Device {
@@ -39,6 +51,23 @@ impl Device {
             .or_default()
             .insert(defines.clone(), kernel.clone());
         Ok(kernel)
+    }
+
+    /// Every variant of every kernel file compiled on this device so far, by name.
+    pub fn kernels(&self) -> Vec<KernelText> {
+        let kernels = self.lock(&self.0.kernels);
+        let mut all: Vec<KernelText> = kernels
+            .iter()
+            .flat_map(|(name, variants)| {
+                variants.iter().map(|(defines, kernel)| KernelText {
+                    name: name.clone(),
+                    variant: defines.key(),
+                    text: kernel.text.clone(),
+                })
+            })
+            .collect();
+        all.sort();
+        all
     }
 
     /// Compiles any WGSL text that follows the conventions: a uniform `Params` struct at binding 0,
@@ -103,6 +132,7 @@ impl Device {
             id: self.next_id(),
             pipeline,
             layout,
+            text: text.to_owned(),
         })
     }
 

@@ -1,0 +1,185 @@
+//! Memory stays flat, frozen parameters cost nothing, and a device that fails gives errors.
+
+use wgrad::nn::optim::{Adam, Optimizer, ParamGroup};
+use wgrad::nn::{Linear, Parameters};
+use wgrad::runtime::Error as DeviceError;
+use wgrad::tensor::{DType, Device, DeviceOptions, Error, Generator, Result, Tensor};
+
+fn device() -> Device {
+    Device::open(DeviceOptions::default()).expect("an adapter; `cargo xtask test` installs one")
+}
+
+/// 8 - 32 - 32 - 3 with tanh, fitted to a fixed function.
+struct Mlp {
+    layers: Vec<Linear>,
+    x: Tensor,
+    target: Tensor,
+}
+
+impl Mlp {
+    fn new(device: &Device) -> Result<Self> {
+        let g = Generator::new(device, 7)?;
+        let rows = 40;
+        let x: Vec<f32> = (0..rows * 8).map(|i| (i as f32 * 0.37).sin()).collect();
+        let target: Vec<f32> = (0..rows * 3).map(|i| (i as f32 * 0.21).cos()).collect();
+        let layers = [(8, 32), (32, 32), (32, 3)]
+            .iter()
+            .map(|(inputs, outputs)| Linear::new(device, *inputs, *outputs, &g))
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            layers,
+            x: Tensor::from_slice(device, &x, &[rows, 8])?,
+            target: Tensor::from_slice(device, &target, &[rows, 3])?,
+        })
+    }
+
+    fn parameters(&self) -> Parameters {
+        let mut out = Parameters::new();
+        for (i, layer) in self.layers.iter().enumerate() {
+            layer.parameters(&format!("layers.{i}"), &mut out);
+        }
+        out
+    }
+
+    fn loss(&self) -> Result<Tensor> {
+        let hidden = self.layers[0].forward(&self.x)?.tanh()?;
+        let hidden = self.layers[1].forward(&hidden)?.tanh()?;
+        let error = self.layers[2].forward(&hidden)?.sub(&self.target)?;
+        error.mul(&error)?.mean_all()
+    }
+
+    fn optimizer(&self) -> Result<Optimizer> {
+        for (_, tensor) in self.parameters() {
+            tensor.set_requires_grad(true)?;
+        }
+        let group = ParamGroup::new(self.parameters()).weight_decay(0.01);
+        Optimizer::adamw(Adam::default(), vec![group], 1e-2)
+    }
+}
+
+#[test]
+fn step_200_uses_what_step_20_used() {
+    let device = device();
+    let mlp = Mlp::new(&device).unwrap();
+    let mut optimizer = mlp.optimizer().unwrap();
+    let mut losses = Vec::new();
+    let mut after_20 = None;
+    for step in 1..=200 {
+        let loss = mlp.loss().unwrap();
+        let gradients = loss.backward().unwrap();
+        optimizer.step(&gradients, Some(1.0)).unwrap();
+        // Reading back now and then, as a training loop does.
+        if step % 10 == 0 {
+            losses.push(loss.item().unwrap());
+        }
+        drop((loss, gradients));
+        if step == 20 {
+            after_20 = Some(device.memory());
+        }
+    }
+    assert_eq!(Some(device.memory()), after_20);
+    assert!(losses[19] < 0.5 * losses[0], "{losses:?}");
+}
+
+#[test]
+fn frozen_parameters_get_no_gradient() {
+    let device = device();
+    let mlp = Mlp::new(&device).unwrap();
+    let parameters = mlp.parameters();
+    for (_, tensor) in &parameters {
+        tensor.set_requires_grad(true).unwrap();
+    }
+    let before = device.counters().0;
+    let all = mlp.loss().unwrap().backward().unwrap();
+    let dispatches = device.counters().0 - before;
+    assert_eq!(all.len(), parameters.len());
+
+    for (name, tensor) in &parameters {
+        let head = name.starts_with("layers.2");
+        tensor.set_requires_grad(head).unwrap();
+    }
+    let before = device.counters().0;
+    let some = mlp.loss().unwrap().backward().unwrap();
+    let fewer = device.counters().0 - before;
+    assert_eq!(some.len(), 2, "the head's weight and bias");
+    assert!(
+        fewer < dispatches,
+        "{fewer} dispatches, {dispatches} before"
+    );
+    for (name, tensor) in &parameters {
+        let values = |t: Option<&Tensor>| t.map(|t| t.to_vec::<f32>().unwrap());
+        let frozen = !name.starts_with("layers.2");
+        let expected = values(all.get(tensor)).filter(|_| !frozen);
+        assert_eq!(values(some.get(tensor)), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_frozen_part_passes_gradients_on() {
+    // Trained below, frozen above: the gradient must come through.
+    let device = device();
+    let mlp = Mlp::new(&device).unwrap();
+    let parameters = mlp.parameters();
+    for (_, tensor) in &parameters {
+        tensor.set_requires_grad(true).unwrap();
+    }
+    let all = mlp.loss().unwrap().backward().unwrap();
+    for (name, tensor) in &parameters {
+        tensor
+            .set_requires_grad(name.starts_with("layers.0"))
+            .unwrap();
+    }
+    let some = mlp.loss().unwrap().backward().unwrap();
+    assert_eq!(some.len(), 2);
+    let (_, weight) = &parameters[0];
+    let expected = all.get(weight).unwrap().to_vec::<f32>().unwrap();
+    assert_eq!(some.get(weight).unwrap().to_vec::<f32>().unwrap(), expected);
+}
+
+#[test]
+fn a_lost_device_gives_errors_and_another_can_be_opened() {
+    let device = device();
+    let mlp = Mlp::new(&device).unwrap();
+    let mut optimizer = mlp.optimizer().unwrap();
+    let step = |mlp: &Mlp, optimizer: &mut Optimizer| -> Result<f32> {
+        let loss = mlp.loss()?;
+        optimizer.step(&loss.backward()?, None)?;
+        loss.item()
+    };
+    let first = step(&mlp, &mut optimizer).unwrap();
+    device.lose("for the test");
+    for _ in 0..2 {
+        match step(&mlp, &mut optimizer) {
+            Err(Error::Device(DeviceError::DeviceLost(reason))) => {
+                assert!(reason.contains("for the test"), "{reason}");
+            }
+            other => panic!("{other:?} instead of the loss of the device"),
+        }
+    }
+    assert!(device.synchronize().is_err());
+    assert!(mlp.x.to_vec::<f32>().is_err());
+    drop((mlp, optimizer));
+
+    let fresh = self::device();
+    let mlp = Mlp::new(&fresh).unwrap();
+    let mut optimizer = mlp.optimizer().unwrap();
+    assert_eq!(step(&mlp, &mut optimizer).unwrap(), first);
+}
+
+#[test]
+fn too_much_memory_is_refused_with_a_reason() {
+    let device = device();
+    let text = device.alloc(1 << 50).map(|_| ()).unwrap_err().to_string();
+    assert!(
+        text.contains("a buffer: 1125899906842624 bytes is beyond this adapter's limit"),
+        "{text}"
+    );
+    // Sides whose product does not fit 32 bits.
+    let text = Tensor::zeros(&device, &[1 << 20, 1 << 20], DType::F32)
+        .map(|_| ())
+        .unwrap_err()
+        .to_string();
+    assert!(text.contains("[1048576, 1048576]"), "{text}");
+    // The device goes on.
+    assert_eq!(Tensor::scalar(&device, 3.0).unwrap().item().unwrap(), 3.0);
+}

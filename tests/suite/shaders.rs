@@ -1,0 +1,170 @@
+//! The kernels without a GPU: every variant that the op matrix compiled goes through naga's validator
+//! and through its writers for Vulkan, Metal and DX12, and every file says of itself what it must say.
+
+use std::collections::BTreeSet;
+
+use naga::back::{hlsl, msl, spv};
+use naga::valid::{Capabilities, ValidationFlags, Validator};
+use wgrad::tensor::{Device, DeviceOptions};
+
+/// The keys of a header comment, in their order.
+const KEYS: [&str; 6] = [
+    "math",
+    "shapes",
+    "launch",
+    "numerics",
+    "backward",
+    "reference",
+];
+
+/// Kernels that no row of the op matrix reaches, and why.
+const OUTSIDE_THE_MATRIX: &[(&str, &str)] = &[
+    ("peak_copy", "measures the adapter"),
+    ("peak_fma", "measures the adapter"),
+];
+
+/// Takes every kernel compiled on `device` through naga. After the `whole` matrix every kernel file must
+/// be among them, where the adapter is the software one, which has a variant of its own of some.
+pub(crate) fn check(device: &Device, whole: bool) {
+    let kernels = device.kernels();
+    let mut failures = Vec::new();
+    for kernel in &kernels {
+        for (target, error) in translate(&kernel.text) {
+            failures.push(format!(
+                "{} [{}] to {target}: {error}",
+                kernel.name, kernel.variant
+            ));
+        }
+    }
+    if whole && device.adapter().is_software() {
+        let compiled: BTreeSet<&str> = kernels.iter().map(|k| k.name.as_str()).collect();
+        for (name, _) in files() {
+            let excused = OUTSIDE_THE_MATRIX.iter().any(|(n, _)| *n == name);
+            if compiled.contains(name) == excused {
+                failures.push(format!(
+                    "{name}: no row of the op matrix, or a needless exception"
+                ));
+            }
+        }
+    }
+    println!("{} variants of kernels", kernels.len());
+    assert!(
+        failures.is_empty(),
+        "{} of {} variants:\n{}",
+        failures.len(),
+        kernels.len(),
+        failures.join("\n")
+    );
+}
+
+/// The targets that refuse `text`, with what they say.
+fn translate(text: &str) -> Vec<(&'static str, String)> {
+    let module = match naga::front::wgsl::parse_str(text) {
+        Ok(module) => module,
+        Err(e) => return vec![("WGSL", e.emit_to_string(text))],
+    };
+    // What the runtime asks a device for, at most.
+    let capabilities =
+        Capabilities::SHADER_FLOAT16 | Capabilities::SUBGROUP | Capabilities::SUBGROUP_BARRIER;
+    let info = match Validator::new(ValidationFlags::all(), capabilities).validate(&module) {
+        Ok(info) => info,
+        Err(e) => return vec![("validation", e.emit_to_string(text))],
+    };
+    let mut failures = Vec::new();
+    let options = spv::Options {
+        lang_version: (1, 3),
+        ..Default::default()
+    };
+    if let Err(e) = spv::write_vec(&module, &info, &options, None) {
+        failures.push(("SPIR-V", e.to_string()));
+    }
+    let options = msl::Options {
+        lang_version: (2, 4),
+        ..Default::default()
+    };
+    if let Err(e) = msl::write_string(&module, &info, &options, &Default::default()) {
+        failures.push(("MSL", e.to_string()));
+    }
+    let options = hlsl::Options {
+        // The first with 16-bit floats.
+        shader_model: hlsl::ShaderModel::V6_2,
+        ..Default::default()
+    };
+    let mut out = String::new();
+    let pipeline = hlsl::PipelineOptions::default();
+    let written = hlsl::Writer::new(&mut out, &options, &pipeline).write(&module, &info, None);
+    if let Err(e) = written {
+        failures.push(("HLSL", e.to_string()));
+    }
+    failures
+}
+
+/// The kernel files, without those for import only.
+fn files() -> impl Iterator<Item = (&'static str, &'static str)> {
+    wgrad_shaders::SOURCES
+        .iter()
+        .copied()
+        .filter(|(name, _)| !name.starts_with("common/"))
+}
+
+#[test]
+fn headers_say_what_they_must() {
+    let mut failures = Vec::new();
+    for (name, text) in files() {
+        let header: Vec<&str> = text
+            .lines()
+            .map_while(|line| line.strip_prefix("//"))
+            .collect();
+        let keys: Vec<&str> = header
+            .iter()
+            .filter_map(|line| {
+                // A key stands at the start of its line; what goes on is indented.
+                let key = line.strip_prefix(' ')?.split_once(':')?.0;
+                KEYS.contains(&key).then_some(key)
+            })
+            .collect();
+        if keys != KEYS {
+            failures.push(format!("{name}: the header's keys are {keys:?}"));
+        }
+        let first = header.first().map_or("", |line| line.trim());
+        if first.is_empty() || KEYS.iter().any(|key| first.starts_with(&format!("{key}:"))) {
+            failures.push(format!(
+                "{name}: the first line does not say what it computes"
+            ));
+        }
+    }
+    for (name, text) in wgrad_shaders::SOURCES {
+        for line in text.lines().filter(|line| line.contains("@binding(")) {
+            let code = line.split("//").next().unwrap_or_default();
+            if code.contains("var<uniform>") {
+                continue;
+            }
+            let shape = line.split_once("; // (").map(|(_, rest)| rest);
+            if shape.is_none_or(|rest| !rest.contains(')')) {
+                failures.push(format!("{name}: no shape behind `{}`", code.trim()));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn the_adapter_is_measured() {
+    let device = Device::open(DeviceOptions::default()).expect("an adapter");
+    let peak = device.measure_peak().expect("a measurement");
+    // A wrong unit or a loop that was cut short would be off by a factor of a thousand or more.
+    assert!((0.1..100_000.0).contains(&peak.copy_gbps), "{peak:?}");
+    assert!((0.1..1_000_000.0).contains(&peak.fma_gflops), "{peak:?}");
+    assert_eq!(peak.fma_f16_gflops.is_some(), device.has_f16());
+    assert_eq!(device.memory().allocated, 0, "it keeps no memory");
+    check(&device, false);
+}
+
+#[test]
+fn a_bad_kernel_is_refused() {
+    let parsed = translate("fn f() -> f32 { return 1u; }");
+    assert!(!parsed.is_empty(), "a wrong type must not pass");
+    let subgroup = "@compute @workgroup_size(8) fn f(@builtin(local_invocation_index) i: u32) {
+        if (subgroupAdd(i) > 3u) { workgroupBarrier(); } }";
+    assert_eq!(translate(subgroup), []);
+}
