@@ -12,8 +12,16 @@ use wgrad::train::trainer::{Callbacks, TrainingArguments};
 
 fn main() -> anyhow::Result<()> {
     let mut words = std::env::args().skip(1).map(PathBuf::from);
-    let mut next = |what: &str| words.next().with_context(|| format!("give {what}: see the top of this file"));
-    let (model, file, output) = (next("a model folder")?, next("a training file")?, next("an output folder")?);
+    let mut next = |what: &str| {
+        words
+            .next()
+            .with_context(|| format!("give {what}: see the top of this file"))
+    };
+    let (model, file, output) = (
+        next("a model folder")?,
+        next("a training file")?,
+        next("an output folder")?,
+    );
     let device = Device::open(DeviceOptions::default())?;
     let arguments = FineTuneArguments {
         freeze_encoder: true,
@@ -26,10 +34,19 @@ fn main() -> anyhow::Result<()> {
         ..FineTuneArguments::new(model, file)
     };
     let mut callbacks = Callbacks {
-        on_step: Some(Box::new(|log| println!("step {:3}: loss {:.4}", log.step, log.loss))),
+        on_step: Some(Box::new(|log| {
+            println!("step {:3}: loss {:.4}", log.step, log.loss)
+        })),
         ..Callbacks::default()
     };
-    let done = fine_tune(&device, &arguments, &mut callbacks, &|line| println!("{line}"))?;
-    println!("trained {} of {} parameters; report: {}", done.parameters.0, done.parameters.1, done.report.display());
+    let done = fine_tune(&device, &arguments, &mut callbacks, &|line| {
+        println!("{line}")
+    })?;
+    println!(
+        "trained {} of {} parameters; report: {}",
+        done.parameters.0,
+        done.parameters.1,
+        done.report.display()
+    );
     Ok(())
 }

@@ -24,7 +24,10 @@ fn main() -> anyhow::Result<()> {
     let device = Device::open(DeviceOptions::default())?;
     println!("running on {}", device.adapter().name);
     let kernel = Arc::new(device.compile("saxpy", SAXPY)?);
-    println!("reflected: {:?}, {:?}", kernel.info.params, kernel.info.bindings);
+    println!(
+        "reflected: {:?}, {:?}",
+        kernel.info.params, kernel.info.bindings
+    );
 
     let n = 1000;
     let values: Vec<u8> = (0..n).flat_map(|i| (i as f32).to_le_bytes()).collect();

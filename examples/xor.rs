@@ -26,7 +26,13 @@ fn main() -> anyhow::Result<()> {
         }
     }
     let answers = no_grad(|| forward(&x))?.to_vec::<f32>()?;
-    println!("0 xor 0 = {:.3}, 0 xor 1 = {:.3}, 1 xor 0 = {:.3}, 1 xor 1 = {:.3}", answers[0], answers[1], answers[2], answers[3]);
-    anyhow::ensure!(answers[1] > 0.9 && answers[2] > 0.9 && answers[0] < 0.1 && answers[3] < 0.1, "it did not learn");
+    println!(
+        "0 xor 0 = {:.3}, 0 xor 1 = {:.3}, 1 xor 0 = {:.3}, 1 xor 1 = {:.3}",
+        answers[0], answers[1], answers[2], answers[3]
+    );
+    anyhow::ensure!(
+        answers[1] > 0.9 && answers[2] > 0.9 && answers[0] < 0.1 && answers[3] < 0.1,
+        "it did not learn"
+    );
     Ok(())
 }

@@ -201,7 +201,9 @@ pub fn run(args: FinetuneArgs) -> Result<()> {
         progress: true,
         ..Callbacks::default()
     };
-    let done = fine_tune(&device, &arguments, &mut callbacks, &|text| println!("{text}"))?;
+    let done = fine_tune(&device, &arguments, &mut callbacks, &|text| {
+        println!("{text}")
+    })?;
     args.adapter.keep_pipelines(&device);
     let outcome = &done.outcome;
     let reason = match outcome.reason {

@@ -72,7 +72,11 @@ pub fn run(args: PredictArgs) -> Result<()> {
                 json!({"text": text, "label": labels[best], "probabilities": by_label, "logits": logits})
             );
         } else {
-            println!("{:<10} {:6.2} %  {text}", labels[best], 100.0 * probabilities[best]);
+            println!(
+                "{:<10} {:6.2} %  {text}",
+                labels[best],
+                100.0 * probabilities[best]
+            );
         }
     }
     Ok(())

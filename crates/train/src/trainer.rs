@@ -153,19 +153,22 @@ pub struct Outcome {
     pub step_seconds: f64,
 }
 
+/// Sees a logged step.
+pub type OnStep<'a> = Box<dyn FnMut(&StepLog) + 'a>;
+/// Sees an evaluation.
+pub type OnEvaluate<'a> = Box<dyn FnMut(&EvalLog) + 'a>;
+/// Sees a step's number, from 1, and its gradients.
+pub type OnGradients<'a> = Box<dyn FnMut(u64, &Gradients) -> Result<()> + 'a>;
+
 /// Called after each logged step and evaluation.
 #[derive(Default)]
 pub struct Callbacks<'a> {
-    pub on_step: Option<Box<dyn FnMut(&StepLog) + 'a>>,
-    pub on_evaluate: Option<Box<dyn FnMut(&EvalLog) + 'a>>,
+    pub on_step: Option<OnStep<'a>>,
+    pub on_evaluate: Option<OnEvaluate<'a>>,
     /// Raised from outside (Ctrl-C): the step is finished, a checkpoint written, and the loop left.
     pub stop: Option<Arc<AtomicBool>>,
     /// Sees each step's gradients, averaged over its batches, before clipping; steps count from 1.
-    #[allow(
-        clippy::type_complexity,
-        reason = "a callback's signature says what it gets"
-    )]
-    pub on_gradients: Option<Box<dyn FnMut(u64, &Gradients) -> Result<()> + 'a>>,
+    pub on_gradients: Option<OnGradients<'a>>,
     /// Prints progress.
     pub progress: bool,
 }

@@ -9,7 +9,9 @@ pub use wgrad_train as train;
 /// What most programs use.
 pub mod prelude {
     pub use wgrad_nn::optim::{Adam, Optimizer, ParamGroup, Sgd};
-    pub use wgrad_nn::{Dropout, Embedding, FeedForward, LayerNorm, Linear, Mode, MultiHeadAttention};
+    pub use wgrad_nn::{
+        Dropout, Embedding, FeedForward, LayerNorm, Linear, Mode, MultiHeadAttention,
+    };
     pub use wgrad_tensor::{
         DType, Device, DeviceOptions, Generator, Gradients, Tensor, no_grad,
         scaled_dot_product_attention,

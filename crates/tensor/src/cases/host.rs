@@ -109,8 +109,8 @@ impl HostArray {
         let mut out = Self::zeros(&shape);
         for o in 0..outer {
             for i in 0..inner {
-                for k in 0..length {
-                    out.data[(o * length + k) * inner + i] = columns[o * inner + i][k];
+                for (k, value) in columns[o * inner + i].iter().enumerate() {
+                    out.data[(o * length + k) * inner + i] = *value;
                 }
             }
         }

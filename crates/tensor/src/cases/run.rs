@@ -284,8 +284,7 @@ fn compare(
     let mut worst = 0.0f64;
     for (i, (g, w)) in got.iter().zip(want).enumerate() {
         let error = (g - w).abs() / (tolerance * scale);
-        // A comparison with NaN is false: written so that NaN fails.
-        if !(error <= 1.0) {
+        if error.is_nan() || error > 1.0 {
             return Err(format!(
                 "{what} {i} is {g}, it should be {w} (tolerance {tolerance})"
             ));
@@ -346,7 +345,7 @@ fn differences(
     // Independent roundings add up like a random walk.
     let allowed = tolerance * scale * (n as f64).sqrt();
     let error = (dot(&gradient.data, &signs) - along).abs() / allowed;
-    if !(error <= 1.0) {
+    if error.is_nan() || error > 1.0 {
         return Err(format!(
             "gradient {i} along a random direction is {}, it should be {along}",
             dot(&gradient.data, &signs)

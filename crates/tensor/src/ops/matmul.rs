@@ -357,13 +357,9 @@ fn gemm(
 /// The reference: broadcasts the leading dimensions, then multiplies.
 fn product(a: &HostArray, b: &HostArray) -> HostArray {
     let (ra, rb) = (a.shape.len(), b.shape.len());
-    let lead: Vec<usize> = {
-        let (x, y) = (&a.shape[..ra - 2], &b.shape[..rb - 2]);
-        let shape = HostArray::zeros(x)
-            .zip(&HostArray::zeros(y), |p, _| p)
-            .shape;
-        shape
-    };
+    let lead = HostArray::zeros(&a.shape[..ra - 2])
+        .zip(&HostArray::zeros(&b.shape[..rb - 2]), |p, _| p)
+        .shape;
     let widen = |x: &HostArray| {
         let rank = x.shape.len();
         let mut shape = lead.clone();
