@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use wgrad_models::finetune::{FineTuneArguments, fine_tune};
 use wgrad_runtime::DeviceOptions;
@@ -44,7 +44,7 @@ pub struct FinetuneArgs {
     /// Folder for the model, checkpoints, log.jsonl, results.json and report.html
     #[arg(long)]
     output_dir: PathBuf,
-    #[arg(long, default_value_t = 5e-5)]
+    #[arg(long, default_value_t = 5e-5, allow_negative_numbers = true)]
     learning_rate: f64,
     #[arg(long, default_value_t = 3)]
     num_train_epochs: u64,
@@ -60,16 +60,16 @@ pub struct FinetuneArgs {
     #[arg(long, default_value_t = 128)]
     max_seq_length: usize,
     /// Decay of all parameters but biases and norms
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
     weight_decay: f64,
     /// Clip gradients to this global norm; 0 turns clipping off
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
     max_grad_norm: f64,
     /// linear, cosine, constant, constant_with_warmup, step, multistep, exponential, reduce_lr_on_plateau
     #[arg(long, default_value = "linear")]
     lr_scheduler_type: String,
     /// Share of the steps in which the learning rate rises from 0
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
     warmup_ratio: f64,
     /// Steps between decays of the step schedule
     #[arg(long, default_value_t = 100)]
@@ -78,10 +78,10 @@ pub struct FinetuneArgs {
     #[arg(long, value_delimiter = ',')]
     lr_milestones: Vec<u64>,
     /// Factor of the step, multistep, exponential and reduce_lr_on_plateau schedules
-    #[arg(long, default_value_t = 0.1)]
+    #[arg(long, default_value_t = 0.1, allow_negative_numbers = true)]
     lr_gamma: f64,
     /// Dropout of hidden states, attention and classifier [default: the model's own]
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     dropout: Option<f64>,
     /// Train the classification head only
     #[arg(long)]
@@ -115,7 +115,7 @@ pub struct FinetuneArgs {
     #[arg(long, default_value = "adamw")]
     optim: String,
     /// Momentum of sgd
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
     momentum: f64,
     /// Go on from OUT/checkpoint-last
     #[arg(long)]
@@ -149,6 +149,11 @@ fn line(name: &str, metrics: &ClassificationMetrics) {
 }
 
 pub fn run(args: FinetuneArgs) -> Result<()> {
+    ensure!(
+        args.max_grad_norm >= 0.0,
+        "max_grad_norm is {}; it must be above 0, or 0 for no clipping",
+        args.max_grad_norm
+    );
     let order = match (args.no_shuffle, args.no_group_by_length) {
         (true, _) => Order::Sequential,
         (false, true) => Order::Shuffled,

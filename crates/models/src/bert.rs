@@ -125,7 +125,7 @@ impl Source<'_> {
         let found = self.weights.shape(key)?;
         ensure!(
             found == shape,
-            "`{key}` has shape {found:?}, config.json asks for {shape:?}"
+            "`{key}` has shape {found:?}, config.json asks for {shape:?}; are both of the same model?"
         );
         let tensor = Tensor::from_slice(self.device, &self.weights.to_f32(key)?, shape)?;
         tensor.set_requires_grad(true)?;

@@ -45,7 +45,8 @@ impl SequenceClassifier {
     pub fn load(device: &Device, folder: &ModelFolder) -> Result<Self> {
         let generator = Generator::new(device, 0)?;
         let labels = folder.config.id2label.clone();
-        let (model, complete) = Self::build(device, folder, labels, &generator)?;
+        let (model, complete) = Self::build(device, folder, labels, &generator)
+            .with_context(|| folder.dir.display().to_string())?;
         ensure!(
             complete,
             "{} has no classification head; fine-tune it first (wgrad finetune)",
@@ -62,7 +63,9 @@ impl SequenceClassifier {
         labels: Vec<String>,
         generator: &Generator,
     ) -> Result<Self> {
-        Ok(Self::build(device, folder, labels, generator)?.0)
+        let (model, _) = Self::build(device, folder, labels, generator)
+            .with_context(|| folder.dir.display().to_string())?;
+        Ok(model)
     }
 
     fn build(

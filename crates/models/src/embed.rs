@@ -1,6 +1,6 @@
 //! Sentence embeddings as the folder's `modules.json` describes them.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use wgrad_nn::Mode;
 use wgrad_tensor::{Device, no_grad};
 
@@ -25,7 +25,8 @@ impl SentenceEmbedder {
             embedding: folder.embedding()?,
             tokenizer: folder.tokenizer()?,
             max_length: folder.max_length()?,
-            encoder: BertModel::load(device, &folder.config, &folder.weights)?,
+            encoder: BertModel::load(device, &folder.config, &folder.weights)
+                .with_context(|| folder.dir.display().to_string())?,
             device: device.clone(),
         })
     }

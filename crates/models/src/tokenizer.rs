@@ -94,7 +94,7 @@ impl TextTokenizer {
             .checked_sub(self.special_tokens)
             .with_context(|| {
                 format!(
-                    "max_length {max_length} has no room for the tokenizer's {} special tokens",
+                    "a max_seq_length of {max_length} has no room for the tokenizer's {} special tokens",
                     self.special_tokens
                 )
             })?;

@@ -412,10 +412,15 @@ impl Run<'_, '_> {
     /// Evaluates, saves what is best, and says whether to stop.
     fn evaluate(&mut self, task: &mut dyn Task, per_epoch: usize) -> Result<bool> {
         let started = Instant::now();
+        let step = self.state.global_step;
         let Some(evaluation) = task.evaluate()? else {
+            // Nothing to measure, but a killed run should still find a checkpoint.
+            if step < self.total {
+                self.save(task)?;
+            }
+            self.outcome.evaluation_seconds += started.elapsed().as_secs_f64();
             return Ok(false);
         };
-        let step = self.state.global_step;
         let entry = EvalLog {
             step,
             epoch: self.epoch(per_epoch),

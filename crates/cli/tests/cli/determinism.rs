@@ -1,0 +1,159 @@
+//! The same seed gives the same bytes, also when the run was interrupted or killed on the way.
+
+use std::path::Path;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use crate::support::{Random, Workplace, files_below, start, succeed, tensors};
+
+/// Dropout, shuffling and an evaluation with a checkpoint at every step.
+const FLAGS: [&str; 8] = [
+    "--max_steps",
+    "40",
+    "--eval_steps",
+    "1",
+    "--dropout",
+    "0.1",
+    "--learning_rate",
+    "1e-3",
+];
+
+fn run(place: &Workplace, out: &str, more: &[&str]) -> Command {
+    let mut command = place.finetune(out, &FLAGS);
+    command
+        .arg("--validation_file")
+        .arg(place.path("valid.tsv"))
+        .args(more);
+    command
+}
+
+fn assert_same(place: &Workplace, left: &str, right: &str) {
+    for name in ["model.safetensors", "log.jsonl", "config.json"] {
+        let [a, b] = [left, right].map(|out| place.bytes(&format!("{out}/{name}")));
+        assert!(a == b, "{name} differs between {left} and {right}");
+    }
+}
+
+/// Waits for a file to appear; false when the process ended before.
+fn appears(child: &mut Child, path: &Path) -> bool {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !path.exists() {
+        if child.try_wait().unwrap().is_some() {
+            return false;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "{} does not appear",
+            path.display()
+        );
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    true
+}
+
+/// Weights under their final name can be read to the end, and a checkpoint is there in full.
+fn assert_whole(place: &Workplace, out: &str) {
+    for path in files_below(&place.path(out)) {
+        // What is being made has a hidden folder or a name that ends in .tmp.
+        let hidden = path
+            .iter()
+            .any(|part| part.to_string_lossy().starts_with('.'));
+        if !hidden && path.extension().is_some_and(|e| e == "safetensors") {
+            assert!(!tensors(&path).is_empty(), "{}", path.display());
+        }
+    }
+    assert!(!place.path(&format!("{out}/model.safetensors")).exists());
+}
+
+#[test]
+fn a_seed_fixes_every_byte_also_after_kills() {
+    let place = Workplace::new();
+    succeed(&mut run(&place, "whole", &[]));
+    succeed(&mut run(&place, "again", &[]));
+    assert_same(&place, "whole", "again");
+
+    let mut random = Random(u64::from(std::process::id()));
+    let mut kills = 0;
+    for attempt in 0..4 {
+        let more: &[&str] = match attempt {
+            0 => &[],
+            _ => &["--resume_from_checkpoint"],
+        };
+        // The log is made anew when training starts; before, there is nothing to cut short.
+        if attempt > 0 {
+            let _ = std::fs::remove_file(place.path("killed/results.json"));
+        }
+        let mut child = start(&mut run(&place, "killed", more));
+        let begun = match attempt {
+            0 => appears(&mut child, &place.path("killed/checkpoint-last")),
+            _ => appears(&mut child, &place.path("killed/.checkpoint-last.tmp")),
+        };
+        std::thread::sleep(Duration::from_micros(random.below(60_000) as u64));
+        if !begun || child.try_wait().unwrap().is_some() {
+            break;
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        if place.path("killed/model.safetensors").exists() {
+            break;
+        }
+        assert_whole(&place, "killed");
+        kills += 1;
+    }
+    assert!(kills > 0, "every run had ended before it could be killed");
+    succeed(&mut run(&place, "killed", &["--resume_from_checkpoint"]));
+    assert_same(&place, "whole", "killed");
+    let leftovers: Vec<_> = files_below(&place.path("killed"))
+        .into_iter()
+        .filter(|path| path.to_string_lossy().contains(".tmp"))
+        .collect();
+    assert!(leftovers.is_empty(), "{leftovers:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_finishes_the_step_saves_and_exits_with_success() {
+    let place = Workplace::new();
+    let mut command = place.finetune("out", &["--max_steps", "1000000"]);
+    command
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let log = place.path("out/log.jsonl");
+    assert!(appears(&mut child, &log));
+    while std::fs::metadata(&log).unwrap().len() == 0 {
+        assert!(child.try_wait().unwrap().is_none());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let id = child.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-INT", &id])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert_eq!(output.stderr, b"");
+    assert!(
+        said.contains("interrupted; go on with --resume_from_checkpoint"),
+        "{said}"
+    );
+
+    let results = place.json("out/results.json");
+    assert_eq!(results["stopped_by"], "interrupted");
+    let step = results["global_step"].as_u64().unwrap();
+    assert_eq!(
+        place.json("out/checkpoint-last/trainer_state.json")["global_step"],
+        step
+    );
+    for name in ["model.safetensors", "optimizer.safetensors"] {
+        assert!(!tensors(&place.path(&format!("out/checkpoint-last/{name}"))).is_empty());
+    }
+    let more = (step + 2).to_string();
+    let resume = ["--max_steps", &more, "--resume_from_checkpoint"];
+    succeed(&mut place.finetune("out", &resume));
+    assert_eq!(place.json("out/results.json")["global_step"], step + 2);
+}

@@ -1,0 +1,64 @@
+//! Frozen parameters stay bit-equal and get no gradient; the others get the gradient they always get.
+
+use std::collections::BTreeMap;
+
+use crate::support::{Workplace, succeed, tensors};
+
+type Tensors = BTreeMap<String, Vec<f32>>;
+
+/// The gradients of the first step and the final weights.
+fn train(place: &Workplace, out: &str, more: &[&str]) -> (Tensors, Tensors) {
+    let gradients = place.path(&format!("{out}-gradients.safetensors"));
+    let mut command = place.finetune(out, &["--max_steps", "3", "--dropout", "0"]);
+    command.args(["--learning_rate", "1e-3"]).args(more);
+    command.arg("--save_gradients").arg(&gradients);
+    succeed(&mut command);
+    let weights = tensors(&place.path(&format!("{out}/model.safetensors")));
+    (tensors(&gradients), weights)
+}
+
+#[test]
+fn frozen_parts_stay_and_the_rest_gets_its_gradient() {
+    let place = Workplace::new();
+    let first = tensors(&place.path("model/model.safetensors"));
+    let (full, _) = train(&place, "full", &[]);
+    assert!(full.len() > first.len(), "the head has gradients too");
+
+    let is_low = |name: &str| name.contains("embeddings.") || name.contains(".layer.0.");
+    let is_encoder = |name: &str| !name.starts_with("classifier.");
+    let cases: [(&str, &[&str], &dyn Fn(&str) -> bool); 3] = [
+        ("layers", &["--freeze_layers", "1"], &is_low),
+        ("encoder", &["--freeze_encoder"], &is_encoder),
+        ("pattern", &["--freeze", "*LayerNorm*"], &|name| {
+            name.contains("LayerNorm")
+        }),
+    ];
+    for (out, flags, frozen) in cases {
+        let (gradients, weights) = train(&place, out, flags);
+        for (name, values) in &weights {
+            assert_eq!(
+                gradients.contains_key(name),
+                !frozen(name),
+                "{out}: gradient of {name}"
+            );
+            if let Some(before) = first.get(name.strip_prefix("bert.").unwrap_or(name)) {
+                let same = before
+                    .iter()
+                    .zip(values)
+                    .all(|(a, b)| a.to_bits() == b.to_bits());
+                assert_eq!(same, frozen(name), "{out}: values of {name}");
+            }
+        }
+        for (name, values) in &gradients {
+            let expected = &full[name];
+            let largest = expected.iter().fold(0f32, |m, v| m.max(v.abs()));
+            for (a, b) in values.iter().zip(expected) {
+                let error = (a - b).abs();
+                assert!(
+                    error <= 1e-6 * largest,
+                    "{out}: {name}: {a} for {b}, largest {largest}"
+                );
+            }
+        }
+    }
+}
