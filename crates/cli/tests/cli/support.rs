@@ -13,12 +13,8 @@ const LAYERS: usize = 2;
 const INTERMEDIATE: usize = 64;
 const POSITIONS: usize = 32;
 
-const GOOD: [&str; 8] = [
-    "good", "great", "fine", "lovely", "superb", "warm", "funny", "clever",
-];
-const BAD: [&str; 8] = [
-    "bad", "poor", "dull", "awful", "weak", "cold", "boring", "stupid",
-];
+const GOOD: [&str; 4] = ["good", "great", "lovely", "funny"];
+const BAD: [&str; 4] = ["bad", "dull", "awful", "boring"];
 const PLAIN: [&str; 14] = [
     "the", "a", "film", "movie", "story", "is", "was", "and", "very", "plot", "actor", "scene",
     "in", "end",
@@ -41,8 +37,8 @@ impl Workplace {
         place.write("model/vocab.txt", vocabulary().join("\n") + "\n");
         write(place.path("model/model.safetensors"), &weights(), &[]).unwrap();
         place.write("train.tsv", table(60, 0));
-        place.write("valid.tsv", table(16, 1000));
-        place.write("test.tsv", table(20, 2000));
+        place.write("valid.tsv", table(40, 1000));
+        place.write("test.tsv", table(40, 2000));
         place
     }
 
