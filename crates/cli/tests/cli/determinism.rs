@@ -79,10 +79,6 @@ fn a_seed_fixes_every_byte_also_after_kills() {
             0 => &[],
             _ => &["--resume_from_checkpoint"],
         };
-        // The log is made anew when training starts; before, there is nothing to cut short.
-        if attempt > 0 {
-            let _ = std::fs::remove_file(place.path("killed/results.json"));
-        }
         let mut child = start(&mut run(&place, "killed", more));
         let begun = match attempt {
             0 => appears(&mut child, &place.path("killed/checkpoint-last")),

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use crate::support::{Workplace, succeed, tensors};
 
 type Tensors = BTreeMap<String, Vec<f32>>;
+/// Output folder, flags, and which parameters these freeze.
+type Case<'a> = (&'a str, &'a [&'a str], fn(&str) -> bool);
 
 /// The gradients of the first step and the final weights.
 fn train(place: &Workplace, out: &str, more: &[&str]) -> (Tensors, Tensors) {
@@ -24,12 +26,14 @@ fn frozen_parts_stay_and_the_rest_gets_its_gradient() {
     let (full, _) = train(&place, "full", &[]);
     assert!(full.len() > first.len(), "the head has gradients too");
 
-    let is_low = |name: &str| name.contains("embeddings.") || name.contains(".layer.0.");
-    let is_encoder = |name: &str| !name.starts_with("classifier.");
-    let cases: [(&str, &[&str], &dyn Fn(&str) -> bool); 3] = [
-        ("layers", &["--freeze_layers", "1"], &is_low),
-        ("encoder", &["--freeze_encoder"], &is_encoder),
-        ("pattern", &["--freeze", "*LayerNorm*"], &|name| {
+    let cases: [Case; 3] = [
+        ("layers", &["--freeze_layers", "1"], |name| {
+            name.contains("embeddings.") || name.contains(".layer.0.")
+        }),
+        ("encoder", &["--freeze_encoder"], |name| {
+            !name.starts_with("classifier.")
+        }),
+        ("pattern", &["--freeze", "*LayerNorm*"], |name| {
             name.contains("LayerNorm")
         }),
     ];
@@ -51,11 +55,12 @@ fn frozen_parts_stay_and_the_rest_gets_its_gradient() {
         }
         for (name, values) in &gradients {
             let expected = &full[name];
+            // The bias of the keys has no effect, so its gradient is rounding alone: hence the 1e-9.
             let largest = expected.iter().fold(0f32, |m, v| m.max(v.abs()));
             for (a, b) in values.iter().zip(expected) {
                 let error = (a - b).abs();
                 assert!(
-                    error <= 1e-6 * largest,
+                    error <= 1e-6 * largest + 1e-9,
                     "{out}: {name}: {a} for {b}, largest {largest}"
                 );
             }
