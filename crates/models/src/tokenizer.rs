@@ -329,7 +329,7 @@ mod tests {
         dir.write("tokenizer_config.json", r#"{"truncation_side": "left"}"#);
         assert_eq!(encode(&dir, "hello world!", 4), [2, 6, 8, 3]);
         let tokenizer = TextTokenizer::from_dir(dir.path()).unwrap();
-        assert!(error_line(tokenizer.encode_batch(&["a"], 1)).contains("max_length 1"));
+        assert!(error_line(tokenizer.encode_batch(&["a"], 1)).contains("max_seq_length of 1"));
     }
 
     #[test]
