@@ -2,6 +2,7 @@
 //! prints and writes, that a seed fixes every byte, that a killed run goes on as if nothing had been,
 //! that frozen parts stay, that memory does not grow, and one line for every kind of bad input.
 
+mod adapter;
 mod bad_input;
 mod determinism;
 mod frozen;
