@@ -244,7 +244,12 @@ impl SequenceClassifier {
             writer.push(&tensor.to_vec::<f32>()?)?;
         }
         writer.finish()?;
-        copy_tokenizer_files(source, dir)?;
+        let copied = copy_tokenizer_files(source, dir)?;
+        ensure!(
+            !copied.is_empty(),
+            "{}: the tokenizer's files are gone; put them back, the model cannot be saved without",
+            source.display()
+        );
         let json = config.to_json_for_classification(&self.labels)?;
         write_atomic(dir.join("config.json"), format!("{json:#}\n").as_bytes())
     }
