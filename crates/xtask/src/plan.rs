@@ -14,20 +14,24 @@ const BOTH: &[(&str, &str)] = &[
     ("--text_column", "text"),
     ("--label_column", "label"),
     ("--max_seq_length", "64"),
-    ("--per_device_train_batch_size", "32"),
     ("--lr_scheduler_type", "linear"),
     ("--warmup_ratio", "0.1"),
     ("--dropout", "0.1"),
     ("--seed", "42"),
 ];
 
-const FULL: &[(&str, &str)] = &[("--num_train_epochs", "1"), ("--learning_rate", "5e-5")];
+const FULL: &[(&str, &str)] = &[
+    ("--num_train_epochs", "1"),
+    ("--per_device_train_batch_size", "32"),
+    ("--learning_rate", "5e-5"),
+];
 
 const SMALL: &[(&str, &str)] = &[
     ("--num_train_epochs", "1"),
+    ("--per_device_train_batch_size", "16"),
     ("--learning_rate", "1e-3"),
     ("--freeze_layers", "5"),
-    ("--max_train_samples", "2500"),
+    ("--max_train_samples", "3000"),
     ("--max_eval_samples", "256"),
 ];
 
@@ -65,7 +69,7 @@ impl Size {
     pub fn announce(self, reason: &str) -> String {
         match self {
             Size::Small => format!(
-                "plan: small, because {reason}: 2,500 training rows, 1 epoch, all but the top layer frozen \
+                "plan: small, because {reason}: 3,000 training rows, 1 epoch, all but the top layer frozen \
                  (--full trains every layer on all rows)"
             ),
             Size::Full => format!(
@@ -121,9 +125,9 @@ mod tests {
     fn the_small_plan_says_its_own_numbers() {
         let flags = Size::Small.flags().join(" ");
         assert!(
-            flags.contains("--max_train_samples 2500") && flags.contains("--num_train_epochs 1")
+            flags.contains("--max_train_samples 3000") && flags.contains("--num_train_epochs 1")
         );
         let line = Size::Small.announce("llvmpipe is a software adapter");
-        assert!(line.contains("2,500") && line.contains("1 epoch") && line.contains("--full"));
+        assert!(line.contains("3,000") && line.contains("1 epoch") && line.contains("--full"));
     }
 }
