@@ -46,11 +46,12 @@ pub struct FinetuneArgs {
     output_dir: PathBuf,
     #[arg(long, default_value_t = 5e-5, allow_negative_numbers = true)]
     learning_rate: f64,
-    #[arg(long, default_value_t = 3)]
-    num_train_epochs: u64,
-    /// Optimizer steps in all; overrides num_train_epochs
-    #[arg(long)]
-    max_steps: Option<u64>,
+    /// Passes over the training rows; may be a fraction
+    #[arg(long, default_value_t = 3.0, allow_negative_numbers = true)]
+    num_train_epochs: f64,
+    /// Optimizer steps in all; overrides num_train_epochs if above 0
+    #[arg(long, default_value_t = -1, allow_negative_numbers = true)]
+    max_steps: i64,
     #[arg(long, default_value_t = 8)]
     per_device_train_batch_size: usize,
     /// Batches whose gradients are averaged into one step
@@ -187,7 +188,9 @@ pub fn run(args: FinetuneArgs) -> Result<()> {
         training: TrainingArguments {
             output_dir: args.output_dir,
             num_train_epochs: args.num_train_epochs,
-            max_steps: args.max_steps,
+            max_steps: u64::try_from(args.max_steps)
+                .ok()
+                .filter(|steps| *steps > 0),
             per_device_train_batch_size: args.per_device_train_batch_size,
             gradient_accumulation_steps: args.gradient_accumulation_steps,
             max_grad_norm: (args.max_grad_norm > 0.0).then_some(args.max_grad_norm),

@@ -28,7 +28,8 @@ use crate::sampler::{Order, epoch_batches};
 pub struct TrainingArguments {
     /// Where log and checkpoints go; it must exist.
     pub output_dir: PathBuf,
-    pub num_train_epochs: u64,
+    /// May be a fraction.
+    pub num_train_epochs: f64,
     /// Optimizer steps in all; overrides the epochs.
     pub max_steps: Option<u64>,
     pub per_device_train_batch_size: usize,
@@ -55,7 +56,7 @@ impl TrainingArguments {
     pub fn new(output_dir: impl Into<PathBuf>) -> Self {
         Self {
             output_dir: output_dir.into(),
-            num_train_epochs: 3,
+            num_train_epochs: 3.0,
             max_steps: None,
             per_device_train_batch_size: 8,
             gradient_accumulation_steps: 1,
@@ -78,8 +79,9 @@ impl TrainingArguments {
 
     /// Optimizer steps of the whole run.
     pub fn total_steps(&self, examples: usize) -> u64 {
-        self.max_steps
-            .unwrap_or(self.num_train_epochs * self.steps_per_epoch(examples))
+        self.max_steps.unwrap_or(
+            (self.num_train_epochs * self.steps_per_epoch(examples) as f64).ceil() as u64,
+        )
     }
 }
 
@@ -210,6 +212,11 @@ pub fn train(
         "batch size, gradient_accumulation_steps, logging_steps and eval_steps must be at least 1"
     );
     let total = arguments.total_steps(examples);
+    ensure!(
+        total > 0,
+        "num_train_epochs is {}, which makes no step; give more, or max_steps",
+        arguments.num_train_epochs
+    );
     let mut state = TrainerState::default();
     let mut stopping = EarlyStopping::new(
         arguments.early_stopping_patience.unwrap_or(usize::MAX),
