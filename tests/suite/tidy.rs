@@ -5,18 +5,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The floors, lowest first. A crate imports those in front of it only.
-const FLOORS: [&str; 7] = [
+const FLOORS: [&str; 8] = [
     "wgrad-shaders",
     "wgrad-runtime",
     "wgrad-tensor",
     "wgrad-nn",
     "wgrad-train",
     "wgrad-models",
+    "wgrad-tune",
     "wgrad-cli",
 ];
 
 /// Crates that others build upon: no panics, no printing, no environment.
-const LIBRARIES: [&str; 5] = ["runtime", "tensor", "nn", "train", "models"];
+const LIBRARIES: [&str; 6] = ["runtime", "tensor", "nn", "train", "models", "tune"];
 
 const RUST_LINES: usize = 400;
 const SHADER_LINES: usize = 200;
