@@ -231,6 +231,9 @@ impl<'a> Launch<'a> {
                     key.push((buffer.slot().id, *offset, *size));
                 }
             }
+            let moved = kernel.info.bindings.iter().zip(&bindings);
+            let moved = moved.map(|(info, (_, _, size))| size * info.touches());
+            recorder.moved(moved.sum());
             let offset = (!params.is_empty()).then(|| recorder.push_params(&params));
             let bind_group = recorder.bind_group((kernel.id, key), |arena| {
                 make_bind_group(device, &kernel, arena, &bindings, &textures)

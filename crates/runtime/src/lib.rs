@@ -15,6 +15,7 @@ mod pool;
 mod profile;
 mod readback;
 mod recording;
+mod stopwatch;
 mod texture;
 
 pub use adapter::{AdapterDescription, adapters};
@@ -27,4 +28,5 @@ pub use launch::Launch;
 pub use peak::Peak;
 pub use pool::{Buffer, MemoryReport};
 pub use profile::KernelTime;
+pub use stopwatch::Stopwatch;
 pub use texture::TEXTURE_WIDTH;

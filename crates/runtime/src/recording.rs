@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use crate::device::Device;
 use crate::error::Result;
 use crate::kernel::Kernel;
+use crate::stopwatch::Stamp;
 
 /// Bytes of the parameter arena: what one submit can hold.
 pub(crate) const ARENA_BYTES: usize = 1 << 20;
@@ -50,6 +51,8 @@ pub(crate) enum Command {
         offset: u64,
         bytes: u64,
     },
+    /// A timestamp.
+    Stamp(Stamp),
 }
 
 /// The identity of a bind group: kernel, then (resource, offset, size) of every binding.
@@ -68,6 +71,7 @@ pub(crate) struct Recorder {
     most: Arc<AtomicU64>,
     dispatches: u64,
     submits: u64,
+    moved: u64,
 }
 
 impl Recorder {
@@ -84,6 +88,7 @@ impl Recorder {
             most: Arc::new(AtomicU64::new(256)),
             dispatches: 0,
             submits: 0,
+            moved: 0,
         }
     }
 
@@ -93,8 +98,19 @@ impl Recorder {
     }
 
     pub(crate) fn push(&mut self, command: Command) {
-        self.dispatches += u64::from(matches!(command, Command::Dispatch { .. }));
+        match &command {
+            Command::Dispatch { .. } => self.dispatches += 1,
+            Command::Copy { bytes, .. } => self.moved += 2 * bytes,
+            Command::CopyToTexture { texels, .. } => self.moved += 2 * 16 * u64::from(*texels),
+            Command::Zero { bytes, .. } => self.moved += bytes,
+            Command::Stamp(_) => {}
+        }
         self.commands.push(command);
+    }
+
+    /// Counts bytes that a launch reads and writes.
+    pub(crate) fn moved(&mut self, bytes: u64) {
+        self.moved += bytes;
     }
 
     /// Puts a launch's parameters into the arena and returns their offset.
@@ -207,6 +223,13 @@ impl Device {
         let recorder = self.lock(&self.0.recorder);
         (recorder.dispatches, recorder.submits)
     }
+
+    /// Bytes that launches and copies recorded so far read and write in device memory, were nothing
+    /// cached: what a launch binds counts whole, once if it reads it and once if it writes it; a copy
+    /// counts twice. Uploads and readbacks are not counted.
+    pub fn bytes_moved(&self) -> u64 {
+        self.lock(&self.0.recorder).moved
+    }
 }
 
 /// Halves the size of submits that run long, lets it grow again while they are short.
@@ -269,6 +292,7 @@ fn encode(
                 offset,
                 bytes,
             } => encoder.clear_buffer(buffer, *offset, Some(*bytes)),
+            Command::Stamp(stamp) => stamp.encode(encoder),
         }
         at += 1;
     }

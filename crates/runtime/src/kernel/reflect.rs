@@ -19,6 +19,15 @@ pub enum BindingKind {
 pub struct BindingInfo {
     pub name: String,
     pub kind: BindingKind,
+    /// Whether the kernel looks at what it holds; a `read_write` binding may be for writing only.
+    pub read: bool,
+}
+
+impl BindingInfo {
+    /// How often a launch goes over the binding's bytes: once to read and once to write.
+    pub fn touches(&self) -> u64 {
+        u64::from(self.read) + u64::from(self.kind == BindingKind::ReadWrite)
+    }
 }
 
 /// One member of the kernel's `Params` struct.
@@ -64,7 +73,8 @@ pub fn reflect(text: &str) -> Result<KernelInfo, String> {
     let mut params_size = 0;
     let mut bindings: Vec<(u32, BindingInfo)> = Vec::new();
     let mut workgroup_bytes = 0;
-    for (_, var) in module.global_variables.iter() {
+    let loaded = loaded(&module);
+    for (handle, var) in module.global_variables.iter() {
         let name = var.name.clone().unwrap_or_default();
         let ty = &module.types[var.ty];
         if var.space == AddressSpace::WorkGroup {
@@ -93,7 +103,8 @@ pub fn reflect(text: &str) -> Result<KernelInfo, String> {
                 ));
             }
         };
-        bindings.push((at.binding, BindingInfo { name, kind }));
+        let read = kind != BindingKind::ReadWrite || loaded.contains(&handle);
+        bindings.push((at.binding, BindingInfo { name, kind, read }));
     }
     bindings.sort_by_key(|(number, _)| *number);
     for (i, (number, info)) in bindings.iter().enumerate() {
@@ -113,6 +124,29 @@ pub fn reflect(text: &str) -> Result<KernelInfo, String> {
         params_size,
         workgroup_bytes,
     })
+}
+
+/// The variables that some function loads from.
+fn loaded(module: &naga::Module) -> Vec<naga::Handle<naga::GlobalVariable>> {
+    use naga::Expression as E;
+    let entries = module.entry_points.iter().map(|entry| &entry.function);
+    let mut found = Vec::new();
+    for function in entries.chain(module.functions.iter().map(|(_, f)| f)) {
+        for (_, expression) in function.expressions.iter() {
+            let E::Load { mut pointer } = *expression else {
+                continue;
+            };
+            while let E::Access { base, .. } | E::AccessIndex { base, .. } =
+                function.expressions[pointer]
+            {
+                pointer = base;
+            }
+            if let E::GlobalVariable(variable) = function.expressions[pointer] {
+                found.push(variable);
+            }
+        }
+    }
+    found
 }
 
 fn param(module: &naga::Module, member: &naga::StructMember) -> Result<ParamInfo, String> {

@@ -1,0 +1,207 @@
+//! The time of a piece of recorded work by the device's own clock: a timestamp in front of it and one
+//! behind, everything between counted (launches, copies, gaps between submits).
+//!
+//! A timestamp belongs to a pass of its own that launches a kernel which does nothing. Timestamps of
+//! passes exist on every back end, those of encoders hang some versions of macOS; and drivers may leave
+//! out a pass without a launch.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::kernel::{Defines, Kernel};
+use crate::pool::Buffer;
+use crate::recording::Command;
+
+/// Marks of one reading at most.
+const MARKS: u32 = 64;
+
+/// Measures work on one device. By its timestamps where it has them, else by the clock of the host,
+/// which waits for the device at every mark.
+pub struct Stopwatch {
+    device: Device,
+    by_device: Option<Stamps>,
+    marks: Vec<Instant>,
+}
+
+struct Stamps {
+    queries: wgpu::QuerySet,
+    resolved: wgpu::Buffer,
+    staging: wgpu::Buffer,
+    kernel: Arc<Kernel>,
+    bind_group: wgpu::BindGroup,
+    /// What the kernel binds; it must live as long as the bind group is used.
+    _bound: Buffer,
+    used: u32,
+}
+
+/// A timestamp in the recording.
+pub(crate) struct Stamp {
+    queries: wgpu::QuerySet,
+    index: u32,
+    kernel: Arc<Kernel>,
+    bind_group: wgpu::BindGroup,
+}
+
+impl Stamp {
+    pub(crate) fn encode(&self, encoder: &mut wgpu::CommandEncoder) {
+        // The first stands behind its own launch and all others in front of theirs.
+        let (begin, end) = match self.index {
+            0 => (None, Some(0)),
+            n => (Some(n), None),
+        };
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+            label: None,
+            timestamp_writes: Some(wgpu::ComputePassTimestampWrites {
+                query_set: &self.queries,
+                beginning_of_pass_write_index: begin,
+                end_of_pass_write_index: end,
+            }),
+        });
+        pass.set_pipeline(&self.kernel.pipeline);
+        pass.set_bind_group(0, &self.bind_group, &[]);
+        pass.dispatch_workgroups(1, 1, 1);
+    }
+}
+
+impl Device {
+    /// A stopwatch for work on this device.
+    pub fn stopwatch(&self) -> Result<Stopwatch> {
+        let by_device = self.has_timestamps().then(|| self.stamps()).transpose()?;
+        Ok(Stopwatch {
+            device: self.clone(),
+            by_device,
+            marks: Vec::new(),
+        })
+    }
+
+    fn stamps(&self) -> Result<Stamps> {
+        let kernel = self.kernel("peak_empty", &Defines::new())?;
+        let bound = self.alloc(4)?;
+        let raw = &self.0.raw;
+        let bind_group = raw.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some("stopwatch"),
+            layout: &kernel.layout,
+            entries: &[wgpu::BindGroupEntry {
+                binding: 1,
+                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                    buffer: &bound.slot().raw,
+                    offset: 0,
+                    size: wgpu::BufferSize::new(bound.size()),
+                }),
+            }],
+        });
+        let buffer = |usage| {
+            raw.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("stopwatch"),
+                size: u64::from(MARKS) * 8,
+                usage,
+                mapped_at_creation: false,
+            })
+        };
+        Ok(Stamps {
+            queries: raw.create_query_set(&wgpu::QuerySetDescriptor {
+                label: Some("stopwatch"),
+                ty: wgpu::QueryType::Timestamp,
+                count: MARKS,
+            }),
+            resolved: buffer(wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC),
+            staging: buffer(wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST),
+            kernel,
+            bind_group,
+            _bound: bound,
+            used: 0,
+        })
+    }
+}
+
+impl Stopwatch {
+    /// Whether the device's own clock is read.
+    pub fn by_device(&self) -> bool {
+        self.by_device.is_some()
+    }
+
+    /// Marks this place in the recording. Up to 64 marks make one reading.
+    pub fn mark(&mut self) -> Result<()> {
+        let Some(stamps) = &mut self.by_device else {
+            self.device.synchronize()?;
+            self.marks.push(Instant::now());
+            return Ok(());
+        };
+        if stamps.used == MARKS {
+            return Err(Error::Launch {
+                kernel: "stopwatch".into(),
+                message: format!("more than {MARKS} marks in one reading"),
+            });
+        }
+        if stamps.used == 0 {
+            // What was recorded before goes on its way, so that a recording never fills up because of it.
+            self.device.flush()?;
+        }
+        let stamp = Stamp {
+            queries: stamps.queries.clone(),
+            index: stamps.used,
+            kernel: stamps.kernel.clone(),
+            bind_group: stamps.bind_group.clone(),
+        };
+        stamps.used += 1;
+        self.device
+            .lock(&self.device.0.recorder)
+            .push(Command::Stamp(stamp));
+        Ok(())
+    }
+
+    /// Submits what is recorded, waits for it and returns the seconds between each mark and the next.
+    /// The marks are forgotten.
+    pub fn read(&mut self) -> Result<Vec<f64>> {
+        let Some(stamps) = &mut self.by_device else {
+            let marks = std::mem::take(&mut self.marks);
+            let laps = marks.windows(2).map(|pair| pair[1] - pair[0]);
+            return Ok(laps.map(|lap| lap.as_secs_f64()).collect());
+        };
+        let used = std::mem::take(&mut stamps.used);
+        self.device.flush()?;
+        if used < 2 {
+            return Ok(Vec::new());
+        }
+        let ticks = stamps.ticks(&self.device, used)?;
+        let period = f64::from(self.device.0.queue.get_timestamp_period()) * 1e-9;
+        Ok(ticks
+            .windows(2)
+            .map(|pair| pair[1].saturating_sub(pair[0]) as f64 * period)
+            .collect())
+    }
+
+    /// Seconds of `work`, which records something and need not wait for it.
+    pub fn time(&mut self, work: impl FnOnce() -> Result<()>) -> Result<f64> {
+        self.mark()?;
+        work()?;
+        self.mark()?;
+        Ok(self.read()?.iter().sum())
+    }
+}
+
+impl Stamps {
+    fn ticks(&self, device: &Device, used: u32) -> Result<Vec<u64>> {
+        let bytes = u64::from(used) * 8;
+        let mut encoder = device.0.raw.create_command_encoder(&Default::default());
+        encoder.resolve_query_set(&self.queries, 0..used, &self.resolved, 0);
+        encoder.copy_buffer_to_buffer(&self.resolved, 0, &self.staging, 0, bytes);
+        let index = device.0.queue.submit([encoder.finish()]);
+        self.staging.map_async(wgpu::MapMode::Read, ..bytes, |_| ());
+        device.wait(Some(index))?;
+        device.check(|| "stopwatch".into())?;
+        let view = self
+            .staging
+            .get_mapped_range(..bytes)
+            .map_err(|e| Error::DeviceLost(e.to_string()))?;
+        let ticks = view
+            .chunks_exact(8)
+            .map(|b| u64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]))
+            .collect();
+        drop(view);
+        self.staging.unmap();
+        Ok(ticks)
+    }
+}
