@@ -1,0 +1,373 @@
+//! Timing pieces of device work.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+use wgrad_runtime::{Buffer, Defines, Device, Stopwatch};
+
+use super::stats::{self, Interval};
+use super::thermometer::Thermometer;
+
+/// What the caches hold when a sample starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Cache {
+    /// What the call before left there.
+    Warm,
+    /// Something else: memory larger than the last cache is copied before each sample, which is one call.
+    Cold,
+}
+
+/// How to measure. Times in seconds.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Warm-up at most. It ends earlier, after a quarter of this, once three calls in a row were no
+    /// faster than those before.
+    pub warmup: f64,
+    /// A sample at least: short calls are repeated in it, and their mean is the sample.
+    pub sample: f64,
+    /// Samples kept, at least (7 are needed for an interval).
+    pub floor: usize,
+    /// Samples taken, at most.
+    pub most: usize,
+    /// Sampling ends when half of the median's interval is this share of the median, or less.
+    pub uncertainty: f64,
+    /// Sampling ends after this time too, once the floor is reached; after four times this in any case.
+    pub budget: f64,
+    /// What the caches hold.
+    pub cache: Cache,
+    /// A sample is thrown away if the reference kernel before or behind it is off its median by more
+    /// than this share. `None`: no reference kernel.
+    pub drift: Option<f64>,
+}
+
+impl Default for Settings {
+    /// For a table: up to two seconds a row.
+    fn default() -> Self {
+        Self {
+            warmup: 0.5,
+            sample: 0.005,
+            floor: 12,
+            most: 200,
+            uncertainty: 0.01,
+            budget: 2.0,
+            cache: Cache::Warm,
+            drift: Some(0.2),
+        }
+    }
+}
+
+impl Settings {
+    /// For many small rows or many candidates: some hundredths of a second each.
+    pub fn quick() -> Self {
+        Self {
+            warmup: 0.02,
+            sample: 0.001,
+            floor: 7,
+            most: 40,
+            uncertainty: 0.05,
+            budget: 0.04,
+            ..Self::default()
+        }
+    }
+}
+
+/// What was measured. Times in seconds of one call.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Measurement {
+    /// The median of the samples kept, with its interval.
+    #[serde(flatten)]
+    pub time: Interval,
+    /// The fastest sample.
+    pub best: f64,
+    /// Distance of the quartiles over the median.
+    pub spread: f64,
+    /// The samples kept, in their order.
+    pub samples: Vec<f64>,
+    /// Samples thrown away because the reference kernel drifted.
+    pub discarded: usize,
+    /// Whether the reference kernel was steady often enough. If not, no sample was thrown away.
+    pub steady: bool,
+    /// Calls in one sample.
+    pub calls: usize,
+    /// Launches of one call.
+    pub launches: f64,
+    /// The cost of its empty launches, taken off every call.
+    pub overhead: f64,
+    /// The first call by the clock, with the compilation of its kernels.
+    pub first: f64,
+    /// Whether the device's timestamps were read, not the clock.
+    pub by_device: bool,
+}
+
+/// Times `call`, which records some work and need not wait for it.
+pub fn measure(
+    device: &Device,
+    settings: &Settings,
+    mut call: impl FnMut() -> Result<()>,
+) -> Result<Measurement> {
+    Meter::new(device, settings.clone())?.measure(&mut call)
+}
+
+/// A piece of work to time.
+pub type Call<'a> = &'a mut dyn FnMut() -> Result<()>;
+
+/// A stopwatch with its own costs known, a thermometer, and what empties the caches.
+pub struct Meter {
+    device: Device,
+    /// May be changed between measurements.
+    pub settings: Settings,
+    watch: Stopwatch,
+    thermometer: Option<Thermometer>,
+    eviction: Option<(Buffer, Buffer)>,
+    /// Seconds of a reading with nothing in it.
+    empty: f64,
+    /// Seconds of an empty launch among others.
+    launch: f64,
+}
+
+impl Meter {
+    /// Calibrates: some milliseconds.
+    pub fn new(device: &Device, settings: Settings) -> Result<Self> {
+        let mut watch = device.stopwatch()?;
+        let mut empty = Vec::new();
+        for _ in 0..16 {
+            empty.push(watch.time(|| Ok(()))?);
+        }
+        let empty = stats::median(&empty[1..]);
+        let launch = launch_cost(device, &mut watch, empty)?;
+        let thermometer = match settings.drift {
+            Some(_) => Some(Thermometer::new(device, &mut watch)?),
+            None => None,
+        };
+        Ok(Self {
+            device: device.clone(),
+            settings,
+            watch,
+            thermometer,
+            eviction: None,
+            empty,
+            launch,
+        })
+    }
+
+    /// Seconds that one launch costs which does nothing, one after another in a pass.
+    pub fn launch_cost(&self) -> f64 {
+        self.launch
+    }
+
+    /// The reference kernel's time now, if it is used.
+    pub fn temperature(&mut self) -> Result<Option<f64>> {
+        let read = |t: &mut Thermometer| t.read(&mut self.watch);
+        self.thermometer.as_mut().map(read).transpose()
+    }
+
+    /// Times one call.
+    pub fn measure(&mut self, call: Call) -> Result<Measurement> {
+        let mut all = self.interleave(&mut [call])?;
+        all.pop()
+            .ok_or_else(|| anyhow::anyhow!("nothing was measured"))
+    }
+
+    /// Times several calls by turns, so that what changes meanwhile meets them all alike. Their samples
+    /// form pairs (see [`stats::paired_ratio`]): a turn is kept or thrown away as a whole.
+    pub fn interleave(&mut self, calls: &mut [Call]) -> Result<Vec<Measurement>> {
+        let mut runs = Vec::new();
+        for call in calls.iter_mut() {
+            runs.push(self.prepare(*call)?);
+        }
+        let mut temperatures = vec![self.temperature()?];
+        let start = Instant::now();
+        loop {
+            for (run, call) in runs.iter_mut().zip(calls.iter_mut()) {
+                let seconds = self.sample(run.calls, *call)?;
+                run.samples.push(seconds);
+            }
+            temperatures.push(self.temperature()?);
+            let (kept, _) = self.kept(&temperatures);
+            let seconds = start.elapsed().as_secs_f64();
+            let taken = temperatures.len() - 1;
+            let count = kept.iter().filter(|k| **k).count();
+            let known = |run: &Run| run.interval(&kept).uncertainty() <= self.settings.uncertainty;
+            let enough = count >= self.settings.floor
+                && (seconds > self.settings.budget || runs.iter().all(known));
+            let over = seconds > 4.0 * self.settings.budget && taken >= 3;
+            if enough || over || taken >= self.settings.most.max(1) {
+                break;
+            }
+        }
+        let (kept, steady) = self.kept(&temperatures);
+        let discarded = kept.iter().filter(|k| !**k).count();
+        Ok(runs
+            .into_iter()
+            .map(|run| {
+                let samples = run.pick(&kept);
+                Measurement {
+                    time: Interval::of(&samples),
+                    best: samples.iter().copied().fold(f64::INFINITY, f64::min),
+                    spread: stats::spread(&samples),
+                    samples,
+                    discarded,
+                    steady,
+                    calls: run.calls,
+                    launches: run.launches,
+                    overhead: run.overhead,
+                    first: run.first,
+                    by_device: self.watch.by_device(),
+                }
+            })
+            .collect())
+    }
+
+    /// The first call, the warm-up, and how many calls make a sample.
+    fn prepare(&mut self, call: Call) -> Result<Run> {
+        self.device.synchronize()?;
+        let start = Instant::now();
+        call()?;
+        self.device.synchronize()?;
+        let first = start.elapsed().as_secs_f64();
+        let launched = self.device.counters().0;
+        let start = Instant::now();
+        let mut warm = Vec::new();
+        let mut best = f64::INFINITY;
+        let mut since_best = 0;
+        loop {
+            let seconds = self.span(1, call)?;
+            since_best = if seconds < 0.98 * best {
+                0
+            } else {
+                since_best + 1
+            };
+            best = best.min(seconds);
+            warm.push(seconds);
+            let spent = start.elapsed().as_secs_f64();
+            let settled = since_best >= 3 && spent >= self.settings.warmup / 4.0;
+            if settled || (spent >= self.settings.warmup && warm.len() >= 2) {
+                break;
+            }
+        }
+        let launches = (self.device.counters().0 - launched) as f64 / warm.len() as f64;
+        let once = stats::median(&warm[warm.len() / 2..]);
+        let calls = match self.settings.cache {
+            Cache::Warm => (self.settings.sample / once.max(1e-9)).ceil() as usize,
+            Cache::Cold => 1,
+        };
+        Ok(Run {
+            calls: calls.clamp(1, MOST_CALLS),
+            launches,
+            overhead: launches * self.launch,
+            first,
+            samples: Vec::new(),
+        })
+    }
+
+    /// Seconds of one of `n` calls, without the cost of empty launches.
+    fn sample(&mut self, n: usize, call: Call) -> Result<f64> {
+        if self.settings.cache == Cache::Cold {
+            self.evict()?;
+        }
+        let before = self.device.counters().0;
+        let gross = self.span(n, call)?;
+        let launches = (self.device.counters().0 - before) as f64 / n as f64;
+        // What is left of a call as short as its launch is noise: a twentieth stays in any case.
+        Ok((gross - launches * self.launch).max(gross / 20.0))
+    }
+
+    /// Seconds of one of `n` calls, launches and all.
+    fn span(&mut self, n: usize, call: Call) -> Result<f64> {
+        self.watch.mark()?;
+        for _ in 0..n {
+            call()?;
+        }
+        self.watch.mark()?;
+        let seconds: f64 = self.watch.read()?.iter().sum();
+        // A device whose clock ticks slowly may give equal stamps: a nanosecond keeps ratios finite.
+        Ok((seconds - self.empty).max(1e-9) / n as f64)
+    }
+
+    /// Copies memory larger than the last cache, by a kernel: a driver's own copy may go past caches.
+    fn evict(&mut self) -> Result<()> {
+        let bytes = cache_bytes(&self.device) / 2;
+        let (x, y) = match &self.eviction {
+            Some(pair) => pair.clone(),
+            None => {
+                let pair = (self.device.alloc(bytes)?, self.device.alloc(bytes)?);
+                self.eviction.insert(pair).clone()
+            }
+        };
+        let kernel = self.device.kernel("peak_copy", &Defines::new())?;
+        let n = bytes / 16;
+        let launch = self.device.launch(&kernel).u32("n", n as usize);
+        Ok(launch.bind(&x).bind(&y).invocations(n)?)
+    }
+
+    /// Which turns are kept, and whether the reference kernel was steady for most of them.
+    fn kept(&self, temperatures: &[Option<f64>]) -> (Vec<bool>, bool) {
+        let readings: Vec<f64> = temperatures.iter().copied().flatten().collect();
+        let turns = temperatures.len() - 1;
+        let Some(drift) = self.settings.drift.filter(|_| readings.len() > turns) else {
+            return (vec![true; turns], true);
+        };
+        let near = stats::steady(&readings, drift);
+        let kept: Vec<bool> = near.windows(2).map(|pair| pair[0] && pair[1]).collect();
+        let count = kept.iter().filter(|k| **k).count();
+        // Where it is never steady (a machine shared with others), choosing would be guessing.
+        if 2 * count < turns {
+            (vec![true; turns], false)
+        } else {
+            (kept, true)
+        }
+    }
+}
+
+/// Calls in one sample at most: a recording has room for so many.
+const MOST_CALLS: usize = 100;
+
+/// More than the last cache of an adapter holds: a GPU's has up to 100 MB, a CPU's share of one less.
+pub fn cache_bytes(device: &Device) -> u64 {
+    let wanted = if device.adapter().is_software() {
+        64 << 20
+    } else {
+        256 << 20
+    };
+    device.max_binding_bytes().min(wanted)
+}
+
+/// One call being measured.
+struct Run {
+    calls: usize,
+    launches: f64,
+    overhead: f64,
+    first: f64,
+    samples: Vec<f64>,
+}
+
+impl Run {
+    fn pick(&self, kept: &[bool]) -> Vec<f64> {
+        let pairs = self.samples.iter().zip(kept);
+        pairs.filter(|(_, k)| **k).map(|(s, _)| *s).collect()
+    }
+
+    fn interval(&self, kept: &[bool]) -> Interval {
+        Interval::of(&self.pick(kept))
+    }
+}
+
+/// Seconds of an empty launch, from rows of them.
+fn launch_cost(device: &Device, watch: &mut Stopwatch, empty: f64) -> Result<f64> {
+    const LAUNCHES: u32 = 64;
+    let kernel = device.kernel("peak_empty", &Defines::new())?;
+    let y = device.alloc(4)?;
+    let mut costs = Vec::new();
+    for _ in 0..10 {
+        let seconds = watch.time(|| {
+            for _ in 0..LAUNCHES {
+                device.launch(&kernel).bind(&y).groups(1)?;
+            }
+            Ok(())
+        })?;
+        costs.push((seconds - empty).max(0.0) / f64::from(LAUNCHES));
+    }
+    Ok(stats::median(&costs[1..]))
+}
