@@ -1,6 +1,7 @@
 //! From a kernel's name and defines to a compiled pipeline, cached.
 
 pub mod reflect;
+mod repeat;
 pub mod source;
 
 use std::sync::Arc;

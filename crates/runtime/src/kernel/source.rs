@@ -1,15 +1,19 @@
 //! The preprocessor: a kernel file and its defines become one WGSL text.
 //!
-//! It knows `#import NAME` (once each), `#ifdef NAME`, `#ifndef NAME`, `#else`, `#endif`, and puts
-//! `enable`, `const` and `alias` lines in front. Nothing else: what WGSL can say stays in WGSL.
+//! It knows `#import NAME` (once each), `#ifdef NAME`, `#ifndef NAME`, `#else`, `#endif`,
+//! `#repeat i N` … `#endrepeat` (see [`super::repeat`]), and puts `enable`, `const` and `alias` lines in
+//! front. Nothing else: what WGSL can say stays in WGSL.
 
 use std::collections::{BTreeMap, BTreeSet};
+
+use super::repeat;
 
 /// The choices that turn one kernel file into one variant. Sorted, so equal choices give equal keys.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Defines {
     flags: BTreeSet<String>,
     lines: BTreeMap<String, String>,
+    constants: BTreeMap<String, u32>,
 }
 
 impl Defines {
@@ -33,6 +37,7 @@ impl Defines {
     pub fn constant(mut self, name: &str, value: u32) -> Self {
         self.lines
             .insert(name.to_owned(), format!("const {name}: u32 = {value}u;"));
+        self.constants.insert(name.to_owned(), value);
         self
     }
 
@@ -78,7 +83,9 @@ pub fn assemble_text(name: &str, text: &str, defines: &Defines) -> Result<String
         out.push('\n');
     }
     let mut seen = BTreeSet::new();
-    expand(name, text, defines, &mut seen, &mut out)?;
+    let mut live = String::new();
+    expand(name, text, defines, &mut seen, &mut live)?;
+    repeat::unroll(name, &live, &defines.constants, &mut out)?;
     Ok(out)
 }
 
@@ -94,7 +101,9 @@ fn expand(
     for (number, line) in text.lines().enumerate() {
         let live = levels.iter().all(|(on, _)| *on);
         let trimmed = line.trim_start();
-        let Some(directive) = trimmed.strip_prefix('#') else {
+        let word = trimmed.split_whitespace().next().unwrap_or("");
+        let later = matches!(word, "#repeat" | "#endrepeat");
+        let Some(directive) = trimmed.strip_prefix('#').filter(|_| !later) else {
             if live {
                 out.push_str(line);
                 out.push('\n');

@@ -211,6 +211,15 @@ fn padded(tensor: &Tensor) -> Result<Tensor> {
     Ok(out)
 }
 
+/// Rows of a tile of the subgroup kernel. Tiles of 64 rows load less for each product and run about 1.2
+/// times as fast, unless too many of their rows lie beyond the edge.
+fn subgroup_rows(m: usize) -> usize {
+    match 5 * m.next_multiple_of(64) <= 6 * m.next_multiple_of(32) {
+        true => 64,
+        false => 32,
+    }
+}
+
 /// The product outside the graph, and the input of GELU where the epilogue has one.
 fn gemm(
     op: &'static str,
@@ -290,6 +299,10 @@ fn gemm(
         Variant::Subgroup => ("matmul_subgroup", 32),
     };
     let subgroup = variant == Variant::Subgroup;
+    let tile_rows = match subgroup {
+        true => subgroup_rows(m),
+        false => tile,
+    };
     let vec4 = subgroup && n.is_multiple_of(4);
     let out = y.dtype().wgsl();
     let out = if vec4 {
@@ -313,6 +326,10 @@ fn gemm(
         .flag_if(subgroup && b.col != 1, "B_ALONG_K")
         .flag_if(epilogue.bias.is_some(), "BIAS")
         .flag_if(epilogue.gelu, "GELU");
+    let defines = match subgroup {
+        true => defines.constant("ROWS", tile_rows as u32),
+        false => defines,
+    };
     let kernel = device.kernel(name, &defines)?;
     let mut batch = [1u32; 4];
     for (slot, side) in batch[4 - lead.len()..].iter_mut().zip(&lead) {
@@ -348,7 +365,7 @@ fn gemm(
     }
     launch.grid([
         n.div_ceil(tile) as u64,
-        m.div_ceil(tile) as u64,
+        m.div_ceil(tile_rows) as u64,
         batches as u64,
     ])?;
     Ok((y, pre))
