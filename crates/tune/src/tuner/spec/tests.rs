@@ -1,0 +1,77 @@
+use super::*;
+
+const GOOD: &str = r#"
+kernel = "scale.wgsl"
+workgroups = ["ceil_div(N, WIDTH)"]
+constraints = ["WIDTH * EACH <= 256"]
+check = [{ N = 33 }]
+time = [{ N = 1024 }]
+[parameters]
+WIDTH = [8, 64]
+EACH = [1, 4]
+[[buffers]]
+name = "x"
+dtype = "f32"
+size = "N"
+[[buffers]]
+name = "y"
+dtype = "f32"
+size = "N"
+output = true
+[reference]
+builtin = "copy"
+shape = { n = "N" }
+"#;
+
+fn fails(from: &str, to: &str) -> String {
+    assert!(GOOD.contains(from), "{from}");
+    let error = Spec::parse("s.toml", &GOOD.replace(from, to)).unwrap_err();
+    let line = error.to_string();
+    assert!(line.starts_with("s.toml:"), "{line}");
+    assert!(!line.contains('\n'), "{line}");
+    line
+}
+
+#[test]
+fn a_spec_is_read() {
+    let spec = Spec::parse("s.toml", GOOD).unwrap();
+    assert_eq!(spec.parameters["EACH"], [Value::Int(1), Value::Int(4)]);
+    assert_eq!(spec.outputs()[0].name, "y");
+    assert_eq!(spec.size_names(), BTreeSet::from(["N".to_owned()]));
+    assert!(spec.check_timed);
+}
+
+#[test]
+fn several_kernels_make_a_parameter() {
+    let text = GOOD.replace("\"scale.wgsl\"", "[\"a.wgsl\", \"b.wgsl\"]");
+    let spec = Spec::parse("s.toml", &text).unwrap();
+    assert_eq!(spec.parameters["KERNEL"], [Value::Int(0), Value::Int(1)]);
+}
+
+#[test]
+fn mistakes_are_one_line_with_the_place() {
+    for (from, to, parts) in [
+        ("dtype = \"f32\"", "dtype = \"f64\"", ["s.toml:12:", "f64"]),
+        ("builtin", "bultin", ["s.toml:20:1", "bultin"]),
+        ("WIDTH = [8, 64]", "WIDTH = [8, 64", ["s.toml:", ""]),
+        ("ceil_div(N, WIDTH)", "ceil_div(N, WIDTH", ["s.toml:3:", "column 18: `)`"]),
+        ("ceil_div(N, WIDTH)", "N / TILE", ["TILE", "known: EACH, N, WIDTH"]),
+        ("* EACH <= 256", "* N <= 256", ["unknown name `N`", "known: EACH, WIDTH"]),
+        ("check = [{ N = 33 }]", "check = [{ M = 33 }]", ["size `M`", "N=1024"]),
+        ("check = [{ N = 33 }]", "check = []", ["no problem size to check", ""]),
+        ("time = [{ N = 1024 }]", "time = []", ["no problem size to time", ""]),
+        ("output = true", "", ["no buffer is an output", ""]),
+        ("builtin = \"copy\"", "", ["one of `builtin`", ""]),
+        ("WIDTH = [8, 64]", "WIDTH = []", ["`WIDTH` has no values", ""]),
+        ("[parameters]", "[default]\nWIDTH = 9\n[parameters]", ["default 9 of `WIDTH`", ""]),
+        ("[parameters]", "[default]\nWIDE = 8\n[parameters]", ["`WIDE`, which is no parameter", ""]),
+        ("name = \"y\"", "name = \"x\"", ["buffer `x` is given twice", ""]),
+        ("size = \"N\"", "size = \"N\"\nfill = \"file\"", ["go together", "`x`"]),
+        ("size = \"N\"", "size = \"N * WIDTH\"", ["unknown name `WIDTH`", ""]),
+    ] {
+        let line = fails(from, to);
+        for part in parts {
+            assert!(line.contains(part), "no {part:?} in {line}");
+        }
+    }
+}

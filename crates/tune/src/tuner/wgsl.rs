@@ -1,0 +1,279 @@
+//! Any WGSL file brought into the form the runtime runs: one entry point, a uniform at binding 0, storage
+//! from binding 1.
+//!
+//! A module is cut into its declarations; those that the entry point does not reach by name are blanked
+//! (their lines stay, so that messages name the file's own lines), and the bindings that are left are
+//! numbered anew in their order.
+
+use std::collections::BTreeSet;
+
+/// One declaration at module level, and where it stands.
+struct Declaration<'a> {
+    start: usize,
+    end: usize,
+    tokens: Vec<Token<'a>>,
+}
+
+#[derive(Clone, Copy)]
+struct Token<'a> {
+    at: usize,
+    text: &'a str,
+}
+
+/// `text` with entry point `entry` (or its only one), its bindings numbered as the runtime wants them.
+///
+/// # Errors
+/// No such entry point, several without a choice, more than one uniform.
+pub fn isolate(text: &str, entry: Option<&str>) -> Result<String, String> {
+    let declarations = declarations(text);
+    let entries: Vec<&Declaration> = declarations.iter().filter(|d| d.is_entry()).collect();
+    let names: Vec<&str> = entries.iter().filter_map(|d| d.name()).collect();
+    let chosen = match (entry, entries.as_slice()) {
+        (_, []) => return Err("no compute entry point; one function needs @compute".into()),
+        (None, [one]) => *one,
+        (None, _) => {
+            return Err(format!("several entry points ({}); choose one with `entry`", names.join(", ")));
+        }
+        (Some(wanted), all) => *all
+            .iter()
+            .find(|d| d.name() == Some(wanted))
+            .ok_or_else(|| format!("no entry point `{wanted}`; it has {}", names.join(", ")))?,
+    };
+    let kept = reached(&declarations, chosen);
+    let mut out = text.as_bytes().to_vec();
+    for (declaration, _) in declarations.iter().zip(&kept).filter(|(_, kept)| !**kept) {
+        for byte in &mut out[declaration.start..declaration.end] {
+            if *byte != b'\n' {
+                *byte = b' ';
+            }
+        }
+    }
+    let live = declarations.iter().zip(&kept).filter(|(_, kept)| **kept);
+    let mut bound: Vec<Binding> = live.filter_map(|(d, _)| d.binding()).collect();
+    bound.sort_by_key(|b| (!b.uniform, b.group.1, b.binding.1));
+    if bound.iter().filter(|b| b.uniform).count() > 1 {
+        return Err("more than one uniform; put them into one struct".into());
+    }
+    let first = usize::from(!bound.first().is_some_and(|b| b.uniform));
+    let mut edits: Vec<(Span, usize)> = Vec::new();
+    for (i, binding) in bound.iter().enumerate() {
+        edits.push((binding.group.0, 0));
+        edits.push((binding.binding.0, i + first));
+    }
+    // From the back, so that the places in front stay right.
+    edits.sort_by_key(|(span, _)| std::cmp::Reverse(span.0));
+    for ((start, end), number) in edits {
+        out.splice(start..end, number.to_string().into_bytes());
+    }
+    String::from_utf8(out).map_err(|_| "the file is not UTF-8".into())
+}
+
+type Span = (usize, usize);
+
+/// The numbers of a resource variable, with their places.
+struct Binding {
+    uniform: bool,
+    group: (Span, u32),
+    binding: (Span, u32),
+}
+
+impl<'a> Declaration<'a> {
+    fn has(&self, word: &str) -> bool {
+        self.tokens.iter().any(|t| t.text == word)
+    }
+
+    fn is_entry(&self) -> bool {
+        self.tokens.windows(2).any(|w| w[0].text == "@" && w[1].text == "compute")
+    }
+
+    /// What it declares; nothing for `enable` and the like.
+    fn name(&self) -> Option<&'a str> {
+        let mut depth = 0;
+        let mut tokens = self.tokens.iter();
+        while let Some(token) = tokens.next() {
+            match token.text {
+                "(" => depth += 1,
+                ")" => depth -= 1,
+                "fn" | "struct" | "alias" | "const" | "override" if depth == 0 => {
+                    return tokens.next().map(|t| t.text);
+                }
+                "var" if depth == 0 => {
+                    // `var<storage, read> x`
+                    let mut inside = false;
+                    return tokens
+                        .find(|t| {
+                            let skip = inside || t.text == "<";
+                            inside = skip && t.text != ">";
+                            !skip
+                        })
+                        .map(|t| t.text);
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+
+    fn binding(&self) -> Option<Binding> {
+        let number = |word: &str| {
+            let at = self.tokens.windows(3).position(|w| w[0].text == "@" && w[1].text == word && w[2].text == "(")?;
+            let token = self.tokens.get(at + 3)?;
+            let value = token.text.trim_end_matches(['u', 'i']).parse().ok()?;
+            Some(((token.at, token.at + token.text.len()), value))
+        };
+        Some(Binding {
+            uniform: self.has("uniform"),
+            group: number("group")?,
+            binding: number("binding")?,
+        })
+    }
+}
+
+/// Which declarations the entry point reaches, by the names they hold.
+fn reached(declarations: &[Declaration], entry: &Declaration) -> Vec<bool> {
+    let mut kept: Vec<bool> = declarations
+        .iter()
+        .map(|d| d.start == entry.start || d.name().is_none())
+        .collect();
+    let mut names: BTreeSet<&str> = BTreeSet::new();
+    loop {
+        let live = declarations.iter().zip(&kept).filter(|(_, kept)| **kept);
+        let found: BTreeSet<&str> = live.flat_map(|(d, _)| d.tokens.iter().map(|t| t.text)).collect();
+        if found == names {
+            return kept;
+        }
+        names = found;
+        for (declaration, kept) in declarations.iter().zip(&mut kept) {
+            // Another entry point of a name that is used for something else stays out.
+            *kept |= !declaration.is_entry() && declaration.name().is_some_and(|name| names.contains(name));
+        }
+    }
+}
+
+/// Cuts a module at every `;` and every closed `}` outside of brackets.
+fn declarations(text: &str) -> Vec<Declaration<'_>> {
+    let mut found = Vec::new();
+    let mut tokens: Vec<Token> = Vec::new();
+    let mut depth = 0usize;
+    for token in tokenize(text) {
+        let start = tokens.first().map_or(token.at, |t| t.at);
+        tokens.push(token);
+        match token.text {
+            "{" | "(" | "[" => depth += 1,
+            "}" | ")" | "]" => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth == 0 && matches!(token.text, "}" | ";") {
+            found.push(Declaration {
+                start,
+                end: token.at + 1,
+                tokens: std::mem::take(&mut tokens),
+            });
+        }
+    }
+    found
+}
+
+/// Words, numbers and single signs; comments and white space left out.
+fn tokenize(text: &str) -> Vec<Token<'_>> {
+    let bytes = text.as_bytes();
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at < bytes.len() {
+        let start = at;
+        if text[at..].starts_with("//") {
+            at += text[at..].find('\n').unwrap_or(text.len() - at);
+        } else if text[at..].starts_with("/*") {
+            at = comment_end(bytes, at);
+        } else if bytes[at].is_ascii_alphanumeric() || bytes[at] == b'_' || !bytes[at].is_ascii() {
+            while at < bytes.len()
+                && (bytes[at].is_ascii_alphanumeric() || bytes[at] == b'_' || !bytes[at].is_ascii())
+            {
+                at += 1;
+            }
+            found.push(Token { at: start, text: &text[start..at] });
+        } else {
+            at += 1;
+            if !bytes[start].is_ascii_whitespace() {
+                found.push(Token { at: start, text: &text[start..at] });
+            }
+        }
+    }
+    found
+}
+
+/// Block comments nest.
+fn comment_end(bytes: &[u8], mut at: usize) -> usize {
+    let mut depth = 0;
+    while at + 1 < bytes.len() {
+        match &bytes[at..at + 2] {
+            b"/*" => depth += 1,
+            b"*/" => depth -= 1,
+            _ => {
+                at += 1;
+                continue;
+            }
+        }
+        at += 2;
+        if depth == 0 {
+            return at;
+        }
+    }
+    bytes.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wgrad_runtime::reflect;
+
+    const TWO: &str = "\
+// @compute in a comment { is no brace
+enable f16;
+struct Sizes { n: u32 }
+@group(1) @binding(2) var<uniform> sizes: Sizes;
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(5) var<storage, read_write> y: array<f32>;
+@group(0) @binding(0) var<storage, read_write> other: array<u32>;
+/* block /* nested */ } */
+fn twice(v: f32) -> f32 { return 2.0 * v; }
+fn unused() -> u32 { return other[0]; }
+@compute @workgroup_size(8) fn first(@builtin(global_invocation_id) id: vec3<u32>) {
+    if (id.x < sizes.n) { y[id.x] = twice(x[id.x]); }
+}
+@compute @workgroup_size(1) fn second() { other[0] = 1u; }
+";
+
+    #[test]
+    fn one_entry_point_and_its_bindings_are_left() {
+        let text = isolate(TWO, Some("first")).unwrap();
+        let info = reflect(&text).unwrap();
+        assert_eq!(info.entry_point, "first");
+        let names: Vec<&str> = info.bindings.iter().map(|b| b.name.as_str()).collect();
+        assert_eq!(names, ["x", "y"]);
+        assert_eq!(info.params[0].name, "n");
+        assert_eq!(text.lines().count(), TWO.lines().count());
+        let info = reflect(&isolate(TWO, Some("second")).unwrap()).unwrap();
+        assert_eq!(info.bindings[0].name, "other");
+        assert_eq!(info.params_size, 0);
+    }
+
+    #[test]
+    fn entry_points_must_be_there() {
+        assert!(isolate(TWO, None).unwrap_err().contains("several entry points (first, second)"));
+        assert!(isolate(TWO, Some("third")).unwrap_err().contains("it has first, second"));
+        assert!(isolate("const A = 1;", None).unwrap_err().contains("no compute entry point"));
+    }
+
+    #[test]
+    fn our_own_kernels_go_through() {
+        for name in ["softmax", "matmul_subgroup"] {
+            let defines = wgrad_runtime::Defines::new()
+                .constant("WIDTH", 64)
+                .alias("S", "f32")
+                .alias("T", "f32");
+            let text = wgrad_runtime::assemble(name, &defines).unwrap();
+            assert_eq!(isolate(&text, None).map(|t| reflect(&t).is_ok()), Ok(true), "{name}");
+        }
+    }
+}
