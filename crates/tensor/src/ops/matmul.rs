@@ -31,6 +31,11 @@ pub enum Variant {
     Subgroup,
 }
 
+impl Variant {
+    /// All of them, for benchmarks that compare them.
+    pub const ALL: [Variant; 3] = [Variant::Simple, Variant::Tiled, Variant::Subgroup];
+}
+
 /// Products of fewer multiplications than this are not worth a tile.
 const SMALL: usize = 16 * 16 * 16;
 
@@ -50,7 +55,9 @@ impl Tensor {
         self.matmul_with(other, None)
     }
 
-    fn matmul_with(&self, other: &Tensor, variant: Option<Variant>) -> Result<Tensor> {
+    /// [`Tensor::matmul`] of two tensors of rank 2 or more by the kernel `variant`, for benchmarks; the
+    /// fitting one if `None`, or where the adapter or the operands do not allow `variant`.
+    pub fn matmul_with(&self, other: &Tensor, variant: Option<Variant>) -> Result<Tensor> {
         let y = gemm("matmul", self, other, &Epilogue::default(), variant)?.0;
         let (a, b) = (self.detach(), other.detach());
         Ok(record("matmul", y, &[self, other], move |dy, needs| {
