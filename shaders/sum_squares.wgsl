@@ -1,6 +1,7 @@
 // Sums of squares of pieces of one gradient: the first stage of the norm of all gradients.
 // math: partial[j] = sum of x² over elements 16384 j to 16384 (j + 1) - 1
-// shapes: x contiguous of N elements; partials from `at` on, ceil(N / 16384) of them
+// shapes: x contiguous of N elements (with TEXTURE 4 to a texel, N a multiple of 4, no offset); partials from
+//   `at` on, ceil(N / 16384) of them
 // launch: 16384 elements a workgroup of 64
 // numerics: f32; every invocation adds its 256 in order, then a fixed tree: the same bits every time;
 //   overwrites
@@ -17,7 +18,11 @@ struct Params {
     at: u32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
+#ifdef TEXTURE
+@group(0) @binding(1) var x: texture_2d<f32>; // (N), flat
+#else
 @group(0) @binding(1) var<storage, read> x: array<f32>; // (N)
+#endif
 @group(0) @binding(2) var<storage, read_write> partials: array<f32>; // (G)
 
 @compute @workgroup_size(64)
@@ -29,10 +34,19 @@ fn sum_squares(
     let first = linear_id(group, groups, 0u, 16384u);
     let end = min(params.n, first + 16384u);
     var sum = 0.0;
+#ifdef TEXTURE
+    var squares = vec4<f32>();
+    for (var i = first / 4u + local; i < end / 4u; i += 64u) {
+        let value = textureLoad(x, vec2<u32>(i & 1023u, i >> 10u), 0);
+        squares += value * value;
+    }
+    sum = (squares.x + squares.y) + (squares.z + squares.w);
+#else
     for (var i = first + local; i < end; i += 64u) {
         let value = x[params.x_offset + i];
         sum += value * value;
     }
+#endif
     let total = row_sum(sum, local);
     if (local == 0u && first < params.n) {
         partials[params.at + first / 16384u] = total;

@@ -159,6 +159,11 @@ impl Device {
             & !255
     }
 
+    /// The largest buffer that the device makes, in bytes.
+    pub fn max_buffer_bytes(&self) -> u64 {
+        self.0.limits.max_buffer_size
+    }
+
     /// The largest workgroup along x.
     pub fn max_workgroup_invocations(&self) -> u32 {
         self.0.limits.max_compute_invocations_per_workgroup

@@ -7,7 +7,7 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::kernel::Kernel;
 use crate::kernel::reflect::BindingKind;
-use crate::pool::Buffer;
+use crate::pool::{Buffer, Taken};
 use crate::recording::Command;
 
 /// WebGPU's limit on groups along one dimension; larger grids fold into y.
@@ -38,12 +38,13 @@ impl Device {
 
     /// Records zeros over the whole of `buffer`.
     pub fn zero(&self, buffer: &Buffer) -> Result<()> {
+        let (slot, offset) = buffer.place();
         let command = Command::Zero {
-            buffer: buffer.slot().raw.clone(),
-            offset: 0,
+            buffer: slot.raw.clone(),
+            offset,
             bytes: buffer.size(),
         };
-        self.record([buffer], command)
+        self.record([&slot], command)
     }
 
     /// Records a copy of `bytes` bytes between two buffers (offsets and size in multiples of 4).
@@ -65,24 +66,23 @@ impl Device {
                 ),
             });
         }
+        let (source, from_start) = from.place();
+        let (target, to_start) = to.place();
         let command = Command::Copy {
-            from: from.slot().raw.clone(),
-            from_offset,
-            to: to.slot().raw.clone(),
-            to_offset,
+            from: source.raw.clone(),
+            from_offset: from_start + from_offset,
+            to: target.raw.clone(),
+            to_offset: to_start + to_offset,
             bytes,
         };
-        self.record([from, to], command)
+        self.record([&source, &target], command)
     }
 
-    fn record<const N: usize>(&self, used: [&Buffer; N], command: Command) -> Result<()> {
+    fn record<const N: usize>(&self, used: [&Taken; N], command: Command) -> Result<()> {
         let full = {
             let mut recorder = self.lock(&self.0.recorder);
-            for buffer in used {
-                buffer
-                    .slot()
-                    .last_use
-                    .store(recorder.number(), Ordering::Relaxed);
+            for slot in used {
+                slot.last_use.store(recorder.number(), Ordering::Relaxed);
             }
             recorder.push(command);
             recorder.is_full()
@@ -135,7 +135,8 @@ impl<'a> Launch<'a> {
         self.window(buffer, 0, size)
     }
 
-    /// Binds a part of `buffer` (bytes; the offset a multiple of 256) to the next binding.
+    /// Binds a part of `buffer` (bytes; the offset a multiple of 256) to the next binding. A texture
+    /// holds that part alone.
     pub fn window(mut self, buffer: &'a Buffer, offset: u64, size: u64) -> Self {
         self.bindings.push((buffer, offset, size));
         self
@@ -209,13 +210,14 @@ impl<'a> Launch<'a> {
         let full = {
             let mut recorder = device.lock(&device.0.recorder);
             let mut staging = device.lock(&device.0.staging);
+            let mut places = Vec::with_capacity(bindings.len());
             for (info, (buffer, offset, size)) in kernel.info.bindings.iter().zip(&bindings) {
-                buffer
-                    .slot()
-                    .last_use
-                    .store(recorder.number(), Ordering::Relaxed);
+                let (slot, start) = buffer.place();
+                slot.last_use.store(recorder.number(), Ordering::Relaxed);
+                let offset = start + offset;
                 if info.kind == BindingKind::Texture {
-                    let (texture, copy) = device.texture_of(buffer, &mut staging.textures)?;
+                    let free = &mut staging.textures;
+                    let (texture, copy) = device.texture_of(&slot, offset, *size, free)?;
                     recorder.push(copy);
                     key.push((texture.id, 0, 0));
                     textures.push(texture);
@@ -228,15 +230,16 @@ impl<'a> Launch<'a> {
                             fix: "use a smaller batch, a shorter sequence or a smaller vocabulary",
                         });
                     }
-                    key.push((buffer.slot().id, *offset, *size));
+                    key.push((slot.id, offset, *size));
                 }
+                places.push((slot, offset, *size));
             }
             let moved = kernel.info.bindings.iter().zip(&bindings);
             let moved = moved.map(|(info, (_, _, size))| size * info.touches());
             recorder.moved(moved.sum());
             let offset = (!params.is_empty()).then(|| recorder.push_params(&params));
             let bind_group = recorder.bind_group((kernel.id, key), |arena| {
-                make_bind_group(device, &kernel, arena, &bindings, &textures)
+                make_bind_group(device, &kernel, arena, &places, &textures)
             });
             recorder.push(Command::Dispatch {
                 kernel,
@@ -256,10 +259,10 @@ fn make_bind_group(
     device: &Device,
     kernel: &Kernel,
     arena: &wgpu::Buffer,
-    bindings: &[(&Buffer, u64, u64)],
+    places: &[(Arc<Taken>, u64, u64)],
     textures: &[crate::texture::Scratch],
 ) -> wgpu::BindGroup {
-    let mut entries = Vec::with_capacity(bindings.len() + 1);
+    let mut entries = Vec::with_capacity(places.len() + 1);
     if let Some(size) = wgpu::BufferSize::new(kernel.info.params_size as u64) {
         entries.push(wgpu::BindGroupEntry {
             binding: 0,
@@ -271,8 +274,7 @@ fn make_bind_group(
         });
     }
     let mut textures = textures.iter();
-    for (i, (info, (buffer, offset, size))) in kernel.info.bindings.iter().zip(bindings).enumerate()
-    {
+    for (i, (info, (slot, offset, size))) in kernel.info.bindings.iter().zip(places).enumerate() {
         let texture = (info.kind == BindingKind::Texture)
             .then(|| textures.next())
             .flatten();
@@ -281,7 +283,7 @@ fn make_bind_group(
             resource: match texture {
                 Some(texture) => wgpu::BindingResource::TextureView(&texture.view),
                 None => wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                    buffer: &buffer.slot().raw,
+                    buffer: &slot.raw,
                     offset: *offset,
                     size: wgpu::BufferSize::new(*size),
                 }),

@@ -8,6 +8,7 @@
 mod adapter;
 mod device;
 mod error;
+mod gather;
 mod kernel;
 mod launch;
 mod peak;
@@ -21,6 +22,7 @@ mod texture;
 pub use adapter::{AdapterDescription, adapters};
 pub use device::{Device, DeviceOptions};
 pub use error::{Error, Result};
+pub use gather::GATHER_ALIGN;
 pub use kernel::reflect::{BindingInfo, BindingKind, KernelInfo, ParamInfo, reflect};
 pub use kernel::source::{Defines, assemble, assemble_text};
 pub use kernel::{Kernel, KernelText};

@@ -5,8 +5,9 @@
 //! writes come after the last user's reads.
 
 use std::collections::{BTreeMap, HashSet};
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, PoisonError, RwLock, Weak};
 
 use crate::device::{Device, Inner};
 use crate::error::{Error, Result};
@@ -50,14 +51,39 @@ pub(crate) struct Slot {
     pub(crate) last_use: AtomicU64,
 }
 
-/// A piece of device memory. Clones share it; the last one to go returns it to the pool.
+/// A slot in use. It returns to the pool when the last of its users goes.
+pub(crate) struct Taken {
+    slot: Option<Slot>,
+    size: u64,
+    device: Weak<Inner>,
+}
+
+impl Deref for Taken {
+    type Target = Slot;
+    fn deref(&self) -> &Slot {
+        // The slot is taken out in `drop` only.
+        match &self.slot {
+            Some(slot) => slot,
+            None => unreachable!("a live buffer has a slot"),
+        }
+    }
+}
+
+/// A piece of device memory. Clones share it; the last one to go returns it to the pool. Its memory may
+/// move ([`Device::gather`]); handles stay valid.
 #[derive(Clone)]
 pub struct Buffer(Arc<Handle>);
 
 struct Handle {
-    slot: Option<Slot>,
+    place: RwLock<Place>,
     size: u64,
-    device: Weak<Inner>,
+}
+
+/// Where a buffer's memory is.
+enum Place {
+    Own(Arc<Taken>),
+    /// Inside another buffer, from this byte on.
+    Inside(Buffer, u64),
 }
 
 impl Buffer {
@@ -71,21 +97,43 @@ impl Buffer {
         self.0.size.next_multiple_of(16)
     }
 
-    /// Whether both are handles to one buffer.
+    /// Whether both lie in one piece of device memory: a launch cannot read one and write the other.
     pub fn same(&self, other: &Buffer) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        Arc::ptr_eq(&self.place().0, &other.place().0)
     }
 
-    pub(crate) fn slot(&self) -> &Slot {
-        // The slot is taken out in `drop` only.
-        match &self.0.slot {
-            Some(slot) => slot,
-            None => unreachable!("a live buffer has a slot"),
+    /// Its memory, and the byte there that it begins at.
+    pub(crate) fn place(&self) -> (Arc<Taken>, u64) {
+        let place = self.0.place.read().unwrap_or_else(PoisonError::into_inner);
+        match &*place {
+            Place::Own(taken) => (taken.clone(), 0),
+            Place::Inside(outer, at) => {
+                let (taken, start) = outer.place();
+                (taken, start + at)
+            }
         }
+    }
+
+    /// The outermost buffer that this one lies in (itself, if in none), and the byte it begins at there.
+    pub fn outermost(&self) -> (Buffer, u64) {
+        let place = self.0.place.read().unwrap_or_else(PoisonError::into_inner);
+        match &*place {
+            Place::Own(_) => (self.clone(), 0),
+            Place::Inside(outer, at) => {
+                let (found, start) = outer.outermost();
+                (found, start + at)
+            }
+        }
+    }
+
+    /// Lets the handle stand for a part of `outer` from now on.
+    pub(crate) fn move_into(&self, outer: &Buffer, at: u64) {
+        let mut place = self.0.place.write().unwrap_or_else(PoisonError::into_inner);
+        *place = Place::Inside(outer.clone(), at);
     }
 }
 
-impl Drop for Handle {
+impl Drop for Taken {
     fn drop(&mut self) {
         let (Some(slot), Some(inner)) = (self.slot.take(), self.device.upgrade()) else {
             return;
@@ -157,10 +205,14 @@ impl Device {
             let poison = vec![POISON; slot.capacity as usize];
             self.0.queue.write_buffer(&slot.raw, 0, &poison);
         }
-        Ok(Buffer(Arc::new(Handle {
+        let taken = Taken {
             slot: Some(slot),
             size,
             device: Arc::downgrade(&self.0),
+        };
+        Ok(Buffer(Arc::new(Handle {
+            place: RwLock::new(Place::Own(Arc::new(taken))),
+            size,
         })))
     }
 
@@ -248,12 +300,12 @@ impl Device {
                 ),
             });
         }
-        let slot = buffer.slot();
+        let (slot, start) = buffer.place();
         // The queue writes before the next submit: work recorded earlier must have gone by then.
         if self.lock(&self.0.recorder).number() == slot.last_use.load(Ordering::Relaxed) {
             self.flush()?;
         }
-        self.0.queue.write_buffer(&slot.raw, offset, bytes);
+        self.0.queue.write_buffer(&slot.raw, start + offset, bytes);
         let staged = self.lock(&self.0.recorder).staged(bytes.len() as u64);
         if staged { self.flush_always() } else { Ok(()) }
     }

@@ -26,7 +26,8 @@ impl Device {
             });
         }
         self.flush()?;
-        self.read_slot(buffer.slot(), offset, bytes)
+        let (slot, start) = buffer.place();
+        self.read_slot(&slot, start + offset, bytes)
     }
 
     pub(crate) fn read_slot(&self, slot: &Slot, offset: u64, bytes: u64) -> Result<Vec<u8>> {

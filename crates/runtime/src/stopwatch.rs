@@ -86,7 +86,7 @@ impl Device {
             entries: &[wgpu::BindGroupEntry {
                 binding: 1,
                 resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                    buffer: &bound.slot().raw,
+                    buffer: &bound.place().0.raw,
                     offset: 0,
                     size: wgpu::BufferSize::new(bound.size()),
                 }),

@@ -4,7 +4,7 @@
 
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::pool::Buffer;
+use crate::pool::{Buffer, Slot};
 use crate::recording::Command;
 
 /// Texels in a row of a flat texture. A row is 16 KiB, which is a multiple of the copy alignment.
@@ -29,24 +29,29 @@ impl Device {
             && TEXTURE_WIDTH <= self.0.limits.max_texture_dimension_2d
     }
 
-    /// Takes a scratch texture and records the copy of `buffer` into it.
+    /// Takes a scratch texture and returns the copy of `size` bytes from `offset` into it.
     pub(crate) fn texture_of(
         &self,
-        buffer: &Buffer,
+        slot: &Slot,
+        offset: u64,
+        size: u64,
         free: &mut Vec<Scratch>,
     ) -> Result<(Scratch, Command)> {
-        let texels = (buffer.padded_size() / TEXEL) as u32;
-        let rows = texels.div_ceil(TEXTURE_WIDTH).next_power_of_two();
-        if !self.fits_texture(buffer) {
+        let texels = size.div_ceil(TEXEL);
+        if texels.div_ceil(u64::from(TEXTURE_WIDTH))
+            > u64::from(self.0.limits.max_texture_dimension_2d)
+        {
             return Err(Error::Limit {
                 what: "a buffer read as a texture".into(),
-                bytes: buffer.size(),
+                bytes: size,
                 limit: u64::from(self.0.limits.max_texture_dimension_2d)
                     * TEXEL
                     * u64::from(TEXTURE_WIDTH),
                 fix: "split the tensor",
             });
         }
+        let texels = texels as u32;
+        let rows = texels.div_ceil(TEXTURE_WIDTH).next_power_of_two();
         // The height is part of what the software adapter compiles for, so heights are powers of two.
         let scratch = match free.iter().position(|t| t.rows == rows) {
             Some(at) => free.swap_remove(at),
@@ -75,8 +80,8 @@ impl Device {
             }
         };
         let copy = Command::CopyToTexture {
-            from: buffer.slot().raw.clone(),
-            from_offset: 0,
+            from: slot.raw.clone(),
+            from_offset: offset,
             to: scratch.raw.clone(),
             texels,
         };

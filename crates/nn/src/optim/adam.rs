@@ -1,7 +1,7 @@
 //! Adam (arXiv:1412.6980) and AdamW (arXiv:1711.05101).
 
-use wgrad_tensor::ops::optim::{AdamConstants, SCALARS, Update, adamw, adamw_scalars};
-use wgrad_tensor::{Error, Result, Tensor};
+use wgrad_tensor::ops::optim::{AdamConstants, SCALARS, adamw_scalars};
+use wgrad_tensor::{Error, Result};
 
 /// The constants of Adam and AdamW. The default is PyTorch's: betas 0.9 and 0.999, eps 1e-8.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -37,19 +37,15 @@ impl Adam {
         ))
     }
 
-    /// `weight_decay` is the decoupled one.
-    pub(super) fn scalars(&self, lr: f64, weight_decay: f64, step: u64) -> [f32; SCALARS] {
-        adamw_scalars(lr, weight_decay, self.betas, step.max(1))
+    /// `weight_decay` is the decoupled one, `l2` is added to the gradient.
+    pub(super) fn scalars(&self, lr: f64, weight_decay: f64, l2: f64, step: u64) -> [f32; SCALARS] {
+        adamw_scalars(lr, weight_decay, l2, self.betas, step.max(1))
     }
 
-    pub(super) fn update(&self, update: &Update, state: &[Tensor], l2: f64) -> Result<()> {
-        let [exp_avg, exp_avg_sq] = state else {
-            return Err(Error::op("optimizer", "Adam keeps two tensors a parameter"));
-        };
-        let constants = AdamConstants {
+    pub(super) fn constants(&self) -> AdamConstants {
+        AdamConstants {
             betas: self.betas,
             eps: self.eps,
-        };
-        adamw(update, exp_avg, exp_avg_sq, constants, l2)
+        }
     }
 }

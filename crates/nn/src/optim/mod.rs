@@ -13,8 +13,8 @@ pub use state::OptimizerState;
 
 use std::collections::HashSet;
 
-use wgrad_tensor::ops::optim::{SCALARS, Update, grad_norm};
-use wgrad_tensor::{DType, Error, Gradients, Result, Tensor};
+use wgrad_tensor::ops::optim::{Flat, SCALARS, check_parameter, norm};
+use wgrad_tensor::{Error, Gradients, Result, Tensor, no_grad};
 
 /// The rule that an optimizer follows.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -33,6 +33,8 @@ struct Slot {
     step: u64,
     /// As named by [`Method::state_names`]; empty before the first update.
     state: Vec<Tensor>,
+    /// Whether one of [`Optimizer::flats`] holds it.
+    placed: bool,
 }
 
 /// The hyperparameters of a group.
@@ -48,6 +50,8 @@ pub struct Optimizer {
     lr: f64,
     groups: Vec<Group>,
     slots: Vec<Slot>,
+    /// Parameters that were updated before, side by side on the device, with their rows in `slots`.
+    flats: Vec<(Flat, Vec<usize>)>,
     /// What changes from step to step, one row a parameter: kernels read it from here.
     scalars: Option<Tensor>,
 }
@@ -83,12 +87,10 @@ impl Optimizer {
             at_least_0("weight_decay", params.weight_decay)?;
             at_least_0("lr_scale", params.lr_scale)?;
             for (name, tensor) in params.params {
-                if tensor.dtype() != DType::F32 || !tensor.is_contiguous() {
+                if let Err(error) = check_parameter(&tensor) {
                     return Err(Error::op(
                         "optimizer",
-                        format!(
-                            "parameter `{name}` is {tensor:?}; a contiguous f32 tensor is needed, cast it and train that copy"
-                        ),
+                        format!("parameter `{name}`: {error}"),
                     ));
                 }
                 if !seen.insert(tensor.id()) {
@@ -109,6 +111,7 @@ impl Optimizer {
                     group,
                     step: 0,
                     state: Vec::new(),
+                    placed: false,
                 });
             }
             groups.push(Group {
@@ -124,6 +127,7 @@ impl Optimizer {
             lr: 0.0,
             groups,
             slots,
+            flats: Vec::new(),
             scalars: None,
         };
         optimizer.set_lr(lr)?;
@@ -154,16 +158,15 @@ impl Optimizer {
     /// Errors: no parameter has a gradient; a `max_norm` that is not a positive number; a device that
     /// failed.
     pub fn step(&mut self, gradients: &Gradients, max_norm: Option<f64>) -> Result<GradNorm> {
-        let mut due = Vec::new();
-        for (row, slot) in self.slots.iter().enumerate() {
-            if !slot.tensor.requires_grad() {
-                continue;
-            }
-            if let Some(gradient) = gradients.get(&slot.tensor) {
-                due.push((row, gradient.contiguous()?));
-            }
-        }
-        if due.is_empty() {
+        let due: Vec<Option<&Tensor>> = self
+            .slots
+            .iter()
+            .map(|slot| match slot.tensor.requires_grad() {
+                true => gradients.get(&slot.tensor),
+                false => None,
+            })
+            .collect();
+        if due.iter().all(Option::is_none) {
             return Err(Error::op(
                 "optimizer.step",
                 format!(
@@ -173,35 +176,56 @@ impl Optimizer {
                 ),
             ));
         }
-        let all: Vec<Tensor> = due.iter().map(|(_, gradient)| gradient.clone()).collect();
-        let clip = grad_norm(&all, max_norm)?;
-        for (row, _) in &due {
-            let slot = &mut self.slots[*row];
-            slot.step += 1;
-            let missing = self.method.state_names().len() - slot.state.len();
-            for _ in 0..missing {
-                let (device, shape) = (slot.tensor.device(), slot.tensor.shape());
-                slot.state.push(Tensor::zeros(device, shape, DType::F32)?);
-            }
+        self.place(&due)?;
+        for (flat, rows) in &mut self.flats {
+            let gradients: Vec<_> = rows.iter().map(|row| Some((due[*row]?, *row))).collect();
+            flat.load(&gradients)?;
+        }
+        let flats: Vec<&Flat> = self.flats.iter().map(|(flat, _)| flat).collect();
+        let clip = norm(&flats, max_norm)?;
+        for (slot, gradient) in self.slots.iter_mut().zip(&due) {
+            slot.step += u64::from(gradient.is_some());
         }
         let scalars = self.upload_scalars()?;
-        for (row, gradient) in &due {
-            let slot = &self.slots[*row];
-            let update = Update {
-                parameter: &slot.tensor,
-                gradient,
-                clip: &clip,
-                scalars: &scalars,
-                row: *row,
-            };
-            let weight_decay = self.groups[slot.group].weight_decay;
+        for (flat, _) in &self.flats {
             match &self.method {
-                Method::Sgd(sgd) => sgd.update(&update, &slot.state, weight_decay)?,
-                Method::Adam(adam) => adam.update(&update, &slot.state, weight_decay)?,
-                Method::AdamW(adam) => adam.update(&update, &slot.state, 0.0)?,
+                Method::Sgd(sgd) => flat.sgd(&scalars, &clip, sgd.momentum, sgd.nesterov)?,
+                Method::Adam(adam) | Method::AdamW(adam) => {
+                    flat.adamw(&scalars, &clip, adam.constants())?;
+                }
             }
         }
         Ok(GradNorm(clip))
+    }
+
+    /// Moves the parameters that get their first gradient now side by side and gives them state: zeros, or
+    /// what was loaded for them.
+    fn place(&mut self, due: &[Option<&Tensor>]) -> Result<()> {
+        let new: Vec<usize> = (0..self.slots.len())
+            .filter(|row| due[*row].is_some() && !self.slots[*row].placed)
+            .collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let tensors: Vec<&Tensor> = new.iter().map(|row| &self.slots[*row].tensor).collect();
+        let states = self.method.state_names().len();
+        for (flat, members) in Flat::gather(&tensors, states)? {
+            let rows: Vec<usize> = members.iter().map(|i| new[*i]).collect();
+            for (member, row) in rows.iter().enumerate() {
+                let slot = &mut self.slots[*row];
+                let loaded = std::mem::take(&mut slot.state);
+                for i in 0..states {
+                    let state = flat.state(i, member)?;
+                    if let Some(loaded) = loaded.get(i) {
+                        no_grad(|| loaded.copy_into(&state))?;
+                    }
+                    slot.state.push(state);
+                }
+                slot.placed = true;
+            }
+            self.flats.push((flat, rows));
+        }
+        Ok(())
     }
 
     /// Writes every parameter's row of scalars for the step it is at into the one device table.
@@ -211,9 +235,9 @@ impl Optimizer {
             let group = &self.groups[slot.group];
             let lr = self.lr * group.lr_scale;
             rows.extend(match &self.method {
-                Method::Sgd(sgd) => sgd.scalars(lr, slot.step),
-                Method::Adam(adam) => adam.scalars(lr, 0.0, slot.step),
-                Method::AdamW(adam) => adam.scalars(lr, group.weight_decay, slot.step),
+                Method::Sgd(sgd) => sgd.scalars(lr, group.weight_decay, slot.step),
+                Method::Adam(adam) => adam.scalars(lr, 0.0, group.weight_decay, slot.step),
+                Method::AdamW(adam) => adam.scalars(lr, group.weight_decay, 0.0, slot.step),
             });
         }
         match &self.scalars {

@@ -1,7 +1,7 @@
 //! Stochastic gradient descent.
 
-use wgrad_tensor::ops::optim::{Momentum, SCALARS, Update, sgd, sgd_scalars};
-use wgrad_tensor::{Error, Result, Tensor};
+use wgrad_tensor::ops::optim::{SCALARS, sgd_scalars};
+use wgrad_tensor::{Error, Result};
 
 /// The constants of SGD, as in `torch.optim.SGD`. The default has no momentum.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -35,21 +35,7 @@ impl Sgd {
         Ok(())
     }
 
-    pub(super) fn scalars(&self, lr: f64, step: u64) -> [f32; SCALARS] {
-        sgd_scalars(lr, self.momentum, self.dampening, step)
-    }
-
-    pub(super) fn update(
-        &self,
-        update: &Update,
-        state: &[Tensor],
-        weight_decay: f64,
-    ) -> Result<()> {
-        let momentum = state.first().map(|buffer| Momentum {
-            buffer,
-            momentum: self.momentum,
-            nesterov: self.nesterov,
-        });
-        sgd(update, momentum, weight_decay)
+    pub(super) fn scalars(&self, lr: f64, weight_decay: f64, step: u64) -> [f32; SCALARS] {
+        sgd_scalars(lr, self.momentum, self.dampening, weight_decay, step)
     }
 }

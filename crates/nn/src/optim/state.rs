@@ -82,9 +82,12 @@ impl Optimizer {
                 "the state has a tensor `{name}` that nothing here uses; was it saved by another kind of optimizer?"
             ));
         }
+        // The next step puts the loaded state where updates reach it.
+        self.flats.clear();
         for (slot, (step, copies)) in self.slots.iter_mut().zip(loaded) {
             slot.step = step;
             slot.state = copies;
+            slot.placed = false;
         }
         Ok(())
     }

@@ -142,10 +142,14 @@ mod tests {
 
     #[test]
     fn loops_become_text() {
-        let got = run("#repeat i ROWS\nvar c{i} = s{i / 2}[{2 * i % 4 + 1}];\n#endrepeat\nfn f() { return; }").unwrap();
+        let got = run(
+            "#repeat i ROWS\nvar c{i} = s{i / 2}[{2 * i % 4 + 1}];\n#endrepeat\nfn f() { return; }",
+        )
+        .unwrap();
         let want = "var c0 = s0[1];\nvar c1 = s0[3];\nvar c2 = s1[1];\nfn f() { return; }\n";
         assert_eq!(got, want);
-        let nested = run("#repeat i 2\n#repeat j i + 1\n{i}{j} {k} {}\n#endrepeat\n#endrepeat").unwrap();
+        let nested =
+            run("#repeat i 2\n#repeat j i + 1\n{i}{j} {k} {}\n#endrepeat\n#endrepeat").unwrap();
         assert_eq!(nested, "00 {k} {}\n10 {k} {}\n11 {k} {}\n");
     }
 

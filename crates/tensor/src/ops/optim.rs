@@ -5,8 +5,10 @@
 //! so that a recorded step stays valid when it is run again.
 
 mod cases;
+mod flat;
 
 pub use cases::cases;
+pub use flat::{Flat, check_parameter, norm};
 
 use wgrad_runtime::{Defines, Launch};
 
@@ -45,22 +47,34 @@ pub struct AdamConstants {
 }
 
 /// The scalars of a parameter's step `t`, counted from 1, as PyTorch computes them. `weight_decay` is
-/// the decoupled one of AdamW; for Adam it is 0 here and given to [`adamw`] as `l2`.
-pub fn adamw_scalars(lr: f64, weight_decay: f64, betas: (f64, f64), t: u64) -> [f32; SCALARS] {
+/// the decoupled one of AdamW, `l2` that of Adam.
+pub fn adamw_scalars(
+    lr: f64,
+    weight_decay: f64,
+    l2: f64,
+    betas: (f64, f64),
+    t: u64,
+) -> [f32; SCALARS] {
     let step_size = lr / (1.0 - betas.0.powf(t as f64));
     let correction = (1.0 - betas.1.powf(t as f64)).sqrt();
     let decay = 1.0 - lr * weight_decay;
-    [step_size as f32, correction as f32, decay as f32, 0.0]
+    [step_size as f32, correction as f32, decay as f32, l2 as f32]
 }
 
 /// The scalars of a parameter's step `t`, counted from 1: the first gradient fills the momentum buffer
 /// undamped, as in PyTorch.
-pub fn sgd_scalars(lr: f64, momentum: f64, dampening: f64, t: u64) -> [f32; SCALARS] {
-    if t <= 1 {
-        [lr as f32, 0.0, 1.0, 0.0]
-    } else {
-        [lr as f32, momentum as f32, (1.0 - dampening) as f32, 0.0]
-    }
+pub fn sgd_scalars(
+    lr: f64,
+    momentum: f64,
+    dampening: f64,
+    weight_decay: f64,
+    t: u64,
+) -> [f32; SCALARS] {
+    let (keep, take) = match t {
+        0 | 1 => (0.0, 1.0),
+        _ => (momentum, 1.0 - dampening),
+    };
+    [lr, keep, take, weight_decay].map(|v| v as f32)
 }
 
 /// The global norm of `gradients` and the factor that brings it down to `max_norm`: f32 `[2]`, computed
@@ -72,13 +86,6 @@ pub fn grad_norm(gradients: &[Tensor], max_norm: Option<f64>) -> Result<Tensor> 
     let Some(first) = gradients.first() else {
         return Err(Error::op("grad_norm", "no gradient was given"));
     };
-    let max_norm = max_norm.unwrap_or(0.0);
-    if !(max_norm >= 0.0 && max_norm.is_finite()) {
-        return Err(Error::op(
-            "grad_norm",
-            format!("max_norm {max_norm} is not a positive number; use None to clip nothing"),
-        ));
-    }
     let device = first.device();
     let limit = device.max_binding_bytes();
     let mut count = 0;
@@ -107,6 +114,19 @@ pub fn grad_norm(gradients: &[Tensor], max_norm: Option<f64>) -> Result<Tensor> 
             at += groups;
         }
     }
+    finish_norm(&partials, count, max_norm)
+}
+
+/// The norm and the clip coefficient from `count` partial sums of squares.
+fn finish_norm(partials: &Tensor, count: usize, max_norm: Option<f64>) -> Result<Tensor> {
+    let max_norm = max_norm.unwrap_or(0.0);
+    if !(max_norm >= 0.0 && max_norm.is_finite()) {
+        return Err(Error::op(
+            "grad_norm",
+            format!("max_norm {max_norm} is not a positive number; use None to clip nothing"),
+        ));
+    }
+    let device = partials.device();
     let clip = Tensor::empty(device, &[2], DType::F32)?;
     let kernel = device.kernel("grad_norm", &Defines::new())?;
     device

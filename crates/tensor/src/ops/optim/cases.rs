@@ -2,11 +2,12 @@
 //! overwritten, runs one step and returns one of the results.
 
 use super::{
-    AdamConstants, Momentum, SCALARS, Update, adamw, adamw_scalars, grad_norm, sgd, sgd_scalars,
+    AdamConstants, Flat, Momentum, SCALARS, Update, adamw, adamw_scalars, grad_norm, norm, sgd,
+    sgd_scalars,
 };
 use crate::cases::{Case, HostArray, Input, Layout};
 use crate::dtype::DType;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
 /// The norm of `gradients` and the clip coefficient, in float64.
@@ -69,11 +70,47 @@ fn copied(x: &Tensor) -> Result<Tensor> {
     Ok(copy)
 }
 
-fn run_adamw(x: &[Tensor], hyper: Hyper) -> Result<[Tensor; 3]> {
+const CONSTANTS: AdamConstants = AdamConstants {
+    betas: BETAS,
+    eps: EPS,
+};
+
+/// Which kernels take the step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum By {
+    /// One launch a parameter.
+    One,
+    /// Behind a parameter that is left as it is.
+    Flat,
+}
+
+/// `parameter` behind one of five elements without a gradient; the gradient of `parameter` loaded with row
+/// `row` of scalars, and its state set.
+fn flat(parameter: &Tensor, gradient: &Tensor, state: &[&Tensor], row: usize) -> Result<Flat> {
+    let other = Tensor::from_slice(parameter.device(), &[7.0f32; 5], &[5])?;
+    let mut parts = Flat::gather(&[&other, parameter], state.len())?;
+    let (mut flat, _) = parts.pop().ok_or_else(|| Error::op("flat", "no part"))?;
+    for (i, values) in state.iter().enumerate() {
+        values.copy_into(&flat.state(i, 1)?)?;
+    }
+    // What another step loaded must be forgotten.
+    let stale = Tensor::from_slice(parameter.device(), &[9e9f32; 5], &[5])?;
+    flat.load(&[Some((&stale, row)), None])?;
+    flat.load(&[None, Some((gradient, row))])?;
+    Ok(flat)
+}
+
+fn run_adamw(x: &[Tensor], hyper: Hyper, by: By) -> Result<[Tensor; 3]> {
     let device = x[0].device();
-    let row = adamw_scalars(hyper.lr, hyper.decay, BETAS, hyper.t);
+    let row = adamw_scalars(hyper.lr, hyper.decay, hyper.l2, BETAS, hyper.t);
     let scalars = Tensor::from_slice(device, &[[9e9; SCALARS], row].concat(), &[2, SCALARS])?;
-    let [p, m, v] = [copied(&x[0])?, copied(&x[2])?, copied(&x[3])?];
+    let p = copied(&x[0])?;
+    if by == By::Flat {
+        let flat = flat(&p, &x[1], &[&x[2], &x[3]], 1)?;
+        flat.adamw(&scalars, &norm(&[&flat], Some(MAX_NORM))?, CONSTANTS)?;
+        return Ok([p, flat.state(0, 1)?, flat.state(1, 1)?]);
+    }
+    let [m, v] = [copied(&x[2])?, copied(&x[3])?];
     let update = Update {
         parameter: &p,
         gradient: &x[1],
@@ -81,19 +118,32 @@ fn run_adamw(x: &[Tensor], hyper: Hyper) -> Result<[Tensor; 3]> {
         scalars: &scalars,
         row: 1,
     };
-    let constants = AdamConstants {
-        betas: BETAS,
-        eps: EPS,
-    };
-    adamw(&update, &m, &v, constants, hyper.l2)?;
+    adamw(&update, &m, &v, CONSTANTS, hyper.l2)?;
     Ok([p, m, v])
 }
 
-fn run_sgd(x: &[Tensor], hyper: Hyper, momentum: bool, nesterov: bool) -> Result<[Tensor; 2]> {
+fn run_sgd(
+    x: &[Tensor],
+    hyper: Hyper,
+    momentum: bool,
+    nesterov: bool,
+    by: By,
+) -> Result<[Tensor; 2]> {
     let device = x[0].device();
-    let row = sgd_scalars(hyper.lr, 0.9, 0.25, hyper.t);
+    let row = sgd_scalars(hyper.lr, 0.9, 0.25, hyper.l2, hyper.t);
     let scalars = Tensor::from_slice(device, &row, &[1, SCALARS])?;
-    let [p, buffer] = [copied(&x[0])?, copied(&x[2])?];
+    let p = copied(&x[0])?;
+    if by == By::Flat {
+        let state: &[&Tensor] = if momentum { &[&x[2]] } else { &[] };
+        let flat = flat(&p, &x[1], state, 0)?;
+        flat.sgd(&scalars, &norm(&[&flat], Some(MAX_NORM))?, 0.9, nesterov)?;
+        let buffer = match momentum {
+            true => flat.state(0, 1)?,
+            false => p.clone(),
+        };
+        return Ok([p, buffer]);
+    }
+    let buffer = copied(&x[2])?;
     let update = Update {
         parameter: &p,
         gradient: &x[1],
@@ -141,20 +191,22 @@ pub fn cases(out: &mut Vec<Case>) {
                 BETAS.0, BETAS.1
             );
             for (i, (what, torch)) in [("p", &p), ("m", &m), ("v", &v)].into_iter().enumerate() {
-                let inputs = vec![
-                    plain(shape),
-                    plain(shape).layout(*layout),
-                    plain(shape),
-                    plain(shape).range(0.0, 1.0),
-                ];
-                let case = Case::new(
-                    "adamw",
-                    torch,
-                    inputs,
-                    move |x| Ok(run_adamw(x, hyper)?[i].clone()),
-                    move |x: &[HostArray]| adamw_reference(x, hyper)[i].clone(),
-                );
-                out.push(case.note(format!("{what} step {t} l2 {l2}")));
+                for by in [By::One, By::Flat] {
+                    let inputs = vec![
+                        plain(shape),
+                        plain(shape).layout(*layout),
+                        plain(shape),
+                        plain(shape).range(0.0, 1.0),
+                    ];
+                    let case = Case::new(
+                        "adamw",
+                        torch,
+                        inputs,
+                        move |x| Ok(run_adamw(x, hyper, by)?[i].clone()),
+                        move |x: &[HostArray]| adamw_reference(x, hyper)[i].clone(),
+                    );
+                    out.push(case.note(format!("{what} step {t} l2 {l2} {by:?}")));
+                }
             }
         }
         for (t, momentum, nesterov) in [
@@ -183,17 +235,21 @@ pub fn cases(out: &mut Vec<Case>) {
             let buffer = if momentum { Some(buffer) } else { None };
             for (i, torch) in [Some(p), buffer].into_iter().flatten().enumerate() {
                 let what = ["p", "buffer"][i];
-                let inputs = vec![plain(shape), plain(shape).layout(*layout), plain(shape)];
-                let case = Case::new(
-                    "sgd",
-                    &torch,
-                    inputs,
-                    move |x| Ok(run_sgd(x, hyper, momentum, nesterov)?[i].clone()),
-                    move |x: &[HostArray]| sgd_reference(x, hyper, momentum, nesterov)[i].clone(),
-                );
-                out.push(case.note(format!(
-                    "{what} step {t} momentum {momentum} nesterov {nesterov}"
-                )));
+                for by in [By::One, By::Flat] {
+                    let inputs = vec![plain(shape), plain(shape).layout(*layout), plain(shape)];
+                    let case = Case::new(
+                        "sgd",
+                        &torch,
+                        inputs,
+                        move |x| Ok(run_sgd(x, hyper, momentum, nesterov, by)?[i].clone()),
+                        move |x: &[HostArray]| {
+                            sgd_reference(x, hyper, momentum, nesterov)[i].clone()
+                        },
+                    );
+                    out.push(case.note(format!(
+                        "{what} step {t} momentum {momentum} nesterov {nesterov} {by:?}"
+                    )));
+                }
             }
         }
     }
@@ -224,13 +280,13 @@ fn rejected(out: &mut Vec<Case>) {
         out.push(Case::rejects(
             "adamw",
             inputs.clone(),
-            move |x| Ok(run_adamw(x, hyper)?[0].clone()),
+            move |x| Ok(run_adamw(x, hyper, By::One)?[0].clone()),
             text,
         ));
         out.push(Case::rejects(
             "sgd",
             inputs,
-            move |x| Ok(run_sgd(x, hyper, true, true)?[0].clone()),
+            move |x| Ok(run_sgd(x, hyper, true, true, By::One)?[0].clone()),
             text,
         ));
     }

@@ -1,0 +1,70 @@
+//! Buffers moved side by side into one, so that one launch works on all of them: the parameters that an
+//! optimizer updates, the weights of projections that share their input.
+
+use std::sync::atomic::Ordering;
+
+use crate::device::Device;
+use crate::error::Result;
+use crate::pool::Buffer;
+use crate::recording::Command;
+
+/// What gathered buffers begin at multiples of, in bytes: the largest alignment that a binding may need.
+pub const GATHER_ALIGN: u64 = 256;
+
+impl Device {
+    /// Moves the memory of `buffers` side by side into one new buffer, in their order, and returns that.
+    /// Each begins at a multiple of [`GATHER_ALIGN`] bytes; the gaps are zeros. Every handle stays valid
+    /// and stands for a part of the new buffer; [`Buffer::outermost`] says where.
+    ///
+    /// A buffer that lies in another one already takes all of that one with it. If all lie in one that was
+    /// gathered before, nothing moves.
+    ///
+    /// Errors: the sum is more than one buffer may hold; out of memory. Nothing has moved then.
+    pub fn gather(&self, buffers: &[&Buffer]) -> Result<Buffer> {
+        let mut outer: Vec<Buffer> = Vec::new();
+        for buffer in buffers {
+            let (found, _) = buffer.outermost();
+            if !outer.iter().any(|known| known.same(&found)) {
+                outer.push(found);
+            }
+        }
+        if let [only] = outer.as_slice()
+            && only.size().is_multiple_of(GATHER_ALIGN)
+        {
+            return Ok(only.clone());
+        }
+        let sizes = outer
+            .iter()
+            .map(|b| b.size().next_multiple_of(GATHER_ALIGN));
+        let all = self.alloc(sizes.sum())?;
+        let full = {
+            let mut recorder = self.lock(&self.0.recorder);
+            let (target, _) = all.place();
+            target.last_use.store(recorder.number(), Ordering::Relaxed);
+            recorder.push(Command::Zero {
+                buffer: target.raw.clone(),
+                offset: 0,
+                bytes: all.size(),
+            });
+            let mut at = 0;
+            for buffer in &outer {
+                let (source, from_offset) = buffer.place();
+                recorder.push(Command::Copy {
+                    from: source.raw.clone(),
+                    from_offset,
+                    to: target.raw.clone(),
+                    to_offset: at,
+                    bytes: buffer.size(),
+                });
+                // Whatever is recorded from here on finds it at its new place.
+                buffer.move_into(&all, at);
+                at += buffer.size().next_multiple_of(GATHER_ALIGN);
+            }
+            recorder.is_full()
+        };
+        if full {
+            self.flush()?;
+        }
+        Ok(all)
+    }
+}

@@ -1,0 +1,341 @@
+//! Updates of many parameters in a few launches: parameters, gradients and state lie side by side.
+
+use wgrad_runtime::{Buffer, Defines, Device, Launch};
+
+use super::{AdamConstants, PIECE, SCALARS};
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::tape::no_grad;
+use crate::tensor::Tensor;
+
+/// Elements of a block: one parameter each, or none.
+const BLOCK: usize = 64;
+const BLOCK_BYTES: u64 = 4 * BLOCK as u64;
+/// Blocks of one workgroup.
+const GROUP: usize = 64;
+/// Blocks of one launch at most: 16 MiB of each tensor, which bounds the textures that copies of them
+/// take.
+const LAUNCH: usize = 1 << 16;
+/// Bytes gathered into one buffer at most. Drivers serve a few large requests well, huge ones badly.
+const GATHERED: u64 = 1 << 30;
+/// The table's mark of a block that no update touches.
+const SKIPPED: u32 = u32::MAX;
+
+/// Parameters that lie side by side on the device, with room for their gradients and their state, so that
+/// one launch updates all of them.
+pub struct Flat {
+    device: Device,
+    /// What the parameters lie in, from byte `first` on.
+    parameters: Buffer,
+    first: u64,
+    gradients: Tensor,
+    state: Vec<Tensor>,
+    /// The row of scalars of every block.
+    table: Tensor,
+    rows: Vec<u32>,
+    members: Vec<Member>,
+}
+
+/// One parameter: its place, in elements from the beginning.
+struct Member {
+    parameter: Tensor,
+    start: usize,
+}
+
+impl Flat {
+    /// Moves `parameters` side by side, in as few buffers as the device allows, and takes `states` tensors
+    /// of zeros for each. Returns every part with the numbers of its parameters.
+    ///
+    /// Errors: a parameter that is not f32 and contiguous; out of memory.
+    pub fn gather(parameters: &[&Tensor], states: usize) -> Result<Vec<(Flat, Vec<usize>)>> {
+        let mut parts: Vec<(Vec<usize>, Vec<Buffer>, u64)> = Vec::new();
+        for (i, parameter) in parameters.iter().enumerate() {
+            check_parameter(parameter)?;
+            let (outer, _) = parameter.buffer().outermost();
+            let limit = parameter.device().max_buffer_bytes().min(GATHERED);
+            let known = parts
+                .iter()
+                .position(|(_, buffers, _)| buffers.iter().any(|b| b.same(&outer)));
+            let size = outer.size() + BLOCK_BYTES;
+            let open = parts.iter().position(|(.., sum)| sum + size <= limit);
+            match (known, open) {
+                (Some(at), _) => parts[at].0.push(i),
+                (None, Some(at)) => {
+                    parts[at].0.push(i);
+                    parts[at].1.push(outer);
+                    parts[at].2 += size;
+                }
+                (None, None) => parts.push((vec![i], vec![outer], size)),
+            }
+        }
+        parts
+            .into_iter()
+            .map(|(numbers, ..)| {
+                let members: Vec<&Tensor> = numbers.iter().map(|i| parameters[*i]).collect();
+                Ok((Flat::new(&members, states)?, numbers))
+            })
+            .collect()
+    }
+
+    fn new(parameters: &[&Tensor], states: usize) -> Result<Flat> {
+        let device = parameters[0].device().clone();
+        let buffers: Vec<&Buffer> = parameters.iter().map(|p| p.buffer()).collect();
+        let outer = device.gather(&buffers)?;
+        let place = |p: &Tensor| p.buffer().outermost().1 + 4 * p.offset() as u64;
+        let first =
+            parameters.iter().map(|p| place(p)).min().unwrap_or(0) / BLOCK_BYTES * BLOCK_BYTES;
+        let members: Vec<Member> = parameters
+            .iter()
+            .map(|p| Member {
+                parameter: (*p).clone(),
+                start: ((place(p) - first) / 4) as usize,
+            })
+            .collect();
+        let end = members.iter().map(|m| m.start + m.parameter.numel()).max();
+        let n = end.unwrap_or(0).max(1).next_multiple_of(BLOCK);
+        let zeros = || Tensor::zeros(&device, &[n], DType::F32);
+        let rows = vec![SKIPPED; n / BLOCK];
+        Ok(Flat {
+            parameters: outer,
+            first,
+            gradients: zeros()?,
+            state: (0..states).map(|_| zeros()).collect::<Result<_>>()?,
+            table: Tensor::from_slice(&device, &rows, &[rows.len()])?,
+            rows,
+            members,
+            device,
+        })
+    }
+
+    /// State tensor `i` of member `member`, in the parameter's shape: a view.
+    pub fn state(&self, i: usize, member: usize) -> Result<Tensor> {
+        let Member { parameter, start } = &self.members[member];
+        no_grad(|| {
+            self.state[i]
+                .narrow(0, *start, parameter.numel())?
+                .reshape(parameter.shape())
+        })
+    }
+
+    /// Takes the gradients of the next update: for every member its gradient and the row of scalars to
+    /// use, or `None` to leave it as it is.
+    ///
+    /// Errors: a gradient that is not f32 and of its parameter's shape.
+    pub fn load(&mut self, gradients: &[Option<(&Tensor, usize)>]) -> Result<()> {
+        let mut rows = vec![SKIPPED; self.rows.len()];
+        for (member, gradient) in self.members.iter().zip(gradients) {
+            let Some((gradient, row)) = gradient else {
+                continue;
+            };
+            if gradient.dtype() != DType::F32 || gradient.shape() != member.parameter.shape() {
+                return Err(Error::op(
+                    "optimizer",
+                    format!(
+                        "the gradient {gradient:?} does not fit the parameter {:?}",
+                        member.parameter
+                    ),
+                ));
+            }
+            let blocks = member.start / BLOCK..(member.start + gradient.numel()).div_ceil(BLOCK);
+            rows[blocks].fill(*row as u32);
+        }
+        if rows != self.rows {
+            // What was loaded for others must not count in the norm any more.
+            self.device.zero(self.gradients.buffer())?;
+            self.table.copy_from_slice(&rows)?;
+            self.rows = rows;
+        }
+        for (member, gradient) in self.members.iter().zip(gradients) {
+            let Some((gradient, _)) = gradient else {
+                continue;
+            };
+            if gradient.numel() == 0 {
+                continue;
+            }
+            let packed = no_grad(|| gradient.contiguous())?;
+            self.device.copy(
+                packed.buffer(),
+                4 * packed.offset() as u64,
+                self.gradients.buffer(),
+                4 * member.start as u64,
+                4 * packed.numel() as u64,
+            )?;
+        }
+        Ok(())
+    }
+
+    /// One step of AdamW, or with a fourth scalar of Adam, on the members loaded last. `scalars` f32
+    /// `[P, 4]` holds rows of [`super::adamw_scalars`]; `clip` is what [`norm`] returned. The state
+    /// tensors are `exp_avg` and `exp_avg_sq`.
+    pub fn adamw(&self, scalars: &Tensor, clip: &Tensor, constants: AdamConstants) -> Result<()> {
+        let [m, v] = self.state.as_slice() else {
+            return Err(Error::op("adamw", "two state tensors are needed"));
+        };
+        let textures = self.in_textures();
+        let kernel = self.device.kernel("adamw_flat", &variant(textures))?;
+        let (beta1, beta2) = constants.betas;
+        self.launches(scalars, |at, blocks| {
+            let launch = self
+                .device
+                .launch(&kernel)
+                .u32("blocks", blocks)
+                .u32("first", at)
+                .f32("one_minus_beta1", (1.0 - beta1) as f32)
+                .f32("beta2", beta2 as f32)
+                .f32("one_minus_beta2", (1.0 - beta2) as f32)
+                .f32("eps", constants.eps as f32)
+                .bind(self.table.buffer())
+                .bind(scalars.buffer())
+                .bind(clip.buffer());
+            let launch = self.parameters_of(launch, at, blocks);
+            let launch = part(launch, m, at, blocks);
+            let launch = part(launch, v, at, blocks);
+            let launch = part(launch, &self.gradients, at, blocks);
+            if !textures {
+                return launch.groups(blocks.div_ceil(GROUP) as u64);
+            }
+            let launch = self.parameters_of(launch, at, blocks);
+            let launch = part(launch, m, at, blocks);
+            part(launch, v, at, blocks).groups(blocks.div_ceil(GROUP) as u64)
+        })
+    }
+
+    /// One step of SGD on the members loaded last. `scalars` f32 `[P, 4]` holds rows of
+    /// [`super::sgd_scalars`]; a state tensor is the momentum buffer.
+    pub fn sgd(
+        &self,
+        scalars: &Tensor,
+        clip: &Tensor,
+        momentum: f64,
+        nesterov: bool,
+    ) -> Result<()> {
+        let textures = self.in_textures();
+        let buffer = self.state.first();
+        let defines = variant(textures)
+            .flag_if(buffer.is_some(), "MOMENTUM")
+            .flag_if(nesterov, "NESTEROV");
+        let kernel = self.device.kernel("sgd_flat", &defines)?;
+        self.launches(scalars, |at, blocks| {
+            let launch = self
+                .device
+                .launch(&kernel)
+                .u32("blocks", blocks)
+                .u32("first", at)
+                .f32("momentum", momentum as f32)
+                .bind(self.table.buffer())
+                .bind(scalars.buffer())
+                .bind(clip.buffer());
+            let mut launch = self.parameters_of(launch, at, blocks);
+            if let Some(buffer) = buffer {
+                launch = part(launch, buffer, at, blocks);
+            }
+            launch = part(launch, &self.gradients, at, blocks);
+            if textures {
+                launch = self.parameters_of(launch, at, blocks);
+                if let Some(buffer) = buffer {
+                    launch = part(launch, buffer, at, blocks);
+                }
+            }
+            launch.groups(blocks.div_ceil(GROUP) as u64)
+        })
+    }
+
+    fn in_textures(&self) -> bool {
+        self.device.adapter().is_software()
+    }
+
+    /// Calls `launch` with the first block and the number of blocks of every launch.
+    fn launches(
+        &self,
+        scalars: &Tensor,
+        launch: impl Fn(usize, usize) -> wgrad_runtime::Result<()>,
+    ) -> Result<()> {
+        let last = self.rows.iter().filter(|r| **r != SKIPPED).max();
+        let fits = scalars.rank() == 2 && scalars.shape()[1] == SCALARS;
+        if !fits || last.is_some_and(|row| *row as usize >= scalars.shape()[0]) {
+            return Err(Error::op(
+                "optimizer",
+                format!("scalars {scalars:?} do not hold row {last:?}; [P, {SCALARS}] is needed"),
+            ));
+        }
+        for at in (0..self.rows.len()).step_by(LAUNCH) {
+            let blocks = LAUNCH.min(self.rows.len() - at);
+            // A stretch of frozen parameters between trained ones.
+            if self.rows[at..at + blocks].iter().all(|row| *row == SKIPPED) {
+                continue;
+            }
+            launch(at, blocks)?;
+        }
+        Ok(())
+    }
+
+    fn parameters_of<'a>(&'a self, launch: Launch<'a>, at: usize, blocks: usize) -> Launch<'a> {
+        let start = self.first + at as u64 * BLOCK_BYTES;
+        launch.window(&self.parameters, start, blocks as u64 * BLOCK_BYTES)
+    }
+}
+
+/// Whether updates in place can reach a parameter: f32, contiguous, and no other tensor's elements in its
+/// blocks of 64.
+pub fn check_parameter(parameter: &Tensor) -> Result<()> {
+    let refuse = |why: &str| Err(Error::op("optimizer", format!("{parameter:?} {why}")));
+    if parameter.dtype() != DType::F32 || !parameter.is_contiguous() {
+        return refuse("is not a contiguous f32 tensor; cast it and train that copy");
+    }
+    let (start, end) = (parameter.offset(), parameter.offset() + parameter.numel());
+    let whole = start == 0 && 4 * end.max(1) as u64 == parameter.buffer().size();
+    let aligned = start.is_multiple_of(BLOCK) && end.is_multiple_of(BLOCK);
+    if !(whole || aligned) {
+        return refuse("is a part of another tensor; train that tensor, or a copy of the part");
+    }
+    Ok(())
+}
+
+fn part<'a>(launch: Launch<'a>, tensor: &'a Tensor, at: usize, blocks: usize) -> Launch<'a> {
+    launch.window(
+        tensor.buffer(),
+        at as u64 * BLOCK_BYTES,
+        blocks as u64 * BLOCK_BYTES,
+    )
+}
+
+fn variant(textures: bool) -> Defines {
+    Defines::new().flag_if(textures, "TEXTURE")
+}
+
+/// The global norm of the gradients that `flats` have loaded, and the factor that clips them, as
+/// [`super::grad_norm`].
+pub fn norm(flats: &[&Flat], max_norm: Option<f64>) -> Result<Tensor> {
+    let Some(first) = flats.first() else {
+        return Err(Error::op("grad_norm", "no gradient was given"));
+    };
+    let device = &first.device;
+    let textures = first.in_textures();
+    let launches: Vec<(&Flat, usize, usize)> = flats
+        .iter()
+        .flat_map(|flat| {
+            let all = flat.rows.len();
+            (0..all)
+                .step_by(LAUNCH)
+                .map(move |at| (*flat, at, LAUNCH.min(all - at)))
+        })
+        .filter(|(flat, at, blocks)| flat.rows[*at..at + blocks].iter().any(|r| *r != SKIPPED))
+        .collect();
+    let groups = |blocks: usize| (blocks * BLOCK).div_ceil(PIECE);
+    let count: usize = launches.iter().map(|(.., blocks)| groups(*blocks)).sum();
+    let partials = Tensor::empty(device, &[count.max(1)], DType::F32)?;
+    let kernel = device.kernel("sum_squares", &variant(textures))?;
+    let mut done = 0;
+    for (flat, at, blocks) in launches {
+        let launch = device
+            .launch(&kernel)
+            .u32("n", blocks * BLOCK)
+            .u32("x_offset", 0)
+            .u32("at", done);
+        part(launch, &flat.gradients, at, blocks)
+            .bind(partials.buffer())
+            .groups(groups(blocks) as u64)?;
+        done += groups(blocks);
+    }
+    super::finish_norm(&partials, count, max_norm)
+}

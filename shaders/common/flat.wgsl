@@ -1,0 +1,27 @@
+// What updates of many parameters at once share. The parameters lie side by side in blocks of 64
+// elements; a table gives each block the row of scalars that its parameter uses, or SKIPPED.
+// With TEXTURE an invocation takes a whole block, since texel loads need not be neighbours and the table
+// is read once; without, neighbours take neighbouring vectors.
+#import common/index
+
+const SKIPPED: u32 = 0xffffffffu;
+#ifdef TEXTURE
+const LANES: u32 = 64u;
+#else
+const LANES: u32 = 256u;
+#endif
+// Vectors of a workgroup: 64 blocks.
+const VECTORS: u32 = 1024u;
+
+fn texel(i: u32) -> vec2<u32> {
+    return vec2<u32>(i & 1023u, i >> 10u);
+}
+
+// The k-th vector of an invocation, counted within the launch.
+fn vector_of(group: vec3<u32>, groups: vec3<u32>, lane: u32, k: u32) -> u32 {
+#ifdef TEXTURE
+    return linear_id(group, groups, 0u, VECTORS) + lane * 16u + k;
+#else
+    return linear_id(group, groups, 0u, VECTORS) + k * LANES + lane;
+#endif
+}
