@@ -40,6 +40,9 @@ pub struct Settings {
     /// A sample is thrown away if the reference kernel before or behind it is off its median by more
     /// than this share. `None`: no reference kernel.
     pub drift: Option<f64>,
+    /// By the host's clock, from an idle device to an idle device again, with all that launches and
+    /// submits cost. Else by the device's timestamps where it has them, without the cost of launches.
+    pub by_clock: bool,
 }
 
 impl Default for Settings {
@@ -54,6 +57,7 @@ impl Default for Settings {
             budget: 2.0,
             cache: Cache::Warm,
             drift: Some(0.2),
+            by_clock: false,
         }
     }
 }
@@ -84,6 +88,7 @@ pub struct Measurement {
     /// Distance of the quartiles over the median.
     pub spread: f64,
     /// The samples kept, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub samples: Vec<f64>,
     /// Samples thrown away because the reference kernel drifted.
     pub discarded: usize,
@@ -170,6 +175,16 @@ impl Meter {
             .ok_or_else(|| anyhow::anyhow!("nothing was measured"))
     }
 
+    /// Times single calls by the host's clock, each from an idle device to an idle device again.
+    pub fn measure_by_clock(&mut self, call: Call) -> Result<Measurement> {
+        let settings = self.settings.clone();
+        self.settings.by_clock = true;
+        self.settings.sample = 0.0;
+        let done = self.measure(call);
+        self.settings = settings;
+        done
+    }
+
     /// Times several calls by turns, so that what changes meanwhile meets them all alike. Their samples
     /// form pairs (see [`stats::paired_ratio`]): a turn is kept or thrown away as a whole.
     pub fn interleave(&mut self, calls: &mut [Call]) -> Result<Vec<Measurement>> {
@@ -214,7 +229,7 @@ impl Meter {
                     launches: run.launches,
                     overhead: run.overhead,
                     first: run.first,
-                    by_device: self.watch.by_device(),
+                    by_device: self.watch.by_device() && !self.settings.by_clock,
                 }
             })
             .collect())
@@ -256,7 +271,7 @@ impl Meter {
         Ok(Run {
             calls: calls.clamp(1, MOST_CALLS),
             launches,
-            overhead: launches * self.launch,
+            overhead: launches * self.subtracted(),
             first,
             samples: Vec::new(),
         })
@@ -271,11 +286,28 @@ impl Meter {
         let gross = self.span(n, call)?;
         let launches = (self.device.counters().0 - before) as f64 / n as f64;
         // What is left of a call as short as its launch is noise: a twentieth stays in any case.
-        Ok((gross - launches * self.launch).max(gross / 20.0))
+        Ok((gross - launches * self.subtracted()).max(gross / 20.0))
+    }
+
+    /// What is taken off for each launch.
+    fn subtracted(&self) -> f64 {
+        match self.settings.by_clock {
+            true => 0.0,
+            false => self.launch,
+        }
     }
 
     /// Seconds of one of `n` calls, launches and all.
     fn span(&mut self, n: usize, call: Call) -> Result<f64> {
+        if self.settings.by_clock {
+            self.device.synchronize()?;
+            let start = Instant::now();
+            for _ in 0..n {
+                call()?;
+            }
+            self.device.synchronize()?;
+            return Ok(start.elapsed().as_secs_f64() / n as f64);
+        }
         self.watch.mark()?;
         for _ in 0..n {
             call()?;

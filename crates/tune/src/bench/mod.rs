@@ -2,12 +2,25 @@
 //! with earlier results.
 //!
 //! [`measure`] times one piece of device work, [`Meter`] several on one calibrated stopwatch, by turns
-//! where they are to be compared.
+//! where they are to be compared. A [`Bench`] gathers rows of such timings into [`Results`].
 
+pub mod attention;
+pub mod format;
+pub mod matmul;
 mod meter;
 #[cfg(test)]
 mod meter_tests;
+pub mod ops;
+pub mod peak;
+pub mod report;
+mod results;
+mod row;
+mod session;
 pub mod stats;
 mod thermometer;
+pub mod values;
 
 pub use meter::{Cache, Call, Measurement, Meter, Settings, cache_bytes, measure};
+pub use results::{BAND, Compared, Results, check_name};
+pub use row::{Outcome, Roof, Row, Unit, Work};
+pub use session::Bench;

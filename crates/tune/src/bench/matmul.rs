@@ -1,0 +1,141 @@
+//! Matrix products.
+
+use anyhow::Result;
+use wgrad_tensor::ops::matmul::Variant;
+use wgrad_tensor::{DType, Device, Tensor};
+
+use super::row::Work;
+use super::session::Bench;
+use super::values::uniform;
+
+/// How an operand lies in memory: `n` as written, `t` transposed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Transposes {
+    pub a: bool,
+    pub b: bool,
+}
+
+impl Transposes {
+    /// `nn`, `nt`, `tn` or `tt`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (a, b) = match text {
+            "nn" => (false, false),
+            "nt" => (false, true),
+            "tn" => (true, false),
+            "tt" => (true, true),
+            _ => return None,
+        };
+        Some(Self { a, b })
+    }
+
+    fn name(self) -> &'static str {
+        match (self.a, self.b) {
+            (false, false) => "nn",
+            (false, true) => "nt",
+            (true, false) => "tn",
+            (true, true) => "tt",
+        }
+    }
+}
+
+/// One product to time: (m, k) times (k, n).
+#[derive(Debug, Clone, Copy)]
+pub struct Product {
+    pub m: usize,
+    pub k: usize,
+    pub n: usize,
+    /// f32 or f16.
+    pub dtype: DType,
+    pub transposes: Transposes,
+    /// The kernel; the fitting one if `None`.
+    pub variant: Option<Variant>,
+}
+
+impl Product {
+    /// `f32`, neither operand transposed, by the fitting kernel.
+    pub fn new(m: usize, k: usize, n: usize, dtype: DType) -> Self {
+        Self {
+            m,
+            k,
+            n,
+            dtype,
+            transposes: Transposes { a: false, b: false },
+            variant: None,
+        }
+    }
+
+    /// Its operations and bytes.
+    pub fn work(&self) -> Work {
+        let (m, k, n) = (self.m as f64, self.k as f64, self.n as f64);
+        let bytes = self.dtype.size() as f64 * (m * k + k * n + m * n);
+        let work = Work::new(2.0 * m * n * k, bytes);
+        match self.dtype {
+            DType::F16 => work.half(),
+            _ => work,
+        }
+    }
+
+    fn name(&self) -> String {
+        let Self { m, k, n, .. } = self;
+        let variant = self
+            .variant
+            .map_or(String::new(), |v| format!(" {}", variant_name(v)));
+        format!(
+            "matmul {} {} {m}x{k}x{n}{variant}",
+            self.dtype.wgsl(),
+            self.transposes.name()
+        )
+    }
+
+    /// Operands with values in -1..1.
+    fn operands(&self, device: &Device) -> Result<(Tensor, Tensor)> {
+        let operand = |rows: usize, columns: usize, transposed: bool, seed| -> Result<Tensor> {
+            Ok(match transposed {
+                true => uniform(device, &[columns, rows], self.dtype, seed)?.transpose(0, 1)?,
+                false => uniform(device, &[rows, columns], self.dtype, seed)?,
+            })
+        };
+        Ok((
+            operand(self.m, self.k, self.transposes.a, 1)?,
+            operand(self.k, self.n, self.transposes.b, 2)?,
+        ))
+    }
+}
+
+/// A kernel's name on the command line.
+pub fn variant_name(variant: Variant) -> String {
+    format!("{variant:?}").to_lowercase()
+}
+
+/// Times each of `products`.
+pub fn run(bench: &mut Bench, products: &[Product]) -> Result<()> {
+    for product in products {
+        bench.time_with(
+            &product.name(),
+            product.work(),
+            |device| product.operands(device),
+            |(a, b)| {
+                a.matmul_with(b, product.variant)?;
+                Ok(())
+            },
+        )?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_work() {
+        let mut product = Product::new(2, 3, 4, DType::F16);
+        assert_eq!(product.name(), "matmul f16 nn 2x3x4");
+        product.transposes = Transposes::parse("tn").unwrap();
+        product.variant = Some(Variant::Tiled);
+        assert_eq!(product.name(), "matmul f16 tn 2x3x4 tiled");
+        let work = product.work();
+        assert_eq!((work.operations, work.bytes), (48.0, 52.0));
+        assert!(Transposes::parse("nx").is_none());
+    }
+}

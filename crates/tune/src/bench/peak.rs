@@ -1,0 +1,99 @@
+//! What the adapter reaches at best, row by row.
+
+use anyhow::Result;
+use wgrad_runtime::{Defines, Device};
+
+use super::meter::cache_bytes;
+use super::row::{Roof, Row, Work};
+use super::session::Bench;
+
+/// Iterations of the multiply-add loop. Mesa's software adapter ends every loop of an invocation after
+/// 65,535 in all.
+const ROUNDS: u32 = 256;
+/// Operations of an invocation of `peak_fma`: 8 chains, 16 links a round, 2 each.
+const FMA_OPERATIONS: f64 = 8.0 * 16.0 * 2.0 * ROUNDS as f64;
+
+/// The adapter's roofline.
+pub fn roof(device: &Device) -> Result<Roof> {
+    Ok(device.measure_peak()?.into())
+}
+
+/// Copy bandwidth by a kernel and by the driver, multiply-add rates, and what a launch and a submit cost.
+pub fn run(bench: &mut Bench) -> Result<()> {
+    copies(bench)?;
+    fma(bench, "f32")?;
+    if bench.device.has_f16() {
+        fma(bench, "f16")?;
+    } else {
+        bench.add(Row::skipped("fma f16", "the adapter has no shader-f16"));
+    }
+    launches(bench)
+}
+
+fn copies(bench: &mut Bench) -> Result<()> {
+    let device = bench.device.clone();
+    let bytes = cache_bytes(&device);
+    let work = Work::new(0.0, 2.0 * bytes as f64);
+    let size = format!("{} MiB", bytes >> 20);
+    let pair = |device: &Device| Ok((device.alloc(bytes)?, device.alloc(bytes)?));
+    bench.time_with(&format!("copy by a kernel {size}"), work, pair, |(x, y)| {
+        let kernel = device.kernel("peak_copy", &Defines::new())?;
+        let n = bytes / 16;
+        let launch = device.launch(&kernel).u32("n", n as usize);
+        Ok(launch.bind(x).bind(y).invocations(n)?)
+    })?;
+    bench.time_with(
+        &format!("copy by the driver {size}"),
+        work,
+        pair,
+        |(x, y)| Ok(device.copy(x, 0, y, 0, bytes)?),
+    )
+}
+
+fn fma(bench: &mut Bench, ty: &str) -> Result<()> {
+    let device = bench.device.clone();
+    // Enough for every lane of a large GPU many times over, and some milliseconds on a CPU.
+    let groups = match device.adapter().is_software() {
+        true => 64,
+        false => 1 << 14,
+    };
+    let defines = Defines::new().alias("T", ty).constant("ROUNDS", ROUNDS);
+    let kernel = device.kernel("peak_fma", &defines)?;
+    let n = groups * u64::from(kernel.info.workgroup_size[0]);
+    let work = Work::new(n as f64 * FMA_OPERATIONS, 4.0 * n as f64);
+    let work = if ty == "f16" { work.half() } else { work };
+    bench.time_with(
+        &format!("fma {ty}"),
+        work,
+        |device| Ok(device.alloc(n * 4)?),
+        |y| {
+            let launch = device.launch(&kernel).u32("n", n as usize);
+            Ok(launch.f32("a", 0.5).f32("b", 0.5).bind(y).groups(groups)?)
+        },
+    )
+}
+
+/// By the host's clock: what it spends counts.
+fn launches(bench: &mut Bench) -> Result<()> {
+    const LAUNCHES: usize = 100;
+    let cost = bench.meter.launch_cost();
+    let device = bench.device.clone();
+    let kernel = device.kernel("peak_empty", &Defines::new())?;
+    let y = device.alloc(4)?;
+    let launch = || device.launch(&kernel).bind(&y).groups(1);
+    let name = format!("{LAUNCHES} empty launches, one submit and the wait, by the clock");
+    let all = bench.meter.measure_by_clock(&mut || {
+        for _ in 0..LAUNCHES {
+            launch()?;
+        }
+        Ok(())
+    })?;
+    let row = Row::measured(name, Work::default(), all.clone());
+    bench.add(row.figure("device us a launch", cost * 1e6));
+    let name = "one empty launch, its submit and the wait, by the clock";
+    let one = bench.meter.measure_by_clock(&mut || Ok(launch()?))?;
+    let each = (all.time.median - one.time.median) / (LAUNCHES - 1) as f64;
+    let row = Row::measured(name, Work::default(), one);
+    bench.add(row.figure("us of each further launch", each * 1e6));
+    Ok(())
+}
