@@ -11,6 +11,7 @@ use crate::pool::Pool;
 use crate::profile::Profile;
 use crate::readback::Staging;
 use crate::recording::{ARENA_BYTES, Recorder};
+use crate::variants::VariantTable;
 
 /// How to open a device.
 #[derive(Debug, Clone, Default)]
@@ -25,6 +26,8 @@ pub struct DeviceOptions {
     pub guard: bool,
     /// What an earlier [`Device::pipeline_cache`] returned on the same adapter and driver.
     pub pipeline_cache: Option<Vec<u8>>,
+    /// Tuned choices of the user's own; they win over the shipped ones (see [`Device::variant`]).
+    pub variants: VariantTable,
 }
 
 /// An open device. Cheap to clone; all clones are the same device.
@@ -37,6 +40,7 @@ pub(crate) struct Inner {
     pub(crate) limits: wgpu::Limits,
     pub(crate) features: wgpu::Features,
     pub(crate) options: DeviceOptions,
+    pub(crate) variants: VariantTable,
     pub(crate) description: AdapterDescription,
     pub(crate) pipeline_cache: Option<wgpu::PipelineCache>,
     pub(crate) kernels: Mutex<HashMap<String, HashMap<Defines, Arc<Kernel>>>>,
@@ -111,12 +115,15 @@ impl Device {
             mapped_at_creation: false,
         });
         let stride = limits.min_uniform_buffer_offset_alignment.max(16);
+        let mut variants = options.variants.clone();
+        variants.extend(VariantTable::shipped());
         Ok(Device(Arc::new(Inner {
             raw,
             queue,
             limits,
             features,
             options,
+            variants: variants.current(),
             description,
             pipeline_cache,
             kernels: Mutex::default(),

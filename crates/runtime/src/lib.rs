@@ -18,6 +18,7 @@ mod readback;
 mod recording;
 mod stopwatch;
 mod texture;
+pub mod variants;
 
 pub use adapter::{AdapterDescription, adapters};
 pub use device::{Device, DeviceOptions};
@@ -32,3 +33,4 @@ pub use pool::{Buffer, MemoryReport};
 pub use profile::KernelTime;
 pub use stopwatch::Stopwatch;
 pub use texture::TEXTURE_WIDTH;
+pub use variants::text_hash;

@@ -1,0 +1,272 @@
+//! Tuned choices for kernels: which of several kernels and which constants are fastest for a shape on an
+//! adapter. `wgrad tune` finds them; the engine looks them up when it records a launch and never tunes.
+//!
+//! A table is a list of entries, one JSON object a line. Shipped entries are embedded, a user's own come
+//! in through [`crate::DeviceOptions::variants`] and win. What is not in any table has the op's default,
+//! and so has every entry that the device at hand could not launch.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::device::Device;
+
+/// The tables that come with the library.
+const SHIPPED: &[&str] = &[include_str!("../tables/software.jsonl")];
+
+/// One tuned kernel at one bucket of shapes on one adapter.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// What was tuned, such as `matmul` or `softmax`.
+    pub kernel: String,
+    /// The shader files it is about; none where it is a kernel from outside.
+    pub files: Vec<String>,
+    /// [`shader_hash`] of those files (of a kernel from outside: of its own texts): an entry of another text
+    /// is out of date.
+    pub hash: String,
+    /// As [`crate::AdapterDescription`] has them.
+    pub adapter: String,
+    pub driver: String,
+    pub backend: String,
+    pub device_type: String,
+    /// See [`bucket`].
+    pub bucket: Bucket,
+    /// The choice.
+    pub values: BTreeMap<String, u32>,
+    /// What a launch needs: invocations of a workgroup, bytes of workgroup memory.
+    pub invocations: u32,
+    pub workgroup_bytes: u64,
+    /// Seconds of the choice and of the default, when it was tuned.
+    pub seconds: f64,
+    pub default_seconds: f64,
+}
+
+/// Sizes by name, each a power of two. Shapes of one bucket share a choice.
+pub type Bucket = BTreeMap<String, u64>;
+
+/// Entries in the order of trust: what comes first wins.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct VariantTable {
+    entries: Vec<Entry>,
+}
+
+/// What a table says for a launch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    values: BTreeMap<String, u32>,
+    /// How near what was tuned is to what is asked for.
+    pub source: Source,
+}
+
+/// Where a choice comes from, best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    /// Tuned on this adapter and driver.
+    Exact,
+    /// Tuned on this adapter with another driver.
+    Adapter,
+    /// Tuned on an adapter of the same type and back end.
+    Similar,
+}
+
+impl Choice {
+    /// The value of a parameter.
+    pub fn get(&self, name: &str) -> Option<u32> {
+        self.values.get(name).copied()
+    }
+
+    /// All values by name.
+    pub fn values(&self) -> &BTreeMap<String, u32> {
+        &self.values
+    }
+}
+
+/// The device that a choice is for.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    pub adapter: &'a str,
+    pub driver: &'a str,
+    pub backend: &'a str,
+    pub device_type: &'a str,
+    /// Its limits.
+    pub invocations: u32,
+    pub workgroup_bytes: u64,
+}
+
+/// The bucket of a shape: every size rounded to the nearest power of two (of its logarithm).
+pub fn bucket(sizes: &[(&str, u64)]) -> Bucket {
+    let rounded = |size: u64| 1u64 << ((size.max(1) as f64).log2().round() as u32).min(62);
+    sizes
+        .iter()
+        .map(|(name, size)| ((*name).to_owned(), rounded(*size)))
+        .collect()
+}
+
+/// Octaves between two buckets, over all sizes; `None` where the sizes have other names.
+fn distance(a: &Bucket, b: &Bucket) -> Option<u32> {
+    let octaves = |x: u64, y: u64| x.max(1).ilog2().abs_diff(y.max(1).ilog2());
+    let same = a.len() == b.len() && a.keys().eq(b.keys());
+    same.then(|| {
+        a.values()
+            .zip(b.values())
+            .map(|(x, y)| octaves(*x, *y))
+            .sum()
+    })
+}
+
+/// Buckets further away than this say nothing.
+const NEAR: u32 = 4;
+
+/// A number for texts, as 16 hexadecimal digits: 64-bit FNV-1a (Fowler, Noll and Vo) over all of them,
+/// each with its length behind it.
+pub fn text_hash(texts: &[&str]) -> String {
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    for text in texts {
+        for byte in text.bytes().chain((text.len() as u64).to_le_bytes()) {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+    format!("{hash:016x}")
+}
+
+/// [`text_hash`] of shader files with everything they import; `None` where one does not exist.
+pub fn shader_hash(files: &[String]) -> Option<String> {
+    let mut names: Vec<&str> = files.iter().map(String::as_str).collect();
+    let mut texts = Vec::new();
+    let mut at = 0;
+    while let Some(name) = names.get(at).copied() {
+        let text = wgrad_shaders::source(name)?;
+        for line in text.lines() {
+            let import = line.trim().strip_prefix("#import ").map(str::trim);
+            names.extend(import.filter(|i| !names.contains(i)));
+        }
+        texts.push(text);
+        at += 1;
+    }
+    Some(text_hash(&texts))
+}
+
+impl VariantTable {
+    /// The entries of `text`, a JSON object a line; empty lines and lines that start with `#` are passed
+    /// over.
+    ///
+    /// # Errors
+    /// The number of the first line that is no entry, and why.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut entries = Vec::new();
+        for (number, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let entry =
+                serde_json::from_str(line).map_err(|e| format!("line {}: {e}", number + 1))?;
+            entries.push(entry);
+        }
+        Ok(Self { entries })
+    }
+
+    /// What comes with the library.
+    pub fn shipped() -> Self {
+        let mut all = Self::default();
+        for text in SHIPPED {
+            // A test reads each of them; a broken one must not stop a device from opening.
+            all.extend(Self::parse(text).unwrap_or_default());
+        }
+        all
+    }
+
+    /// Adds `other`'s entries behind its own.
+    pub fn extend(&mut self, other: VariantTable) {
+        self.entries.extend(other.entries);
+    }
+
+    /// Puts `entry` in the place of one with the same key, else in front.
+    pub fn insert(&mut self, entry: Entry) {
+        let key = |e: &Entry| {
+            let of_device = (e.adapter.clone(), e.driver.clone(), e.backend.clone());
+            (e.kernel.clone(), e.bucket.clone(), of_device)
+        };
+        self.entries.retain(|e| key(e) != key(&entry));
+        self.entries.insert(0, entry);
+    }
+
+    /// All entries, most trusted first.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// As [`VariantTable::parse`] reads it.
+    pub fn to_text(&self) -> String {
+        let lines = self
+            .entries
+            .iter()
+            .filter_map(|e| serde_json::to_string(e).ok());
+        lines.map(|line| line + "\n").collect()
+    }
+
+    /// Drops what speaks of other texts of our kernels, or of kernels that are not ours.
+    pub fn current(mut self) -> Self {
+        self.entries
+            .retain(|e| !e.files.is_empty() && shader_hash(&e.files).as_ref() == Some(&e.hash));
+        self
+    }
+
+    /// The choice for `kernel` at `sizes`: of the same adapter and driver, else of the same adapter, else of
+    /// a similar one; among those of the nearest bucket, four octaves away in all at most; only what the
+    /// device can launch.
+    pub fn lookup(&self, kernel: &str, sizes: &[(&str, u64)], wanted: &Wanted) -> Option<Choice> {
+        let mut candidates = self
+            .entries
+            .iter()
+            .filter(|e| e.kernel == kernel)
+            .peekable();
+        candidates.peek()?;
+        let bucket = bucket(sizes);
+        let rank = |e: &Entry| {
+            let launchable =
+                e.invocations <= wanted.invocations && e.workgroup_bytes <= wanted.workgroup_bytes;
+            if !launchable || e.device_type != wanted.device_type || e.backend != wanted.backend {
+                return None;
+            }
+            let source = match (e.adapter == wanted.adapter, e.driver == wanted.driver) {
+                (true, true) => Source::Exact,
+                (true, false) => Source::Adapter,
+                (false, _) => Source::Similar,
+            };
+            let distance = distance(&e.bucket, &bucket).filter(|d| *d <= NEAR)?;
+            Some((source, distance))
+        };
+        let ranked = candidates.filter_map(|e| Some((rank(e)?, e)));
+        let ((source, _), entry) = ranked.min_by_key(|(rank, _)| *rank)?;
+        Some(Choice {
+            values: entry.values.clone(),
+            source,
+        })
+    }
+}
+
+impl Device {
+    /// The tuned choice for `kernel` at `sizes`, from the user's table, else from those shipped; `None` is the
+    /// op's own default. Cheap enough for every launch.
+    ///
+    /// ```ignore
+    /// let choice = device.variant("matmul", &[("m", 512), ("n", 512), ("k", 1024)]);
+    /// let tile = choice.and_then(|c| c.get("TILE_M")).unwrap_or(64);
+    /// ```
+    pub fn variant(&self, kernel: &str, sizes: &[(&str, u64)]) -> Option<Choice> {
+        let adapter = self.adapter();
+        let wanted = Wanted {
+            adapter: &adapter.name,
+            driver: &adapter.driver,
+            backend: &adapter.backend,
+            device_type: &adapter.device_type,
+            invocations: self.0.limits.max_compute_invocations_per_workgroup,
+            workgroup_bytes: self.0.limits.max_compute_workgroup_storage_size.into(),
+        };
+        self.0.variants.lookup(kernel, sizes, &wanted)
+    }
+}
+
+#[cfg(test)]
+mod tests;
