@@ -1,3 +1,20 @@
+//! Searching a kernel's best parameters: any WGSL kernel with a spec in TOML (see [`spec::Spec`]).
+//!
+//! The path of a candidate: [`space`] lists the choices that the constraints allow, [`search`] picks one,
+//! a [`worker`] process builds it ([`build`]), checks it and times it by turns with the best so far
+//! ([`runner`]). A candidate that hangs or loses the device costs one worker.
+
+pub mod build;
+pub mod data;
 pub mod expr;
+pub mod job;
+pub mod outcome;
+pub mod reference;
+pub mod results;
+pub mod runner;
+pub mod search;
+pub mod session;
+pub mod space;
 pub mod spec;
 pub mod wgsl;
+pub mod worker;

@@ -205,7 +205,11 @@ impl Spec {
 
     /// The names of the problem's sizes.
     pub fn size_names(&self) -> BTreeSet<String> {
-        self.time.iter().chain(&self.check).flat_map(|s| s.keys().cloned()).collect()
+        self.time
+            .iter()
+            .chain(&self.check)
+            .flat_map(|s| s.keys().cloned())
+            .collect()
     }
 
     /// The outputs' names.
@@ -218,15 +222,23 @@ impl Spec {
             bail!("no problem size to time; add one as `time = [{{ N = 1024 }}]`");
         }
         if self.check.is_empty() {
-            bail!("no problem size to check at; add some that no tile divides, as `check = [{{ N = 33 }}]`");
+            bail!(
+                "no problem size to check at; add some that no tile divides, as `check = [{{ N = 33 }}]`"
+            );
         }
         if !(1..=3).contains(&self.workgroups.len()) {
-            bail!("`workgroups` takes one to three expressions, {} are given", self.workgroups.len());
+            bail!(
+                "`workgroups` takes one to three expressions, {} are given",
+                self.workgroups.len()
+            );
         }
         let sizes = self.size_names();
         for scope in self.check.iter().chain(&self.time) {
             if let Some(missing) = sizes.iter().find(|name| !scope.contains_key(*name)) {
-                bail!("the size `{missing}` is given in some of `check` and `time`, not in {}", show(scope));
+                bail!(
+                    "the size `{missing}` is given in some of `check` and `time`, not in {}",
+                    show(scope)
+                );
             }
         }
         if self.parameters.is_empty() {
@@ -245,7 +257,11 @@ impl Spec {
                 bail!("the default {value} of `{name}` is not among its values");
             }
         }
-        if let Some(name) = self.default.keys().find(|name| !self.parameters.contains_key(*name)) {
+        if let Some(name) = self
+            .default
+            .keys()
+            .find(|name| !self.parameters.contains_key(*name))
+        {
             bail!("[default] names `{name}`, which is no parameter");
         }
         let tunable: BTreeSet<String> = self.parameters.keys().cloned().collect();
@@ -263,7 +279,11 @@ impl Spec {
             expr.check_names(&all)?;
         }
         let of_problem = self.buffers.iter().map(|b| &b.size);
-        let of_reference = self.reference.shape.values().chain(&self.reference.workgroups);
+        let of_reference = self
+            .reference
+            .shape
+            .values()
+            .chain(&self.reference.workgroups);
         let costs = self.bytes.iter().chain(&self.flops);
         for expr in of_problem.chain(of_reference).chain(costs) {
             expr.check_names(&sizes)?;
@@ -278,7 +298,10 @@ impl Spec {
                 bail!("buffer `{}` is given twice", buffer.name);
             }
             if (buffer.fill == Some(Fill::File)) != buffer.file.is_some() {
-                bail!("buffer `{}`: fill = \"file\" and file = \"…\" go together", buffer.name);
+                bail!(
+                    "buffer `{}`: fill = \"file\" and file = \"…\" go together",
+                    buffer.name
+                );
             }
         }
         let outputs: Vec<&str> = self.outputs().iter().map(|b| b.name.as_str()).collect();
@@ -286,7 +309,11 @@ impl Spec {
             bail!("no buffer is an output; mark one with `output = true`");
         }
         let reference = &self.reference;
-        let given = [reference.builtin.is_some(), reference.kernel.is_some(), !reference.files.is_empty()];
+        let given = [
+            reference.builtin.is_some(),
+            reference.kernel.is_some(),
+            !reference.files.is_empty(),
+        ];
         if given.iter().filter(|g| **g).count() != 1 {
             bail!("[reference] takes one of `builtin`, `kernel` and `files`");
         }
@@ -296,11 +323,17 @@ impl Spec {
         let named = reference.files.keys().chain(&reference.output);
         for name in named {
             if !outputs.contains(&name.as_str()) {
-                bail!("[reference] names `{name}`, which is no output; outputs: {}", outputs.join(", "));
+                bail!(
+                    "[reference] names `{name}`, which is no output; outputs: {}",
+                    outputs.join(", ")
+                );
             }
         }
         if reference.builtin.is_some() && reference.output.is_none() && outputs.len() > 1 {
-            bail!("[reference] must say which output it is for: {}", outputs.join(", "));
+            bail!(
+                "[reference] must say which output it is for: {}",
+                outputs.join(", ")
+            );
         }
         if let Some(name) = reference.inputs.iter().find(|name| !seen.contains(name)) {
             bail!("[reference] reads `{name}`, which is no buffer");
@@ -311,7 +344,10 @@ impl Spec {
 
 /// `A=1 B=2`.
 pub fn show(scope: &Scope) -> String {
-    let parts: Vec<String> = scope.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let parts: Vec<String> = scope
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
     parts.join(" ")
 }
 

@@ -1,6 +1,8 @@
 //! Any WGSL file brought into the form the runtime runs: one entry point, a uniform at binding 0, storage
 //! from binding 1.
 //!
+//! Values for parameters that the file declares itself take the place of its own (see [`settle`]).
+//!
 //! A module is cut into its declarations; those that the entry point does not reach by name are blanked
 //! (their lines stay, so that messages name the file's own lines), and the bindings that are left are
 //! numbered anew in their order.
@@ -32,7 +34,10 @@ pub fn isolate(text: &str, entry: Option<&str>) -> Result<String, String> {
         (_, []) => return Err("no compute entry point; one function needs @compute".into()),
         (None, [one]) => *one,
         (None, _) => {
-            return Err(format!("several entry points ({}); choose one with `entry`", names.join(", ")));
+            return Err(format!(
+                "several entry points ({}); choose one with `entry`",
+                names.join(", ")
+            ));
         }
         (Some(wanted), all) => *all
             .iter()
@@ -41,12 +46,16 @@ pub fn isolate(text: &str, entry: Option<&str>) -> Result<String, String> {
     };
     let kept = reached(&declarations, chosen);
     let mut out = text.as_bytes().to_vec();
-    for (declaration, _) in declarations.iter().zip(&kept).filter(|(_, kept)| !**kept) {
-        for byte in &mut out[declaration.start..declaration.end] {
-            if *byte != b'\n' {
-                *byte = b' ';
-            }
+    // Directives must come first, and constants may stand in front of the file by now.
+    let mut directives = String::new();
+    for (declaration, kept) in declarations.iter().zip(&kept) {
+        if declaration.is_directive() {
+            directives.push_str(&text[declaration.start..declaration.end]);
+            directives.push(' ');
+        } else if *kept {
+            continue;
         }
+        blank(&mut out[declaration.start..declaration.end]);
     }
     let live = declarations.iter().zip(&kept).filter(|(_, kept)| **kept);
     let mut bound: Vec<Binding> = live.filter_map(|(d, _)| d.binding()).collect();
@@ -65,7 +74,60 @@ pub fn isolate(text: &str, entry: Option<&str>) -> Result<String, String> {
     for ((start, end), number) in edits {
         out.splice(start..end, number.to_string().into_bytes());
     }
-    String::from_utf8(out).map_err(|_| "the file is not UTF-8".into())
+    let rest = String::from_utf8(out).map_err(|_| "the file is not UTF-8".to_owned())?;
+    Ok(directives + &rest)
+}
+
+/// Where one of `names` is declared twice, the first declaration gives the value and the second, the
+/// file's own, the type and the place: `const TILE: u32 = 8u;` in front of a file with
+/// `override TILE: u32 = 16;` leaves `const TILE: u32 = 8;` there. Such a file is whole without a tuner.
+pub fn settle(text: &str, names: &BTreeSet<String>) -> String {
+    let all = declarations(text);
+    let mut edits: Vec<(Span, String)> = Vec::new();
+    for name in names {
+        let mut of_name = all
+            .iter()
+            .filter(|d| d.is_constant() && d.name() == Some(name));
+        let (Some(given), Some(own)) = (of_name.next(), of_name.next()) else {
+            continue;
+        };
+        let (Some(value), Some(old)) = (given.initializer(), own.initializer()) else {
+            continue;
+        };
+        let literal = text[value.0..value.1].trim_end_matches(['u', 'i', 'f']);
+        let word = &text[old.0..old.1];
+        let suffix = word
+            .chars()
+            .last()
+            .filter(|c| matches!(c, 'u' | 'i' | 'f' | 'h'));
+        let typed = own.has(":");
+        let suffix = suffix.filter(|_| !typed && word.starts_with(|c: char| c.is_ascii_digit()));
+        let mut own_text = String::from("const ");
+        own_text.push_str(text[own.after_keyword()..old.0].trim_start());
+        own_text.push_str(literal);
+        own_text.extend(suffix);
+        own_text.push(';');
+        edits.push(((own.start, own.end), own_text));
+        let mut empty = text.as_bytes()[given.start..given.end].to_vec();
+        blank(&mut empty);
+        edits.push((
+            (given.start, given.end),
+            String::from_utf8_lossy(&empty).into_owned(),
+        ));
+    }
+    edits.sort_by_key(|(span, _)| std::cmp::Reverse(span.0));
+    let mut out = text.to_owned();
+    for ((start, end), new) in edits {
+        out.replace_range(start..end, &new);
+    }
+    out
+}
+
+/// Everything but line ends becomes a space.
+fn blank(bytes: &mut [u8]) {
+    for byte in bytes.iter_mut().filter(|b| **b != b'\n') {
+        *byte = b' ';
+    }
 }
 
 type Span = (usize, usize);
@@ -83,7 +145,45 @@ impl<'a> Declaration<'a> {
     }
 
     fn is_entry(&self) -> bool {
-        self.tokens.windows(2).any(|w| w[0].text == "@" && w[1].text == "compute")
+        self.tokens
+            .windows(2)
+            .any(|w| w[0].text == "@" && w[1].text == "compute")
+    }
+
+    fn is_directive(&self) -> bool {
+        let first = self.tokens.first().map(|t| t.text);
+        matches!(first, Some("enable" | "requires" | "diagnostic"))
+    }
+
+    fn is_constant(&self) -> bool {
+        let mut depth = 0;
+        for token in &self.tokens {
+            match token.text {
+                "(" => depth += 1,
+                ")" => depth -= 1,
+                "const" | "override" if depth == 0 => return true,
+                "fn" | "var" | "struct" | "alias" if depth == 0 => return false,
+                _ => {}
+            }
+        }
+        false
+    }
+
+    /// Where the name and type of a constant start.
+    fn after_keyword(&self) -> usize {
+        let keyword = self
+            .tokens
+            .iter()
+            .find(|t| matches!(t.text, "const" | "override"));
+        keyword.map_or(self.start, |t| t.at + t.text.len())
+    }
+
+    /// The place of what follows the `=` of a constant.
+    fn initializer(&self) -> Option<Span> {
+        let equals = self.tokens.iter().position(|t| t.text == "=")?;
+        let first = self.tokens.get(equals + 1)?;
+        let last = self.tokens.get(self.tokens.len().checked_sub(2)?)?;
+        (first.at <= last.at).then(|| (first.at, last.at + last.text.len()))
     }
 
     /// What it declares; nothing for `enable` and the like.
@@ -116,7 +216,10 @@ impl<'a> Declaration<'a> {
 
     fn binding(&self) -> Option<Binding> {
         let number = |word: &str| {
-            let at = self.tokens.windows(3).position(|w| w[0].text == "@" && w[1].text == word && w[2].text == "(")?;
+            let at = self
+                .tokens
+                .windows(3)
+                .position(|w| w[0].text == "@" && w[1].text == word && w[2].text == "(")?;
             let token = self.tokens.get(at + 3)?;
             let value = token.text.trim_end_matches(['u', 'i']).parse().ok()?;
             Some(((token.at, token.at + token.text.len()), value))
@@ -138,14 +241,17 @@ fn reached(declarations: &[Declaration], entry: &Declaration) -> Vec<bool> {
     let mut names: BTreeSet<&str> = BTreeSet::new();
     loop {
         let live = declarations.iter().zip(&kept).filter(|(_, kept)| **kept);
-        let found: BTreeSet<&str> = live.flat_map(|(d, _)| d.tokens.iter().map(|t| t.text)).collect();
+        let found: BTreeSet<&str> = live
+            .flat_map(|(d, _)| d.tokens.iter().map(|t| t.text))
+            .collect();
         if found == names {
             return kept;
         }
         names = found;
         for (declaration, kept) in declarations.iter().zip(&mut kept) {
             // Another entry point of a name that is used for something else stays out.
-            *kept |= !declaration.is_entry() && declaration.name().is_some_and(|name| names.contains(name));
+            *kept |= !declaration.is_entry()
+                && declaration.name().is_some_and(|name| names.contains(name));
         }
     }
 }
@@ -191,11 +297,17 @@ fn tokenize(text: &str) -> Vec<Token<'_>> {
             {
                 at += 1;
             }
-            found.push(Token { at: start, text: &text[start..at] });
+            found.push(Token {
+                at: start,
+                text: &text[start..at],
+            });
         } else {
             at += 1;
             if !bytes[start].is_ascii_whitespace() {
-                found.push(Token { at: start, text: &text[start..at] });
+                found.push(Token {
+                    at: start,
+                    text: &text[start..at],
+                });
             }
         }
     }
@@ -260,9 +372,59 @@ fn unused() -> u32 { return other[0]; }
 
     #[test]
     fn entry_points_must_be_there() {
-        assert!(isolate(TWO, None).unwrap_err().contains("several entry points (first, second)"));
-        assert!(isolate(TWO, Some("third")).unwrap_err().contains("it has first, second"));
-        assert!(isolate("const A = 1;", None).unwrap_err().contains("no compute entry point"));
+        assert!(
+            isolate(TWO, None)
+                .unwrap_err()
+                .contains("several entry points (first, second)")
+        );
+        assert!(
+            isolate(TWO, Some("third"))
+                .unwrap_err()
+                .contains("it has first, second")
+        );
+        assert!(
+            isolate("const A = 1;", None)
+                .unwrap_err()
+                .contains("no compute entry point")
+        );
+    }
+
+    #[test]
+    fn a_file_may_declare_its_parameters_itself() {
+        let front = "const TILE: u32 = 8u;\nconst SCALE: f32 = 0.5f;\nconst N: u32 = 3u;\nconst ON: bool = true;\n";
+        let own = "enable f16;\n@id(0) override TILE: u32 = 16;\nconst SCALE = 2.0f;\nconst N = 4u * 2u;\nconst ON = false;\nconst FREE = 1u;\n";
+        let names = ["TILE", "SCALE", "N", "ON"].map(str::to_owned).into();
+        let text = settle(&format!("{front}{own}"), &names);
+        let lines: Vec<&str> = text
+            .lines()
+            .map(str::trim)
+            .filter(|l| !l.is_empty())
+            .collect();
+        assert_eq!(
+            lines,
+            [
+                "enable f16;",
+                "const TILE: u32 = 8;",
+                "const SCALE = 0.5f;",
+                "const N = 3u;",
+                "const ON = true;",
+                "const FREE = 1u;"
+            ]
+        );
+        assert_eq!(text.lines().count(), 10);
+    }
+
+    #[test]
+    fn directives_come_first() {
+        let text = isolate(
+            "const A: u32 = 1u;\nenable f16;\n@compute @workgroup_size(A) fn f() { let x = 1.0h; }",
+            None,
+        );
+        assert!(
+            text.as_ref().is_ok_and(|t| t.starts_with("enable f16;")),
+            "{text:?}"
+        );
+        assert!(reflect(&text.unwrap()).is_ok());
     }
 
     #[test]
@@ -273,7 +435,11 @@ fn unused() -> u32 { return other[0]; }
                 .alias("S", "f32")
                 .alias("T", "f32");
             let text = wgrad_runtime::assemble(name, &defines).unwrap();
-            assert_eq!(isolate(&text, None).map(|t| reflect(&t).is_ok()), Ok(true), "{name}");
+            assert_eq!(
+                isolate(&text, None).map(|t| reflect(&t).is_ok()),
+                Ok(true),
+                "{name}"
+            );
         }
     }
 }

@@ -54,20 +54,68 @@ fn mistakes_are_one_line_with_the_place() {
         ("dtype = \"f32\"", "dtype = \"f64\"", ["s.toml:12:", "f64"]),
         ("builtin", "bultin", ["s.toml:20:1", "bultin"]),
         ("WIDTH = [8, 64]", "WIDTH = [8, 64", ["s.toml:", ""]),
-        ("ceil_div(N, WIDTH)", "ceil_div(N, WIDTH", ["s.toml:3:", "column 18: `)`"]),
-        ("ceil_div(N, WIDTH)", "N / TILE", ["TILE", "known: EACH, N, WIDTH"]),
-        ("* EACH <= 256", "* N <= 256", ["unknown name `N`", "known: EACH, WIDTH"]),
-        ("check = [{ N = 33 }]", "check = [{ M = 33 }]", ["size `M`", "N=1024"]),
-        ("check = [{ N = 33 }]", "check = []", ["no problem size to check", ""]),
-        ("time = [{ N = 1024 }]", "time = []", ["no problem size to time", ""]),
+        (
+            "ceil_div(N, WIDTH)",
+            "ceil_div(N, WIDTH",
+            ["s.toml:3:", "column 18: `)`"],
+        ),
+        (
+            "ceil_div(N, WIDTH)",
+            "N / TILE",
+            ["TILE", "known: EACH, N, WIDTH"],
+        ),
+        (
+            "* EACH <= 256",
+            "* N <= 256",
+            ["unknown name `N`", "known: EACH, WIDTH"],
+        ),
+        (
+            "check = [{ N = 33 }]",
+            "check = [{ M = 33 }]",
+            ["size `M`", "N=1024"],
+        ),
+        (
+            "check = [{ N = 33 }]",
+            "check = []",
+            ["no problem size to check", ""],
+        ),
+        (
+            "time = [{ N = 1024 }]",
+            "time = []",
+            ["no problem size to time", ""],
+        ),
         ("output = true", "", ["no buffer is an output", ""]),
         ("builtin = \"copy\"", "", ["one of `builtin`", ""]),
-        ("WIDTH = [8, 64]", "WIDTH = []", ["`WIDTH` has no values", ""]),
-        ("[parameters]", "[default]\nWIDTH = 9\n[parameters]", ["default 9 of `WIDTH`", ""]),
-        ("[parameters]", "[default]\nWIDE = 8\n[parameters]", ["`WIDE`, which is no parameter", ""]),
-        ("name = \"y\"", "name = \"x\"", ["buffer `x` is given twice", ""]),
-        ("size = \"N\"", "size = \"N\"\nfill = \"file\"", ["go together", "`x`"]),
-        ("size = \"N\"", "size = \"N * WIDTH\"", ["unknown name `WIDTH`", ""]),
+        (
+            "WIDTH = [8, 64]",
+            "WIDTH = []",
+            ["`WIDTH` has no values", ""],
+        ),
+        (
+            "[parameters]",
+            "[default]\nWIDTH = 9\n[parameters]",
+            ["default 9 of `WIDTH`", ""],
+        ),
+        (
+            "[parameters]",
+            "[default]\nWIDE = 8\n[parameters]",
+            ["`WIDE`, which is no parameter", ""],
+        ),
+        (
+            "name = \"y\"",
+            "name = \"x\"",
+            ["buffer `x` is given twice", ""],
+        ),
+        (
+            "size = \"N\"",
+            "size = \"N\"\nfill = \"file\"",
+            ["go together", "`x`"],
+        ),
+        (
+            "size = \"N\"",
+            "size = \"N * WIDTH\"",
+            ["unknown name `WIDTH`", ""],
+        ),
     ] {
         let line = fails(from, to);
         for part in parts {

@@ -1,0 +1,186 @@
+//! From a choice of parameters to a kernel's text, its launch and its limits.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use wgrad_runtime::{BindingKind, Defines, Device, KernelInfo, assemble_text, reflect};
+
+use super::expr::{Scope, Value};
+use super::job::Source;
+use super::spec::{OneOrMore, Spec};
+use super::wgsl;
+
+/// Why a choice cannot be built, by the names of [`super::outcome::Status`].
+#[derive(Debug)]
+pub enum Refused {
+    Compile(String),
+    Constraint(String),
+}
+
+/// A choice at one problem size, ready to be compiled.
+#[derive(Debug)]
+pub struct Built {
+    /// The whole WGSL.
+    pub text: String,
+    pub info: KernelInfo,
+    pub workgroups: [u64; 3],
+    /// Values of the uniform's members, in their order, as 32-bit words.
+    pub uniform: Vec<(String, Vec<u32>)>,
+}
+
+/// The WGSL of `source` with `values` (parameters) at `sizes`.
+///
+/// # Errors
+/// `Compile` for what the preprocessor or naga refuses, a uniform's member that has no value.
+pub fn build(
+    spec: &Spec,
+    source: &Source,
+    entry: Option<&str>,
+    workgroups: &[super::expr::Expr],
+    values: &Scope,
+    sizes: &Scope,
+) -> Result<Built, Refused> {
+    let compile = |e: &dyn std::fmt::Display| Refused::Compile(e.to_string());
+    let mut scope = values.clone();
+    scope.extend(sizes.iter().map(|(n, v)| (n.clone(), *v)));
+    for (name, expr) in &spec.constants {
+        let value = expr.eval(&scope).map_err(|e| compile(&e))?;
+        scope.insert(name.clone(), value);
+    }
+    let with_sizes = spec
+        .size_constants
+        .unwrap_or(!source.text.contains("var<uniform>"));
+    let mut defines = Defines::new();
+    let mut names = BTreeSet::new();
+    for (name, value) in &scope {
+        if sizes.contains_key(name) && !with_sizes || name == "KERNEL" {
+            continue;
+        }
+        defines = define(defines, name, *value);
+        names.insert(name.clone());
+    }
+    for (name, ty) in &spec.alias {
+        defines = defines.alias(name, ty);
+    }
+    for flag in &spec.flags {
+        defines = defines.flag(flag);
+    }
+    let text = assemble_text(&source.name, &source.text, &defines).map_err(|e| compile(&e))?;
+    let text = wgsl::isolate(&wgsl::settle(&text, &names), entry).map_err(|e| compile(&e))?;
+    let info = reflect(&text).map_err(|e| compile(&e))?;
+    let mut grid = [1; 3];
+    for (slot, expr) in grid.iter_mut().zip(workgroups) {
+        *slot = expr.count(&scope).map_err(|e| compile(&e))?;
+    }
+    let uniform = uniform(&info, &spec.uniform, &scope).map_err(Refused::Compile)?;
+    Ok(Built {
+        text,
+        info,
+        workgroups: grid,
+        uniform,
+    })
+}
+
+fn define(defines: Defines, name: &str, value: Value) -> Defines {
+    match value {
+        Value::Bool(on) => defines
+            .flag_if(on, name)
+            .code(name, &format!("const {name}: bool = {on};")),
+        Value::Float(v) => defines.code(name, &format!("const {name}: f32 = {v:?}f;")),
+        Value::Int(v) => match u32::try_from(v) {
+            Ok(v) => defines.constant(name, v),
+            Err(_) => defines.code(name, &format!("const {name}: i32 = {v}i;")),
+        },
+    }
+}
+
+fn uniform(
+    info: &KernelInfo,
+    given: &BTreeMap<String, OneOrMore<super::expr::Expr>>,
+    scope: &Scope,
+) -> Result<Vec<(String, Vec<u32>)>, String> {
+    let mut out = Vec::new();
+    for param in &info.params {
+        let values: Vec<Value> = match (given.get(&param.name), scope.get(&param.name)) {
+            (Some(list), _) => {
+                let all: Result<_, _> = list.all().iter().map(|e| e.eval(scope)).collect();
+                all.map_err(|e| e.to_string())?
+            }
+            (None, Some(value)) => vec![*value],
+            (None, None) => {
+                let message = "is neither a size nor a parameter; give it a line in [uniform]";
+                return Err(format!("the uniform's member `{}` {message}", param.name));
+            }
+        };
+        if values.len() > param.words {
+            return Err(format!(
+                "[uniform] {} has {} values, the member holds {}",
+                param.name,
+                values.len(),
+                param.words
+            ));
+        }
+        let words: Result<Vec<u32>, String> = values
+            .iter()
+            .map(|v| word(&param.name, *v, param.float))
+            .collect();
+        out.push((param.name.clone(), words?));
+    }
+    Ok(out)
+}
+
+fn word(name: &str, value: Value, float: bool) -> Result<u32, String> {
+    match (value, float) {
+        (Value::Float(v), true) => Ok((v as f32).to_bits()),
+        (Value::Int(v), true) => Ok((v as f32).to_bits()),
+        (Value::Bool(v), false) => Ok(u32::from(v)),
+        (Value::Int(v), false) => u32::try_from(v)
+            .or_else(|_| i32::try_from(v).map(|v| v as u32))
+            .map_err(|_| format!("[uniform] {name} = {v} does not fit 32 bits")),
+        (value, _) => Err(format!(
+            "[uniform] {name} = {value} is not of the member's type"
+        )),
+    }
+}
+
+/// Holds `built` against the device's limits, so that no driver has to.
+pub fn check_limits(device: &Device, built: &Built) -> Result<(), Refused> {
+    let limits: BTreeMap<&str, u64> = device.adapter().limits.iter().copied().collect();
+    let limit = |name: &str| limits.get(name).copied().unwrap_or(u64::MAX);
+    let [x, y, z] = built.info.workgroup_size.map(u64::from);
+    let buffers = built
+        .info
+        .bindings
+        .iter()
+        .filter(|b| b.kind != BindingKind::Texture)
+        .count() as u64;
+    let grid = built.workgroups.iter().copied().max().unwrap_or(0);
+    for (what, used, limit) in [
+        (
+            "invocations in a workgroup",
+            x * y * z,
+            limit("maxComputeInvocationsPerWorkgroup"),
+        ),
+        (
+            "bytes of workgroup memory",
+            built.info.workgroup_bytes,
+            limit("maxComputeWorkgroupStorageSize"),
+        ),
+        (
+            "storage buffers",
+            buffers,
+            limit("maxStorageBuffersPerShaderStage"),
+        ),
+        (
+            "workgroups along one side",
+            grid,
+            limit("maxComputeWorkgroupsPerDimension"),
+        ),
+    ] {
+        if used > limit {
+            return Err(Refused::Constraint(format!(
+                "{used} {what}, the device allows {limit}"
+            )));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,180 @@
+//! What a worker needs to know of a tuning problem, and what it answers.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, anyhow};
+use serde::{Deserialize, Serialize};
+use wgrad_runtime::text_hash;
+
+use super::expr::Scope;
+use super::outcome::Outcome;
+use super::spec::Spec;
+use crate::bench::stats::Interval;
+
+/// A WGSL file.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Source {
+    /// The file's name, for messages.
+    pub name: String,
+    pub text: String,
+}
+
+/// A tuning problem with all its texts.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Job {
+    /// The kernel's name in tables: the file's without its ending, or a built-in's.
+    pub name: String,
+    /// The spec's file name, for messages.
+    pub spec_name: String,
+    pub spec: String,
+    /// The kernel files, in the spec's order.
+    pub kernels: Vec<Source>,
+    /// The reference kernel.
+    pub reference: Option<Source>,
+    /// Where data files lie.
+    pub folder: PathBuf,
+    /// The adapter, as `DeviceOptions` takes it.
+    pub adapter: Option<String>,
+    /// Compile with bounds checks, loop bounds and zeroed workgroup memory.
+    pub checked: bool,
+    /// Of the buffers' contents.
+    pub seed: u64,
+}
+
+impl Job {
+    /// Reads the spec file and the files that it names; `kernel` takes the place of the spec's.
+    ///
+    /// # Errors
+    /// A file that cannot be read, and whatever [`Spec::parse`] refuses.
+    pub fn load(spec_path: &std::path::Path, kernel: Option<&std::path::Path>) -> Result<Job> {
+        let read = |path: &std::path::Path| {
+            std::fs::read_to_string(path)
+                .with_context(|| format!("{} cannot be read", path.display()))
+        };
+        let spec_name = spec_path.display().to_string();
+        let text = read(spec_path)?;
+        let spec = Spec::parse(&spec_name, &text)?;
+        let folder = spec_path
+            .parent()
+            .unwrap_or(std::path::Path::new(""))
+            .to_owned();
+        let paths: Vec<PathBuf> = match kernel {
+            Some(path) if spec.kernel.all().len() < 2 => vec![path.to_owned()],
+            _ => spec
+                .kernel
+                .all()
+                .iter()
+                .map(|name| folder.join(name))
+                .collect(),
+        };
+        let first = paths.first().ok_or_else(|| {
+            anyhow!("{spec_name}: no `kernel = \"….wgsl\"`, and none on the command line")
+        })?;
+        let stem = first
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let source = |path: &PathBuf| -> Result<Source> {
+            Ok(Source {
+                name: path.display().to_string(),
+                text: read(path)?,
+            })
+        };
+        Ok(Job {
+            name: stem,
+            spec_name,
+            spec: text,
+            kernels: paths.iter().map(source).collect::<Result<_>>()?,
+            reference: spec
+                .reference
+                .kernel
+                .as_ref()
+                .map(|name| source(&folder.join(name)))
+                .transpose()?,
+            folder,
+            adapter: None,
+            checked: false,
+            seed: 0,
+        })
+    }
+
+    /// Of everything that decides what a candidate does: the kernels, the reference and the spec.
+    pub fn hash(&self) -> String {
+        let reference = self.reference.iter();
+        let texts = self
+            .kernels
+            .iter()
+            .chain(reference)
+            .map(|s| s.text.as_str());
+        let all: Vec<&str> = texts.chain([self.spec.as_str()]).collect();
+        text_hash(&all)
+    }
+
+    /// The spec, parsed.
+    pub fn spec(&self) -> Result<Spec> {
+        Spec::parse(&self.spec_name, &self.spec)
+    }
+}
+
+/// What the parent asks of a worker: one JSON value a line.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Request {
+    /// First of all.
+    Open(Box<Job>),
+    /// Check `values` and time them at problem `size` (an index of `time`) by turns with `incumbent`.
+    Try {
+        values: Scope,
+        size: usize,
+        incumbent: Option<Scope>,
+    },
+    /// Time `values` and `against` by turns, longer: the last word.
+    Compare {
+        values: Scope,
+        against: Scope,
+        size: usize,
+    },
+    /// Measure the adapter.
+    Peak,
+}
+
+/// What a worker answers: any number of `Phase`, then one of the others.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Reply {
+    /// Where it is: what the parent says if it hears no more.
+    Phase(Phase),
+    Opened(Machine),
+    Tried(Box<Outcome>),
+    Compared {
+        ratio: Interval,
+        new: Interval,
+        old: Interval,
+        samples: Vec<f64>,
+    },
+    Peak {
+        copy_gbps: f64,
+        fma_gflops: f64,
+    },
+    /// The request makes no sense: a mistake in the spec, which no other candidate will mend.
+    Failed(String),
+}
+
+/// What a worker is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    Compile,
+    Check,
+    Time,
+}
+
+/// Where the worker runs, and what moving and computing costs there at least.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Machine {
+    pub adapter: String,
+    pub driver: String,
+    pub backend: String,
+    pub device_type: String,
+    /// Bytes and operations of each timed size, where the spec knows.
+    pub bytes: Vec<f64>,
+    pub flops: Vec<f64>,
+}

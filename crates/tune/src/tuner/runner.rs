@@ -1,0 +1,532 @@
+//! The device side of tuning: compiles candidates, checks them, times them. It lives in a worker process.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Result, anyhow, bail};
+use wgrad_runtime::{Buffer, Device, DeviceOptions, Kernel};
+
+use super::build::{Built, Refused, build, check_limits};
+use super::data;
+use super::expr::{Expr, Scope};
+use super::job::{Job, Machine, Phase, Reply, Source};
+use super::outcome::{Needs, Outcome, Status};
+use super::reference;
+use super::spec::{Spec, show};
+use crate::bench::stats::paired_ratio;
+use crate::bench::{Measurement, Meter, Settings};
+
+mod check;
+
+/// Bytes behind every buffer while candidates are checked.
+const PADDING: u64 = 1024;
+/// NaN as f32 and as either f16 of the word, and an index out of every range.
+const POISON: u32 = 0xffc5_ffc5;
+/// What outputs hold before the second run: a NaN again, but another one.
+const POISON_AGAIN: u32 = 0x7fab_ffab;
+/// A first launch slower than the incumbent's by this much needs no exact figure.
+const HOPELESS: f64 = 2.0;
+
+/// Candidates by turns with the incumbent: a few tenths of a second.
+fn by_turns() -> Settings {
+    Settings {
+        warmup: 0.03,
+        sample: 0.002,
+        floor: 7,
+        most: 40,
+        uncertainty: 0.02,
+        budget: 0.2,
+        ..Settings::default()
+    }
+}
+
+/// A problem size: first contents of the buffers and what the outputs must be.
+struct Problem {
+    sizes: Scope,
+    /// By buffer; `None` for outputs that hold nothing at first.
+    contents: Vec<Option<Vec<u8>>>,
+    /// By buffer, outputs only.
+    expected: BTreeMap<usize, Vec<f64>>,
+}
+
+/// A candidate compiled for one problem size.
+#[derive(Clone)]
+struct Ready {
+    kernel: Arc<Kernel>,
+    built: Arc<Built>,
+    /// The buffer of each binding.
+    buffers: Vec<usize>,
+    /// The first launch at this size, by the clock, once it has been made.
+    first: Option<f64>,
+}
+
+/// A buffer bound to a kernel.
+struct Bound {
+    buffer: Buffer,
+    /// Its bytes without padding.
+    exact: u64,
+}
+
+/// A worker's state.
+pub struct Runner {
+    device: Device,
+    job: Job,
+    spec: Spec,
+    meter: Option<Meter>,
+    /// The checked sizes, then the timed ones; made when first needed.
+    problems: Vec<Option<Arc<Problem>>>,
+    compiled: BTreeMap<(String, usize), Ready>,
+}
+
+impl Runner {
+    /// Opens the device.
+    ///
+    /// # Errors
+    /// No such adapter, or a spec that does not fit the kernel.
+    pub fn open(job: Job) -> Result<Runner> {
+        let spec = job.spec()?;
+        let device = Device::open(DeviceOptions {
+            adapter: job.adapter.clone(),
+            checked: job.checked,
+            ..DeviceOptions::default()
+        })?;
+        let count = spec.check.len() + spec.time.len();
+        Ok(Runner {
+            device,
+            job,
+            spec,
+            meter: None,
+            problems: vec![None; count],
+            compiled: BTreeMap::new(),
+        })
+    }
+
+    /// The adapter, and the least work of each timed size.
+    pub fn machine(&self) -> Result<Machine> {
+        let adapter = self.device.adapter();
+        let cost =
+            |given: &Option<Expr>, otherwise: &dyn Fn(&Scope) -> Result<f64>| -> Result<Vec<f64>> {
+                let of = |sizes: &Scope| match given {
+                    Some(expr) => Ok(expr.count(sizes)? as f64),
+                    None => otherwise(sizes),
+                };
+                self.spec.time.iter().map(of).collect()
+            };
+        let all_buffers = |sizes: &Scope| -> Result<f64> {
+            let mut bytes = 0;
+            for buffer in &self.spec.buffers {
+                let twice = u64::from(buffer.output && buffer.fill.is_some());
+                bytes += buffer.size.count(sizes)? * buffer.dtype.bytes() * (1 + twice);
+            }
+            Ok(bytes as f64)
+        };
+        Ok(Machine {
+            adapter: adapter.name.clone(),
+            driver: adapter.driver.clone(),
+            backend: adapter.backend.clone(),
+            device_type: adapter.device_type.clone(),
+            bytes: cost(&self.spec.bytes, &all_buffers)?,
+            flops: cost(&self.spec.flops, &|_| Ok(0.0))?,
+        })
+    }
+
+    /// What the adapter reaches at best.
+    pub fn peak(&self) -> Result<Reply> {
+        let peak = self.device.measure_peak()?;
+        Ok(Reply::Peak {
+            copy_gbps: peak.copy_gbps,
+            fma_gflops: peak.fma_gflops,
+        })
+    }
+
+    /// Checks `values` at every checked size and, if right, times them at timed size `size`.
+    ///
+    /// # Errors
+    /// What is wrong with the spec or the incumbent; a candidate's own failure is an outcome.
+    pub fn attempt(
+        &mut self,
+        values: &Scope,
+        size: usize,
+        incumbent: Option<&Scope>,
+        phase: &mut dyn FnMut(Phase),
+    ) -> Result<Outcome> {
+        let timed = self.spec.check.len() + size;
+        if timed >= self.problems.len() {
+            bail!("no timed size {size}");
+        }
+        let mut checked: Vec<usize> = (0..self.spec.check.len()).collect();
+        if self.spec.check_timed {
+            checked.push(timed);
+        }
+        let mut outcome = Outcome::failed(values.clone(), size, Status::Correct, "");
+        outcome.message = None;
+        let start = Instant::now();
+        let fail = |outcome: Outcome, status: Status, message: String| {
+            let failed = Outcome::failed(outcome.values.clone(), size, status, message);
+            Ok(Outcome {
+                compile_seconds: outcome.compile_seconds,
+                check_seconds: outcome.check_seconds,
+                needs: outcome.needs,
+                ..failed
+            })
+        };
+        for at in checked {
+            phase(Phase::Compile);
+            let problem = self.problem(at)?;
+            let start = Instant::now();
+            let ready = self.ready(values, at);
+            outcome.compile_seconds += start.elapsed().as_secs_f64();
+            let ready = match ready {
+                Ok(ready) => ready,
+                Err(Refused::Compile(message)) => return fail(outcome, Status::Compile, message),
+                Err(Refused::Constraint(message)) => {
+                    return fail(outcome, Status::Constraint, message);
+                }
+            };
+            outcome.needs = needs(&ready.built);
+            phase(Phase::Check);
+            match self.check(&ready, &problem) {
+                Ok(None) => {}
+                Ok(Some(wrong)) => {
+                    let message = format!("{wrong} at {}", show(&problem.sizes));
+                    return fail(outcome, Status::Correctness, message);
+                }
+                Err(error) => return fail(outcome, Status::Runtime, error.to_string()),
+            }
+        }
+        outcome.check_seconds = start.elapsed().as_secs_f64() - outcome.compile_seconds;
+        phase(Phase::Time);
+        match self.time(values, timed, incumbent) {
+            Ok((seconds, ratio)) => {
+                outcome.time = Some(seconds.time);
+                outcome.samples = seconds.samples;
+                outcome.ratio = ratio;
+                Ok(outcome)
+            }
+            Err(error) => fail(outcome, Status::Runtime, error.to_string()),
+        }
+    }
+
+    /// The measurement of `values`, and its ratio to the incumbent's by pairs.
+    fn time(
+        &mut self,
+        values: &Scope,
+        at: usize,
+        incumbent: Option<&Scope>,
+    ) -> Result<(Measurement, Option<crate::bench::stats::Interval>)> {
+        let candidate = self.timed(values, at)?;
+        let Some(incumbent) = incumbent else {
+            let mut all = self.interleave(&[&candidate], by_turns(), at)?;
+            let only = all.pop().ok_or_else(|| anyhow!("nothing was measured"))?;
+            return Ok((only, None));
+        };
+        let rival = self.timed(incumbent, at)?;
+        let slow = |ready: &Ready| ready.first.unwrap_or(f64::INFINITY);
+        let settings = match slow(&candidate) > HOPELESS * slow(&rival) {
+            true => Settings {
+                warmup: 0.0,
+                floor: 2,
+                most: 2,
+                ..by_turns()
+            },
+            false => by_turns(),
+        };
+        let mut both = self.interleave(&[&candidate, &rival], settings, at)?;
+        let (Some(old), Some(new)) = (both.pop(), both.pop()) else {
+            bail!("nothing was measured");
+        };
+        let ratio = paired_ratio(&new.samples, &old.samples);
+        Ok((new, Some(ratio)))
+    }
+
+    /// Times `values` and `against` by turns for some seconds.
+    pub fn compare(&mut self, values: &Scope, against: &Scope, size: usize) -> Result<Reply> {
+        let at = self.spec.check.len() + size;
+        let pair = [self.timed(values, at)?, self.timed(against, at)?];
+        let settings = Settings {
+            warmup: 0.1,
+            floor: 15,
+            most: 60,
+            budget: 1.0,
+            ..by_turns()
+        };
+        let mut both = self.interleave(&[&pair[0], &pair[1]], settings, at)?;
+        let (Some(old), Some(new)) = (both.pop(), both.pop()) else {
+            bail!("nothing was measured");
+        };
+        Ok(Reply::Compared {
+            ratio: paired_ratio(&new.samples, &old.samples),
+            new: new.time,
+            old: old.time,
+            samples: new.samples,
+        })
+    }
+
+    /// A candidate at a size, launched at least twice: the first compiles in some drivers.
+    fn timed(&mut self, values: &Scope, at: usize) -> Result<Ready> {
+        let mut ready = self.ready(values, at).map_err(|refused| match refused {
+            Refused::Compile(message) | Refused::Constraint(message) => anyhow!(message),
+        })?;
+        if ready.first.is_none() {
+            let problem = self.problem(at)?;
+            let buffers = self.upload(&ready, &problem, 0)?;
+            self.launch(&ready, &buffers)?;
+            self.device.synchronize()?;
+            let start = Instant::now();
+            self.launch(&ready, &buffers)?;
+            self.device.synchronize()?;
+            ready.first = Some(start.elapsed().as_secs_f64());
+            self.compiled.insert((show(values), at), ready.clone());
+        }
+        Ok(ready)
+    }
+
+    fn interleave(
+        &mut self,
+        all: &[&Ready],
+        settings: Settings,
+        at: usize,
+    ) -> Result<Vec<Measurement>> {
+        let problem = self.problem(at)?;
+        let uploaded = all
+            .iter()
+            .map(|ready| self.upload(ready, &problem, 0))
+            .collect::<Result<Vec<_>>>()?;
+        let mut meter = match self.meter.take() {
+            Some(meter) => meter,
+            None => Meter::new(&self.device, settings.clone())?,
+        };
+        meter.settings = settings;
+        let mut calls: Vec<Box<dyn FnMut() -> Result<()> + '_>> = Vec::new();
+        for (ready, buffers) in all.iter().zip(&uploaded) {
+            calls.push(Box::new(|| self.launch(ready, buffers)));
+        }
+        let mut borrowed: Vec<&mut dyn FnMut() -> Result<()>> = Vec::new();
+        for call in &mut calls {
+            borrowed.push(&mut **call);
+        }
+        let measured = meter.interleave(&mut borrowed);
+        drop(borrowed);
+        drop(calls);
+        self.meter = Some(meter);
+        measured
+    }
+
+    /// Compiles `values` for problem `at`, or finds it compiled.
+    fn ready(&mut self, values: &Scope, at: usize) -> Result<Ready, Refused> {
+        let key = (show(values), at);
+        if let Some(found) = self.compiled.get(&key) {
+            return Ok(found.clone());
+        }
+        let kernel = match values.get("KERNEL") {
+            Some(super::expr::Value::Int(i)) if self.job.kernels.len() > 1 => *i as usize,
+            _ => 0,
+        };
+        let source = self
+            .job
+            .kernels
+            .get(kernel)
+            .ok_or_else(|| Refused::Compile("no such kernel file".into()))?;
+        let sizes = self.sizes(at).clone();
+        let (entry, workgroups) = (self.spec.entry.as_deref(), &self.spec.workgroups);
+        let built = build(&self.spec, source, entry, workgroups, values, &sizes)?;
+        let ready = self.compile(source, built)?;
+        self.compiled.insert(key, ready.clone());
+        Ok(ready)
+    }
+
+    fn compile(&self, source: &Source, built: Built) -> Result<Ready, Refused> {
+        check_limits(&self.device, &built)?;
+        let mut buffers = Vec::new();
+        for binding in &built.info.bindings {
+            let found = self
+                .spec
+                .buffers
+                .iter()
+                .position(|b| b.name == binding.name);
+            let names: Vec<&str> = self.spec.buffers.iter().map(|b| b.name.as_str()).collect();
+            let missing = || {
+                format!(
+                    "the kernel binds `{}`, the spec's buffers are {}",
+                    binding.name,
+                    names.join(", ")
+                )
+            };
+            buffers.push(found.ok_or_else(|| Refused::Compile(missing()))?);
+        }
+        // Of several candidates with one text (a parameter that does nothing here) each is compiled anew;
+        // the driver's own cache knows them.
+        let kernel = self
+            .device
+            .compile(&source.name, &built.text)
+            .map_err(|e| Refused::Compile(e.to_string()))?;
+        Ok(Ready {
+            kernel: Arc::new(kernel),
+            built: Arc::new(built),
+            buffers,
+            first: None,
+        })
+    }
+
+    fn sizes(&self, at: usize) -> &Scope {
+        let checked = self.spec.check.len();
+        match self.spec.check.get(at) {
+            Some(sizes) => sizes,
+            None => &self.spec.time[at - checked],
+        }
+    }
+
+    /// The contents and expected outputs of problem `at`.
+    fn problem(&mut self, at: usize) -> Result<Arc<Problem>> {
+        if let Some(found) = &self.problems[at] {
+            return Ok(found.clone());
+        }
+        let sizes = self.sizes(at).clone();
+        let mut contents = Vec::new();
+        for (i, buffer) in self.spec.buffers.iter().enumerate() {
+            let seed = self.job.seed.wrapping_add(1000 * at as u64 + i as u64);
+            contents.push(data::contents(buffer, &sizes, &self.job.folder, seed)?);
+        }
+        let mut problem = Problem {
+            sizes,
+            contents,
+            expected: BTreeMap::new(),
+        };
+        problem.expected = self.expected(&problem)?;
+        let problem = Arc::new(problem);
+        self.problems[at] = Some(problem.clone());
+        Ok(problem)
+    }
+
+    /// What the reference makes of a problem.
+    fn expected(&self, problem: &Problem) -> Result<BTreeMap<usize, Vec<f64>>> {
+        let spec = &self.spec;
+        let at = |name: &str| spec.buffers.iter().position(|b| b.name == name);
+        let reference = &spec.reference;
+        let mut expected = BTreeMap::new();
+        if let Some(name) = &reference.builtin {
+            let inputs: Vec<usize> = match reference.inputs.is_empty() {
+                false => reference.inputs.iter().filter_map(|n| at(n)).collect(),
+                true => (0..spec.buffers.len())
+                    .filter(|i| !spec.buffers[*i].output)
+                    .collect(),
+            };
+            let values: Vec<Vec<f64>> = inputs
+                .iter()
+                .map(|i| {
+                    data::unpack(
+                        problem.contents[*i].as_deref().unwrap_or(&[]),
+                        spec.buffers[*i].dtype,
+                    )
+                })
+                .collect();
+            let slices: Vec<&[f64]> = values.iter().map(Vec::as_slice).collect();
+            let mut shape = BTreeMap::new();
+            for (name, expr) in &reference.shape {
+                shape.insert(name.clone(), expr.count(&problem.sizes)?);
+            }
+            let result = reference::compute(name, &slices, &shape).map_err(|e| anyhow!(e))?;
+            let output = match &reference.output {
+                Some(name) => at(name),
+                None => spec.buffers.iter().position(|b| b.output),
+            };
+            expected.extend(output.map(|i| (i, result)));
+        }
+        for (name, file) in &reference.files {
+            let Some(i) = at(name) else { continue };
+            let count = spec.buffers[i].size.count(&problem.sizes)? as usize;
+            let bytes = data::read_file(
+                file,
+                &problem.sizes,
+                &self.job.folder,
+                count,
+                spec.buffers[i].dtype,
+            )?;
+            expected.insert(i, data::unpack(&bytes, spec.buffers[i].dtype));
+        }
+        if let Some(source) = &self.job.reference {
+            let values = super::space::Space::new(spec)?;
+            let values = values.values(values.default);
+            let failed = |refused: Refused| match refused {
+                Refused::Compile(m) | Refused::Constraint(m) => {
+                    anyhow!("the reference kernel: {m}")
+                }
+            };
+            let built = build(
+                spec,
+                source,
+                reference.entry.as_deref(),
+                &reference.workgroups,
+                &values,
+                &problem.sizes,
+            )
+            .map_err(failed)?;
+            let ready = self.compile(source, built).map_err(failed)?;
+            let buffers = self.upload(&ready, problem, 0)?;
+            self.launch(&ready, &buffers)?;
+            for (i, bound) in ready.buffers.iter().zip(&buffers) {
+                if spec.buffers[*i].output {
+                    let bytes = self.device.read(&bound.buffer, 0, bound.exact)?;
+                    let mut values = data::unpack(&bytes, spec.buffers[*i].dtype);
+                    values.truncate(spec.buffers[*i].size.count(&problem.sizes)? as usize);
+                    expected.insert(*i, values);
+                }
+            }
+        }
+        Ok(expected)
+    }
+
+    /// One buffer a binding with its first contents, and `padding` poisoned bytes behind.
+    fn upload(&self, ready: &Ready, problem: &Problem, padding: u64) -> Result<Vec<Bound>> {
+        let mut bound = Vec::new();
+        for i in &ready.buffers {
+            let spec = &self.spec.buffers[*i];
+            let bytes = spec.size.count(&problem.sizes)? * spec.dtype.bytes();
+            let exact = bytes.next_multiple_of(4).max(4);
+            let buffer = self.device.alloc(exact + padding)?;
+            self.fill(&buffer, problem.contents[*i].as_deref(), POISON)?;
+            bound.push(Bound { buffer, exact });
+        }
+        Ok(bound)
+    }
+
+    /// `contents`, and `poison` behind them to the buffer's end.
+    fn fill(&self, buffer: &Buffer, contents: Option<&[u8]>, poison: u32) -> Result<()> {
+        let mut bytes = contents.unwrap_or(&[]).to_vec();
+        let word = poison.to_le_bytes();
+        while (bytes.len() as u64) < buffer.size() {
+            bytes.push(word[bytes.len() % 4]);
+        }
+        self.device.upload(buffer, 0, &bytes)?;
+        Ok(())
+    }
+
+    /// Records one launch.
+    fn launch(&self, ready: &Ready, bound: &[Bound]) -> Result<()> {
+        let mut launch = self.device.launch(&ready.kernel);
+        for (param, (name, words)) in ready.built.info.params.iter().zip(&ready.built.uniform) {
+            launch = match (param.float, words.as_slice()) {
+                (true, [one]) => launch.f32(name, f32::from_bits(*one)),
+                (true, _) => bail!(
+                    "the uniform's member `{name}`: of floats, single ones are supported only"
+                ),
+                (false, words) => launch.words(name, words),
+            };
+        }
+        // A kernel that asks for a buffer's length must not see the padding; any other must not touch it.
+        let asks = ready.built.text.contains("arrayLength");
+        for Bound { buffer, exact } in bound {
+            let size = if asks { *exact } else { buffer.size() };
+            launch = launch.window(buffer, 0, size);
+        }
+        Ok(launch.grid(ready.built.workgroups)?)
+    }
+}
+
+fn needs(built: &Built) -> Needs {
+    Needs {
+        invocations: built.info.workgroup_size.iter().product(),
+        workgroup_bytes: built.info.workgroup_bytes,
+    }
+}

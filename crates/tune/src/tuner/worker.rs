@@ -1,0 +1,192 @@
+//! A worker process: the loop inside it, and the handle that its parent holds.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow};
+
+use super::job::{Job, Machine, Phase, Reply, Request};
+use super::runner::Runner;
+
+/// Answers requests from `input` on `output`, one JSON value a line, until `input` ends.
+///
+/// # Errors
+/// A line that is no request, or a parent that has gone.
+pub fn serve(input: impl BufRead, mut output: impl Write) -> Result<()> {
+    let mut runner: Option<Runner> = None;
+    for line in input.lines() {
+        let request: Request = serde_json::from_str(&line?).context("not a request to a worker")?;
+        let mut gone = None;
+        let mut phase = |at: Phase| {
+            gone = gone.take().or(send(&mut output, &Reply::Phase(at)).err());
+        };
+        let reply = answer(&mut runner, request, &mut phase);
+        if let Some(error) = gone {
+            return Err(error);
+        }
+        let reply = reply.unwrap_or_else(|e| Reply::Failed(format!("{e:#}")));
+        send(&mut output, &reply)?;
+    }
+    Ok(())
+}
+
+fn send(output: &mut impl Write, reply: &Reply) -> Result<()> {
+    let mut line = serde_json::to_string(reply)?;
+    line.push('\n');
+    output.write_all(line.as_bytes())?;
+    Ok(output.flush()?)
+}
+
+fn answer(
+    runner: &mut Option<Runner>,
+    request: Request,
+    phase: &mut dyn FnMut(Phase),
+) -> Result<Reply> {
+    if let Request::Open(job) = request {
+        let opened = Runner::open(*job)?;
+        let machine = opened.machine()?;
+        *runner = Some(opened);
+        return Ok(Reply::Opened(machine));
+    }
+    let runner = runner
+        .as_mut()
+        .ok_or_else(|| anyhow!("the worker has no job yet"))?;
+    match request {
+        Request::Open(_) => Err(anyhow!("the worker has a job already")),
+        Request::Try {
+            values,
+            size,
+            incumbent,
+        } => {
+            let outcome = runner.attempt(&values, size, incumbent.as_ref(), phase)?;
+            Ok(Reply::Tried(Box::new(outcome)))
+        }
+        Request::Compare {
+            values,
+            against,
+            size,
+        } => runner.compare(&values, &against, size),
+        Request::Peak => runner.peak(),
+    }
+}
+
+/// How to start a worker: a program that calls [`serve`] on its standard input and output.
+#[derive(Debug, Clone)]
+pub struct WorkerCommand {
+    pub program: PathBuf,
+    pub arguments: Vec<String>,
+}
+
+/// Why a worker gave no answer.
+#[derive(Debug)]
+pub enum Lost {
+    /// Nothing came within the limit; the process was ended.
+    TimedOut(Phase),
+    /// It ended by itself.
+    Died(Phase, String),
+    /// It answered that the request makes no sense.
+    Failed(String),
+}
+
+/// A worker process. It is ended when this is dropped.
+pub struct Worker {
+    child: Child,
+    input: Option<ChildStdin>,
+    lines: Receiver<String>,
+}
+
+impl Worker {
+    /// Starts a worker and opens `job` in it.
+    pub fn start(command: &WorkerCommand, job: &Job, limit: Duration) -> Result<(Worker, Machine)> {
+        let mut child = Command::new(&command.program)
+            .args(&command.arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .with_context(|| format!("{} cannot be started", command.program.display()))?;
+        let output = child
+            .stdout
+            .take()
+            .ok_or_else(|| anyhow!("a worker without an output"))?;
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let input = child.stdin.take();
+        let mut worker = Worker {
+            child,
+            input,
+            lines,
+        };
+        match worker.ask(&Request::Open(Box::new(job.clone())), limit) {
+            Ok(Reply::Opened(machine)) => Ok((worker, machine)),
+            Ok(_) => Err(anyhow!("the worker answered something else")),
+            Err(Lost::Failed(message)) => Err(anyhow!(message)),
+            Err(Lost::Died(_, how)) => Err(anyhow!(
+                "the worker ended while it opened the device ({how})"
+            )),
+            Err(Lost::TimedOut(_)) => Err(anyhow!(
+                "the device could not be opened within {} s",
+                limit.as_secs()
+            )),
+        }
+    }
+
+    /// Sends `request` and waits for its answer, `limit` at most.
+    pub fn ask(&mut self, request: &Request, limit: Duration) -> Result<Reply, Lost> {
+        let mut phase = Phase::Compile;
+        let sent = serde_json::to_string(request)
+            .map_err(anyhow::Error::from)
+            .and_then(|mut line| {
+                line.push('\n');
+                let input = self.input.as_mut().ok_or_else(|| anyhow!("closed"))?;
+                input.write_all(line.as_bytes())?;
+                Ok(input.flush()?)
+            });
+        if sent.is_err() {
+            return Err(self.died(phase));
+        }
+        let end = Instant::now() + limit;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(line) => match serde_json::from_str(&line) {
+                    Ok(Reply::Phase(next)) => phase = next,
+                    Ok(Reply::Failed(message)) => return Err(Lost::Failed(message)),
+                    Ok(reply) => return Ok(reply),
+                    // A driver that prints to the standard output.
+                    Err(_) => {}
+                },
+                Err(RecvTimeoutError::Timeout) => {
+                    let _ = self.child.kill();
+                    return Err(Lost::TimedOut(phase));
+                }
+                Err(RecvTimeoutError::Disconnected) => return Err(self.died(phase)),
+            }
+        }
+    }
+
+    fn died(&mut self, phase: Phase) -> Lost {
+        let _ = self.child.kill();
+        let how = self
+            .child
+            .wait()
+            .map_or_else(|e| e.to_string(), |status| status.to_string());
+        Lost::Died(phase, how)
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
