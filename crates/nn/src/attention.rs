@@ -1,6 +1,6 @@
 //! Multi-head attention.
 
-use wgrad_tensor::{Device, Error, Generator, Result, Tensor};
+use wgrad_tensor::{Attention, Device, Error, Generator, Result, Tensor};
 
 use crate::{Dropout, Linear, Mode, Parameters, join};
 
@@ -72,11 +72,15 @@ impl MultiHeadAttention {
         let q = self.split(&self.query.forward(x)?)?;
         let k = self.split(&self.key.forward(memory)?)?;
         let v = self.split(&self.value.forward(memory)?)?;
-        let dropout = mode
-            .generator()
-            .map(|generator| (self.dropout.p(), generator));
-        let y =
-            wgrad_tensor::scaled_dot_product_attention(&q, &k, &v, mask, causal, None, dropout)?;
+        let options = Attention {
+            mask,
+            causal,
+            dropout: mode
+                .generator()
+                .map(|generator| (self.dropout.p(), generator)),
+            ..Attention::default()
+        };
+        let y = wgrad_tensor::scaled_dot_product_attention(&q, &k, &v, &options)?;
         let [b, h, t, d] = *y.shape() else {
             return Err(Error::op("attention", format!("{y:?} is not (B, H, T, D)")));
         };

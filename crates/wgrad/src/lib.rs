@@ -13,7 +13,7 @@ pub mod prelude {
         Dropout, Embedding, FeedForward, LayerNorm, Linear, Mode, MultiHeadAttention,
     };
     pub use wgrad_tensor::{
-        DType, Device, DeviceOptions, Generator, Gradients, Tensor, no_grad,
+        Attention, DType, Device, DeviceOptions, Generator, Gradients, Tensor, no_grad,
         scaled_dot_product_attention,
     };
 }

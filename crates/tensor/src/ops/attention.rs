@@ -1,145 +1,271 @@
-//! Scaled dot-product attention.
+//! Scaled dot-product attention: composed of other ops, and fused.
 
-use crate::cases::{Case, HostArray, Input, Layout};
+mod cases;
+mod fused;
+
+pub use cases::cases;
+
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::random::Generator;
+use crate::shape::broadcast_strides;
+use crate::tape::{record, refuse_grad};
 use crate::tensor::Tensor;
+use fused::{Fused, Rows, Sizes};
 
-/// `softmax(scale * q k^T, masked) v` (Vaswani et al., arXiv:1706.03762), composed of the matrix product,
-/// the masked softmax and dropout, so that its gradient is theirs.
+const OP: &str = "scaled_dot_product_attention";
+
+/// What attention does besides weighing values by `softmax(scale * q k^T)`; the default is nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Attention<'a> {
+    /// u32 (B, Tk), 0 where a key is padding.
+    pub mask: Option<&'a Tensor>,
+    /// Added to the scaled scores; of the type of q, broadcasts to (B, H, Tq, Tk).
+    pub bias: Option<&'a Tensor>,
+    /// Query i sees keys 0..=i only.
+    pub causal: bool,
+    /// 1 / sqrt(D) if not given.
+    pub scale: Option<f32>,
+    /// The probability with which a weight is zeroed, and where the random numbers come from.
+    pub dropout: Option<(f32, &'a Generator)>,
+}
+
+/// The ways to the same result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Variant {
+    /// Matrix product, softmax, dropout and matrix product, with the scores in memory.
+    Composed,
+    /// `attention_tiled` and its backward: workgroup memory; for GPUs.
+    Tiled,
+    /// `attention_subgroup` and its backward: textures and shuffles; for the software adapter.
+    Subgroup,
+}
+
+/// `softmax(scale * q k^T + bias, masked) v` (Vaswani et al., arXiv:1706.03762).
 ///
-/// `q` is (B, H, Tq, D), `k` and `v` are (B, H, Tk, D) in any layout, the result is (B, H, Tq, D). `mask`
-/// is u32 (B, Tk), 0 where a key is padding; with `causal`, query i sees keys 0..=i. `scale` is
-/// 1 / sqrt(D) if not given. `dropout` is a probability and where its random numbers come from. A query
-/// that may see no key gives zeros.
+/// `q` is (B, H, Tq, D), `k` and `v` are (B, Hk, Tk, D) in any layout, where Hk divides H: query head h
+/// reads key head h / (H / Hk). The result is (B, H, Tq, D); where the op is fused, it lies in memory as
+/// (B, Tq, H, D), so that putting the heads side by side copies nothing. A query that may see no key
+/// gives zeros.
+///
+/// Fused (FlashAttention-2, arXiv:2307.08691) the scores are never in memory; with dropout the same
+/// weights are dropped as by the composed form. The composed form is used where D is no multiple of
+/// 4 or above 128, for a bias that requires a gradient, for mask and bias at once on a GPU (they would
+/// need more than 8 bindings; not so for [`attention_packed`]), and on the software adapter for D above
+/// 64 and for more than 4096 keys.
+///
+/// Errors name what does not fit.
 pub fn scaled_dot_product_attention(
     q: &Tensor,
     k: &Tensor,
     v: &Tensor,
-    mask: Option<&Tensor>,
-    causal: bool,
-    scale: Option<f32>,
-    dropout: Option<(f32, &Generator)>,
+    options: &Attention,
 ) -> Result<Tensor> {
-    let fits = match (q.shape(), k.shape(), v.shape()) {
-        ([b, h, _, d], [kb, kh, kt, kd], [vb, vh, vt, _]) => {
-            (b, h, d) == (kb, kh, kd)
-                && (b, h, kt) == (vb, vh, vt)
-                && mask.is_none_or(|m| m.shape() == [*b, *kt])
-        }
-        _ => false,
-    };
-    if !fits {
+    attention_with(q, k, v, options, None)
+}
+
+/// Self-attention from one tensor `qkv` (B, T, 3, H, D), as one linear layer gives it: the result is
+/// (B, T, H, D), and the backward pass writes one gradient of the shape of `qkv`. Else as
+/// [`scaled_dot_product_attention`].
+pub fn attention_packed(qkv: &Tensor, options: &Attention) -> Result<Tensor> {
+    attention_packed_with(qkv, options, None)
+}
+
+/// The part of `qkv` (B, T, 3, H, D) that is q, k or v, as (B, H, T, D).
+fn part(qkv: &Tensor, at: usize) -> Result<Tensor> {
+    let [b, t, _, h, d] = *qkv.shape() else {
         return Err(Error::op(
-            "scaled_dot_product_attention",
-            format!(
-                "q {:?}, k {:?}, v {:?}, mask {:?} do not fit: (B, H, Tq, D), (B, H, Tk, D) twice and (B, Tk) are needed",
-                q.shape(),
-                k.shape(),
-                v.shape(),
-                mask.map(|m| m.shape().to_vec())
-            ),
+            "attention_packed",
+            format!("qkv has shape (B, T, 3, H, D), {:?} was given", qkv.shape()),
+        ));
+    };
+    let part = qkv.narrow(2, at, 1)?.permute(&[0, 3, 1, 2, 4])?;
+    let strides = part.strides();
+    let strides = vec![strides[0], strides[1], strides[2], strides[4]];
+    if qkv.requires_grad() {
+        return part.reshape(&[b, h, t, d]);
+    }
+    Ok(part.view(vec![b, h, t, d], strides, part.offset()))
+}
+
+/// The same by a chosen variant, as far as it can run: for benchmarks and checks.
+pub fn attention_packed_with(
+    qkv: &Tensor,
+    options: &Attention,
+    variant: Option<Variant>,
+) -> Result<Tensor> {
+    if qkv.rank() != 5 || qkv.shape()[2] != 3 {
+        return Err(Error::op(
+            "attention_packed",
+            format!("qkv has shape (B, T, 3, H, D), {:?} was given", qkv.shape()),
         ));
     }
-    let scale = scale.unwrap_or(1.0 / (q.shape()[3].max(1) as f32).sqrt());
-    let scores = q.matmul(&k.transpose(-2, -1)?)?;
-    let mut weights = scores.softmax_masked(mask, scale, causal)?;
-    if let Some((p, generator)) = dropout {
+    let plain = qkv.detach();
+    let parts = [part(&plain, 0)?, part(&plain, 1)?, part(&plain, 2)?];
+    let [q, k, v] = &parts;
+    let sizes = Sizes::new(q, k, v, options)?;
+    let Some(variant) = fused::choose(&parts, &sizes, options, variant)? else {
+        let y = composed(
+            &part(qkv, 0)?,
+            &part(qkv, 1)?,
+            &part(qkv, 2)?,
+            &sizes,
+            options,
+        )?;
+        return y.permute(&[0, 2, 1, 3])?.contiguous();
+    };
+    let rows = if plain.dtype() == DType::F32 || variant == Variant::Tiled {
+        [Rows::new(q)?, Rows::new(k)?, Rows::new(v)?]
+    } else {
+        // The software adapter's kernels read float32 texels.
+        let wide = plain.cast(DType::F32)?;
+        [0, 1, 2]
+            .map(|at| part(&wide, at).and_then(|p| Rows::new(&p)))
+            .into_iter()
+            .collect::<Result<Vec<_>>>()?
+            .try_into()
+            .map_err(|_| Error::op(OP, "three parts"))?
+    };
+    let fused = Fused::new(rows, sizes, options, variant, qkv.dtype())?;
+    let (y, statistics) = fused.forward()?;
+    let (kept, shape) = (y.clone(), qkv.shape().to_vec());
+    Ok(record("attention_packed", y, &[qkv], move |dy, _| {
+        let dqkv = Tensor::empty(dy.device(), &shape, dy.dtype())?;
+        let parts = [part(&dqkv, 0)?, part(&dqkv, 1)?, part(&dqkv, 2)?];
+        let dy = dy.permute(&[0, 2, 1, 3])?;
+        fused.backward_q(&dy, &kept, &statistics, &parts[0])?;
+        fused.backward_kv(&dy, &statistics, &parts[1], &parts[2])?;
+        Ok(vec![Some(dqkv)])
+    }))
+}
+
+/// The same by a chosen variant, as far as it can run: for benchmarks and checks.
+pub fn attention_with(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    options: &Attention,
+    variant: Option<Variant>,
+) -> Result<Tensor> {
+    let sizes = Sizes::new(q, k, v, options)?;
+    let parts = [q.detach(), k.detach(), v.detach()];
+    let Some(variant) = fused::choose(&parts, &sizes, options, variant)? else {
+        return composed(q, k, v, &sizes, options);
+    };
+    let dtype = q.dtype();
+    let wide = |x: &Tensor| match variant {
+        Variant::Tiled => Rows::new(x),
+        _ => Rows::new(&x.cast(DType::F32)?),
+    };
+    let rows = [wide(&parts[0])?, wide(&parts[1])?, wide(&parts[2])?];
+    let fused = Fused::new(rows, sizes, options, variant, dtype)?;
+    let (y, statistics) = fused.forward()?;
+    let kept = y.clone();
+    let y = y.permute(&[0, 2, 1, 3])?;
+    Ok(record(OP, y, &[q, k, v], move |dy, needs| {
+        let Sizes {
+            b,
+            h,
+            hk,
+            tq,
+            tk,
+            d,
+        } = sizes;
+        let heads_first = |x: Tensor| x.permute(&[0, 2, 1, 3]);
+        let dq = heads_first(Tensor::empty(dy.device(), &[b, tq, h, d], dtype)?)?;
+        fused.backward_q(dy, &kept, &statistics, &dq)?;
+        let mut parts = vec![needs[0].then_some(dq), None, None];
+        if needs[1] || needs[2] {
+            let both = Tensor::empty(dy.device(), &[2, b, tk, hk, d], dtype)?;
+            let one = |at| heads_first(both.narrow(0, at, 1)?.reshape(&[b, tk, hk, d])?);
+            let (dk, dv) = (one(0)?, one(1)?);
+            fused.backward_kv(dy, &statistics, &dk, &dv)?;
+            parts[1] = needs[1].then_some(dk);
+            parts[2] = needs[2].then_some(dv);
+        }
+        Ok(parts)
+    }))
+}
+
+/// The same from other ops, with their gradients.
+fn composed(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    sizes: &Sizes,
+    options: &Attention,
+) -> Result<Tensor> {
+    let Sizes {
+        b,
+        h,
+        hk,
+        tq,
+        tk,
+        d,
+    } = *sizes;
+    let heads = |x: &Tensor| match h == hk {
+        true => Ok(x.clone()),
+        false => x
+            .reshape(&[b, hk, 1, tk, d])?
+            .expand(&[b, hk, h / hk, tk, d])?
+            .reshape(&[b, h, tk, d]),
+    };
+    let scale = sizes.scale(options);
+    let scores = q.matmul(&heads(k)?.transpose(-2, -1)?)?;
+    let mut weights = match options.bias {
+        None => scores.softmax_masked(options.mask, scale, options.causal)?,
+        Some(bias) => scores.mul_scalar(scale)?.add(bias)?.softmax_masked(
+            options.mask,
+            1.0,
+            options.causal,
+        )?,
+    };
+    if let Some((p, generator)) = options.dropout {
         weights = weights.dropout(p, generator)?;
     }
-    weights.matmul(v)
+    debug_assert_eq!(weights.shape(), [b, h, tq, tk]);
+    weights.matmul(&heads(v)?)
 }
 
-fn reference(x: &[HostArray], causal: bool, scale: f64) -> HostArray {
-    let (q, k, v) = (&x[0], &x[1], &x[2]);
-    let scores = q.matmul(&k.permute(&[0, 1, 3, 2]));
-    let (h, tq, tk) = (scores.shape[1], scores.shape[2], scores.shape[3]);
-    let mut weights = HostArray::zeros(&scores.shape);
-    for (row, from) in scores.data.chunks(tk).enumerate() {
-        let (b, i) = (row / (h * tq), row % tq);
-        let seen = |j: usize| {
-            (!causal || j <= i) && x.get(3).is_none_or(|mask| mask.data[b * tk + j] != 0.0)
-        };
-        let top = (0..tk)
-            .filter(|j| seen(*j))
-            .fold(f64::MIN, |m, j| m.max(scale * from[j]));
-        let e: Vec<f64> = (0..tk)
-            .map(|j| {
-                if seen(j) {
-                    (scale * from[j] - top).exp()
-                } else {
-                    0.0
-                }
-            })
-            .collect();
-        let sum: f64 = e.iter().sum();
-        for (j, e) in e.iter().enumerate() {
-            weights.data[row * tk + j] = if sum > 0.0 { e / sum } else { 0.0 };
+/// Refuses a mask or bias that wants a gradient or does not fit.
+fn check_extras(sizes: &Sizes, options: &Attention, dtype: DType) -> Result<()> {
+    let Sizes { b, h, tq, tk, .. } = *sizes;
+    if let Some(mask) = options.mask {
+        refuse_grad(OP, &[mask])?;
+        if mask.shape() != [b, tk] || mask.dtype() != DType::U32 {
+            return Err(Error::op(
+                OP,
+                format!("the mask is u32 [{b}, {tk}], {mask:?} was given"),
+            ));
         }
     }
-    weights.matmul(v)
+    if let Some(bias) = options.bias {
+        let target = [b, h, tq, tk];
+        let fits = bias.rank() <= 4
+            && bias.dtype() == dtype
+            && bias
+                .shape()
+                .iter()
+                .rev()
+                .zip(target.iter().rev())
+                .all(|(side, full)| side == full || *side == 1);
+        if !fits {
+            return Err(Error::op(
+                OP,
+                format!("the bias is {dtype} and broadcasts to {target:?}, {bias:?} was given"),
+            ));
+        }
+    }
+    Ok(())
 }
 
-/// The rows of the op matrix.
-pub fn cases(out: &mut Vec<Case>) {
-    for dtype in [DType::F32, DType::F16] {
-        for [b, h, tq, tk, d] in [
-            [1, 1, 1, 1, 4],
-            [2, 3, 5, 5, 8],
-            [1, 2, 33, 33, 4],
-            [2, 1, 4, 9, 12],
-        ] {
-            for layout in [Layout::Contiguous, Layout::Transposed] {
-                for (causal, masked) in [(false, false), (true, false), (false, true), (true, true)]
-                {
-                    let input = |t: usize| Input::new(&[b, h, t, d], dtype).layout(layout);
-                    let mut inputs = vec![input(tq), input(tk), input(tk)];
-                    let scale = 1.0 / (d as f64).sqrt();
-                    let torch = match (causal, masked) {
-                        (false, false) => "F.scaled_dot_product_attention(x0, x1, x2)",
-                        (true, false) => {
-                            "F.scaled_dot_product_attention(x0, x1, x2, is_causal=True)"
-                        }
-                        // PyTorch gives NaN for a query without keys: not comparable.
-                        _ => "",
-                    };
-                    if masked {
-                        inputs.push(Input::new(&[b, tk], DType::U32).index(2));
-                    }
-                    out.push(
-                        Case::new(
-                            "scaled_dot_product_attention",
-                            torch,
-                            inputs,
-                            move |x| {
-                                scaled_dot_product_attention(
-                                    &x[0],
-                                    &x[1],
-                                    &x[2],
-                                    x.get(3),
-                                    causal,
-                                    None,
-                                    None,
-                                )
-                            },
-                            move |x: &[HostArray]| reference(x, causal, scale),
-                        )
-                        .note(format!("causal={causal} masked={masked}")),
-                    );
-                }
-            }
-        }
+/// The steps of a bias over (B, H, Tq, Tk).
+fn bias_steps(bias: &Tensor, sizes: &Sizes) -> [u32; 4] {
+    let target = [sizes.b, sizes.h, sizes.tq, sizes.tk];
+    let mut steps = [0; 4];
+    let strides = broadcast_strides(bias.shape(), bias.strides(), &target);
+    for (step, stride) in steps.iter_mut().zip(strides) {
+        *step = stride as u32;
     }
-    let shape = |s: &[usize]| Input::new(s, DType::F32);
-    out.push(Case::rejects(
-        "scaled_dot_product_attention",
-        vec![
-            shape(&[1, 2, 3, 4]),
-            shape(&[1, 2, 3, 5]),
-            shape(&[1, 2, 3, 4]),
-        ],
-        |x| scaled_dot_product_attention(&x[0], &x[1], &x[2], None, false, None, None),
-        "do not fit",
-    ));
+    steps
 }

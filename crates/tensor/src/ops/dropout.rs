@@ -18,12 +18,7 @@ impl Tensor {
     /// pass makes it again. Errors unless `p` is in 0..1 and `self` is a float tensor on the
     /// generator's device.
     pub fn dropout(&self, p: f32, generator: &Generator) -> Result<Tensor> {
-        if !(0.0..1.0).contains(&p) {
-            return Err(Error::op(
-                "dropout",
-                format!("p = {p} must be at least 0 and below 1"),
-            ));
-        }
+        check_p(p)?;
         if !self.dtype().is_float() {
             return Err(Error::op(
                 "dropout",
@@ -42,8 +37,19 @@ impl Tensor {
     }
 }
 
+/// Refuses what is no probability of a zero.
+pub(crate) fn check_p(p: f32) -> Result<()> {
+    if (0.0..1.0).contains(&p) {
+        return Ok(());
+    }
+    Err(Error::op(
+        "dropout",
+        format!("p = {p} must be at least 0 and below 1"),
+    ))
+}
+
 /// Elements with a word below this are zeroed.
-fn threshold(p: f32) -> u32 {
+pub(crate) fn threshold(p: f32) -> u32 {
     // p is at most 1 - 2^-24, so this stays below 2^32.
     (f64::from(p) * 4_294_967_296.0).round() as u32
 }

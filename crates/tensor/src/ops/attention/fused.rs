@@ -1,0 +1,369 @@
+//! The fused kernels of attention: what they need, and their launches.
+
+use wgrad_runtime::{Defines, Device};
+
+use super::{Attention, OP, Variant, bias_steps, check_extras};
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::ops::dropout::{check_p, threshold};
+use crate::shape::numel;
+use crate::tensor::Tensor;
+
+/// Rows of D at most: registers; on the software adapter beyond 64 compiling takes seconds.
+const MAX_D: usize = 128;
+const MAX_D_SUBGROUP: usize = 64;
+/// Keys, or queries of all heads of a key head, at most on the software adapter, which cuts an
+/// invocation short after 65,535 steps of its loops.
+const MAX_STEPS: usize = 4096;
+/// WebGPU's default.
+const MAX_BINDINGS: usize = 8;
+
+/// The sides of the problem.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sizes {
+    pub b: usize,
+    pub h: usize,
+    pub hk: usize,
+    pub tq: usize,
+    pub tk: usize,
+    pub d: usize,
+}
+
+impl Sizes {
+    /// From q, k and v with heads in front. Errors name what does not fit.
+    pub fn new(q: &Tensor, k: &Tensor, v: &Tensor, options: &Attention) -> Result<Sizes> {
+        let sizes = match (q.shape(), k.shape(), v.shape()) {
+            (&[b, h, tq, d], &[kb, hk, tk, kd], v) => {
+                let fits = (b, d) == (kb, kd) && v == k.shape() && hk > 0 && h % hk == 0;
+                fits.then_some(Sizes {
+                    b,
+                    h,
+                    hk,
+                    tq,
+                    tk,
+                    d,
+                })
+            }
+            _ => None,
+        };
+        let one_type = q.dtype().is_float() && k.dtype() == q.dtype() && v.dtype() == q.dtype();
+        let Some(sizes) = sizes.filter(|_| one_type) else {
+            return Err(Error::op(
+                OP,
+                format!(
+                    "q {q:?}, k {k:?} and v {v:?} do not fit: (B, H, Tq, D) and twice (B, Hk, Tk, D) of one float type are needed, Hk a divisor of H"
+                ),
+            ));
+        };
+        check_extras(&sizes, options, q.dtype())?;
+        if let Some((p, generator)) = options.dropout {
+            check_p(p)?;
+            generator.check_device(OP, q.device())?;
+        }
+        Ok(sizes)
+    }
+
+    pub fn scale(&self, options: &Attention) -> f32 {
+        options.scale.unwrap_or(1.0 / (self.d.max(1) as f32).sqrt())
+    }
+}
+
+/// A tensor (B, H, T, D) whose rows of D are whole vectors of 4, as the kernels see it.
+#[derive(Clone)]
+pub(super) struct Rows {
+    tensor: Tensor,
+    /// Offset; steps of batch, position and head.
+    steps: [u32; 4],
+}
+
+impl Rows {
+    /// Copies where rows are scattered.
+    pub fn new(x: &Tensor) -> Result<Rows> {
+        let x = x.detach();
+        if let Some(rows) = Rows::of(&x) {
+            return Ok(rows);
+        }
+        let packed = Tensor::empty(x.device(), x.shape(), x.dtype())?;
+        x.copy_into(&packed)?;
+        Rows::of(&packed)
+            .ok_or_else(|| Error::op(OP, format!("{x:?} has no rows of whole vectors")))
+    }
+
+    fn of(x: &Tensor) -> Option<Rows> {
+        let step = |at: usize| match x.shape().get(at) {
+            Some(1) => Some(0),
+            _ => x.strides().get(at).copied(),
+        };
+        let steps = [x.offset(), step(0)?, step(2)?, step(1)?];
+        let d = *x.strides().get(3)?;
+        let whole = d == 1 && steps.iter().all(|s| s.is_multiple_of(4));
+        whole.then(|| Rows {
+            tensor: x.clone(),
+            steps: steps.map(|s| s as u32),
+        })
+    }
+}
+
+struct Dropout {
+    p: f32,
+    op: u32,
+    state: Tensor,
+}
+
+/// One call of attention: what forward and backward share.
+pub(super) struct Fused {
+    rows: [Rows; 3],
+    sizes: Sizes,
+    variant: Variant,
+    dtype: DType,
+    causal: bool,
+    scale: f32,
+    mask: Option<Tensor>,
+    bias: Option<(Tensor, [u32; 4])>,
+    dropout: Option<Dropout>,
+}
+
+/// Which kernels, `None` for the composed form. `wanted` is a case's choice, as far as it can run.
+pub(super) fn choose(
+    parts: &[Tensor; 3],
+    sizes: &Sizes,
+    options: &Attention,
+    wanted: Option<Variant>,
+) -> Result<Option<Variant>> {
+    let device = parts[0].device();
+    let Sizes {
+        b,
+        h,
+        hk,
+        tq,
+        tk,
+        d,
+    } = *sizes;
+    let shuffles = device.subgroup_size() == Some(8);
+    let variant = match wanted {
+        Some(Variant::Subgroup) if !shuffles => Variant::Tiled,
+        Some(variant) => variant,
+        None if shuffles && device.adapter().is_software() => Variant::Subgroup,
+        None => Variant::Tiled,
+    };
+    let packed = is_packed(parts);
+    let dropped = options.dropout.is_some_and(|(p, _)| p > 0.0);
+    let buffers = if packed { 5 } else { 7 }
+        + usize::from(options.mask.is_some())
+        + usize::from(options.bias.is_some());
+    let fits = d > 0
+        && d.is_multiple_of(4)
+        && d <= MAX_D
+        && [b, h, tq, tk]
+            .iter()
+            .all(|side| (1..=65_535).contains(side))
+        && !options.bias.is_some_and(Tensor::requires_grad)
+        && (!dropped || u32::try_from(numel(&[b, h, tq, tk])).is_ok())
+        && match variant {
+            Variant::Composed => false,
+            Variant::Tiled => buffers <= MAX_BINDINGS,
+            Variant::Subgroup => {
+                d <= MAX_D_SUBGROUP
+                    && tk <= MAX_STEPS
+                    && tq * (h / hk) <= MAX_STEPS
+                    && parts.iter().all(|x| device.fits_texture(x.buffer()))
+            }
+        };
+    Ok(fits.then_some(variant))
+}
+
+fn is_packed(parts: &[Tensor; 3]) -> bool {
+    parts[0].shares_memory(&parts[1]) && parts[0].shares_memory(&parts[2])
+}
+
+impl Fused {
+    pub fn new(
+        rows: [Rows; 3],
+        sizes: Sizes,
+        options: &Attention,
+        variant: Variant,
+        dtype: DType,
+    ) -> Result<Fused> {
+        let bias = match options.bias {
+            None => None,
+            Some(bias) => {
+                let bias = bias.detach().cast(rows[0].tensor.dtype())?;
+                let steps = bias_steps(&bias, &sizes);
+                Some((bias, steps))
+            }
+        };
+        let dropout = match options.dropout {
+            Some((p, generator)) if p > 0.0 => Some(Dropout {
+                p,
+                op: generator.next_op(),
+                state: generator.state().clone(),
+            }),
+            _ => None,
+        };
+        Ok(Fused {
+            rows,
+            variant,
+            dtype,
+            causal: options.causal,
+            scale: sizes.scale(options),
+            mask: options.mask.map(Tensor::contiguous).transpose()?,
+            bias,
+            dropout,
+            sizes,
+        })
+    }
+
+    fn device(&self) -> &Device {
+        self.rows[0].tensor.device()
+    }
+
+    /// The result (B, Tq, H, D), and statistics for the backward pass.
+    pub fn forward(&self) -> Result<(Tensor, Tensor)> {
+        let Sizes { b, h, tq, d, .. } = self.sizes;
+        let y = Tensor::empty(self.device(), &[b, tq, h, d], self.dtype)?;
+        let statistics = Tensor::empty(self.device(), &[2 * b * h * tq + 4], DType::U32)?;
+        let mut extra = Vec::new();
+        extra.extend(self.dropout.as_ref().map(|d| ("AT_STATE", &d.state)));
+        extra.extend([("AT_Y", &y), ("AT_STATISTICS", &statistics)]);
+        let y_steps = Rows::new(&y.permute(&[0, 2, 1, 3])?)?.steps;
+        self.launch("attention", &[("y", y_steps)], &extra, [tq, h])?;
+        Ok((y, statistics))
+    }
+
+    /// Writes the gradient of the queries to `dq` (B, H, Tq, D), and delta to the statistics.
+    pub fn backward_q(
+        &self,
+        dy: &Tensor,
+        y: &Tensor,
+        statistics: &Tensor,
+        dq: &Tensor,
+    ) -> Result<()> {
+        let (dy, y) = (
+            self.readable(dy)?,
+            self.readable(&y.permute(&[0, 2, 1, 3])?)?,
+        );
+        let dq = Rows::new(dq)?;
+        let extra = [
+            ("AT_DY", &dy.tensor),
+            ("AT_Y", &y.tensor),
+            ("AT_STATISTICS", statistics),
+            ("AT_DQ", &dq.tensor),
+        ];
+        let steps = [("dy", dy.steps), ("y", y.steps), ("dq", dq.steps)];
+        let sides = [self.sizes.tq, self.sizes.h];
+        self.launch("attention_backward_q", &steps, &extra, sides)
+    }
+
+    /// Writes the gradients of keys and values to views (B, Hk, Tk, D) of one tensor; after
+    /// `backward_q`, which makes delta.
+    pub fn backward_kv(
+        &self,
+        dy: &Tensor,
+        statistics: &Tensor,
+        dk: &Tensor,
+        dv: &Tensor,
+    ) -> Result<()> {
+        let dy = self.readable(dy)?;
+        let (dk, dv) = (Rows::new(dk)?, Rows::new(dv)?);
+        let extra = [
+            ("AT_DY", &dy.tensor),
+            ("AT_STATISTICS", statistics),
+            ("AT_DKV", &dk.tensor),
+        ];
+        let steps = [("dy", dy.steps), ("dk", dk.steps), ("dv", dv.steps)];
+        let sides = [self.sizes.tk, self.sizes.hk];
+        self.launch("attention_backward_kv", &steps, &extra, sides)
+    }
+
+    /// A tensor (B, H, T, D) that the kernels only read.
+    fn readable(&self, x: &Tensor) -> Result<Rows> {
+        match self.variant {
+            Variant::Subgroup => Rows::new(&x.detach().cast(DType::F32)?),
+            _ => Rows::new(x),
+        }
+    }
+
+    /// `steps` and `extra` are what the kernel has besides q, k, v, mask and bias; `sides` are the
+    /// positions to share out, and the heads.
+    fn launch(
+        &self,
+        op: &str,
+        steps: &[(&str, [u32; 4])],
+        extra: &[(&str, &Tensor)],
+        sides: [usize; 2],
+    ) -> Result<()> {
+        let Sizes {
+            b,
+            h,
+            hk,
+            tq,
+            tk,
+            d,
+        } = self.sizes;
+        let device = self.device();
+        let [q, k, v] = &self.rows;
+        let packed = is_packed(&[q.tensor.clone(), k.tensor.clone(), v.tensor.clone()]);
+        let mut bound = vec![("AT_Q", &q.tensor)];
+        if !packed {
+            bound.extend([("AT_K", &k.tensor), ("AT_V", &v.tensor)]);
+        }
+        bound.extend(self.mask.as_ref().map(|mask| ("AT_MASK", mask)));
+        bound.extend(self.bias.as_ref().map(|(bias, _)| ("AT_BIAS", bias)));
+        bound.extend(extra);
+        let mut defines = Defines::new()
+            .alias("S", q.tensor.dtype().wgsl())
+            .alias("T", &format!("vec4<{}>", self.dtype.wgsl()))
+            .constant("DV", d as u32 / 4)
+            .flag_if(packed, "PACKED")
+            .flag_if(self.mask.is_some(), "MASK")
+            .flag_if(self.bias.is_some(), "BIAS")
+            .flag_if(self.causal, "CAUSAL")
+            .flag_if(self.dropout.is_some(), "DROPOUT")
+            .flag_if(self.dropout.is_some() && tk.is_multiple_of(4), "ALIGNED");
+        for (i, (name, _)) in bound.iter().enumerate() {
+            defines = defines.constant(name, i as u32 + 1);
+        }
+        let (name, tile) = match self.variant {
+            Variant::Subgroup => {
+                // Rows a lane holds: compile time grows with these times D.
+                let lane_rows = if d <= 32 { 2 } else { 1 };
+                defines = defines.constant("R", lane_rows);
+                (format!("{op}_subgroup"), 8 * lane_rows as usize)
+            }
+            _ => {
+                defines = defines.constant("DC", d.div_ceil(32) as u32);
+                (format!("{op}_tiled"), 32)
+            }
+        };
+        let kernel = device.kernel(&name, &defines)?;
+        let dropout = self.dropout.as_ref();
+        let p = dropout.map_or(0.0, |d| d.p);
+        let bias = self.bias.as_ref();
+        let mut launch = device
+            .launch(&kernel)
+            .u32("batch", b)
+            .u32("heads", h)
+            .u32("group", h / hk)
+            .u32("queries", tq)
+            .u32("keys", tk)
+            .f32("scale", self.scale)
+            .u32("op", dropout.map_or(0, |d| d.op as usize))
+            .u32("threshold", threshold(p) as usize)
+            .f32("keep", (1.0 / (1.0 - f64::from(p))) as f32)
+            .u32("mask_offset", self.mask.as_ref().map_or(0, Tensor::offset))
+            .u32("bias_offset", bias.map_or(0, |(bias, _)| bias.offset()))
+            .words("bias", &bias.map_or([0; 4], |(_, steps)| *steps))
+            .words("q", &q.steps)
+            .words("k", &k.steps)
+            .words("v", &v.steps);
+        for name in ["y", "dy", "dq", "dk", "dv"] {
+            let given = steps.iter().find(|(n, _)| *n == name);
+            launch = launch.words(name, &given.map_or([0; 4], |(_, steps)| *steps));
+        }
+        for (_, tensor) in bound {
+            launch = launch.bind(tensor.buffer());
+        }
+        let [positions, heads] = sides;
+        Ok(launch.grid([positions.div_ceil(tile) as u64, heads as u64, b as u64])?)
+    }
+}

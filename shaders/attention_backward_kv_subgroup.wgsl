@@ -1,0 +1,127 @@
+// The gradients of attention with respect to keys and values, for subgroups of 8 on Mesa's software adapter.
+// math: p and ds as in attention_backward_q_subgroup; dv = dropout(p)^T dy, dk = scale * ds^T q, summed over
+//   the query heads of a key head (Dao, arXiv:2307.08691)
+// shapes: q and dy (B, Tq, H, D), k, v, dk and dv (B, Tk, Hk, D), rows of D = 4 DV together; dk and dv in one
+//   tensor; statistics (2, B, H, Tq): lse, delta; then the 4 words of the state
+// launch: one subgroup for 8 R keys of a head, R to a lane; grid (Tk / 8 R, Hk, B)
+// numerics: f32, rounded once; overwrites dk and dv
+// backward: none
+// reference: ops/attention/cases.rs, and the composed form in ops/attention
+#import common/attention_subgroup
+
+@group(0) @binding(AT_DY) var dy: texture_2d<f32>; // (B, Tq, H, D) strided, flat
+@group(0) @binding(AT_STATISTICS) var<storage, read> statistics: array<u32>; // (2 * B * H * Tq + 4)
+@group(0) @binding(AT_DKV) var<storage, read_write> dkv: array<T>; // (B, Tk, Hk, DV) strided, twice
+
+fn texel_dy(i: u32) -> vec4<f32> {
+    return textureLoad(dy, vec2<u32>(i & 1023u, i >> 10u), 0);
+}
+
+@compute @workgroup_size(8)
+fn attention_backward_kv_subgroup(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let b = group.z;
+    let k0 = group.x * 8u * R;
+    let count = params.batch * params.heads * params.queries;
+    var key: array<vec4<f32>, R * DV>;
+    var value: array<vec4<f32>, R * DV>;
+    var dk: array<vec4<f32>, R * DV>;
+    var dv: array<vec4<f32>, R * DV>;
+    var shown: array<bool, R>;
+    for (var r = 0u; r < R; r++) {
+        let t = min(k0 + 8u * r + lane, params.keys - 1u);
+        let k_at = place(params.k, b, t, group.y) / 4u;
+        let v_at = place(params.v, b, t, group.y) / 4u;
+        for (var c = 0u; c < DV; c++) {
+            key[r * DV + c] = texel_k(k_at + c) * params.scale;
+            value[r * DV + c] = texel_v(v_at + c);
+            dk[r * DV + c] = vec4<f32>();
+            dv[r * DV + c] = vec4<f32>();
+        }
+        shown[r] = seen(b, k0 + 8u * r + lane);
+    }
+#ifdef DROPOUT
+    let seed = vec4<u32>(statistics[2u * count], statistics[2u * count + 1u], statistics[2u * count + 2u],
+        statistics[2u * count + 3u]);
+#endif
+#ifdef CAUSAL
+    let start = k0;
+#else
+    let start = 0u;
+#endif
+    for (var h = group.y * params.group; h < (group.y + 1u) * params.group; h++) {
+        let head = b * params.heads + h;
+        for (var q0 = start; q0 < params.queries; q0 += 8u) {
+            // Each lane loads one of 8 queries; one beyond the last counts nothing.
+            let mine = min(q0 + lane, params.queries - 1u);
+            let q_at = place(params.q, b, mine, h) / 4u;
+            let dy_at = place(params.dy, b, mine, h) / 4u;
+            var query: array<vec4<f32>, DV>;
+            var slope: array<vec4<f32>, DV>;
+            for (var c = 0u; c < DV; c++) {
+                query[c] = texel_q(q_at + c);
+                slope[c] = texel_dy(dy_at + c);
+            }
+            let row = head * params.queries + mine;
+            let lse = select(NOTHING, bitcast<f32>(statistics[row]), q0 + lane < params.queries);
+            let delta = bitcast<f32>(statistics[count + row]);
+#ifdef DROPOUT
+            var bits = 0u;
+            for (var r = 0u; r < R; r++) {
+                bits |= (keep_bits(seed, row, k0 + 8u * r) & 255u) << (8u * r);
+            }
+#endif
+            for (var part = 0u; part < 8u; part += 4u) {
+                for (var i = 0u; i < 4u; i++) {
+                    let j = part + i;
+                    let row_lse = subgroupShuffle(lse, j);
+                    let row_delta = subgroupShuffle(delta, j);
+#ifdef DROPOUT
+                    let row_bits = subgroupShuffle(bits, j);
+#endif
+                    var x: array<f32, R>;
+                    var dp: array<f32, R>;
+                    var near: array<vec4<f32>, DV>;
+                    var other: array<vec4<f32>, DV>;
+                    for (var c = 0u; c < DV; c++) {
+                        near[c] = subgroupShuffle(query[c], j);
+                        other[c] = subgroupShuffle(slope[c], j);
+                        for (var r = 0u; r < R; r++) {
+                            x[r] += dot(key[r * DV + c], near[c]);
+                            dp[r] += dot(value[r * DV + c], other[c]);
+                        }
+                    }
+                    for (var r = 0u; r < R; r++) {
+                        let s = biased(x[r], shown[r], b, h, q0 + j, k0 + 8u * r + lane);
+                        let p = weight(s, row_lse);
+#ifdef DROPOUT
+                        let keep = kept(row_bits, 8u * r + lane);
+                        let dropped = p * keep;
+                        let ds = p * (dp[r] * keep - row_delta);
+#else
+                        let dropped = p;
+                        let ds = p * (dp[r] - row_delta);
+#endif
+                        for (var c = 0u; c < DV; c++) {
+                            dv[r * DV + c] += dropped * other[c];
+                            dk[r * DV + c] += ds * near[c];
+                        }
+                    }
+                }
+            }
+        }
+    }
+    for (var r = 0u; r < R; r++) {
+        let t = k0 + 8u * r + lane;
+        if (t < params.keys) {
+            let dk_at = place(params.dk, b, t, group.y) / 4u;
+            let dv_at = place(params.dv, b, t, group.y) / 4u;
+            for (var c = 0u; c < DV; c++) {
+                dkv[dk_at + c] = T(dk[r * DV + c] * params.scale);
+                dkv[dv_at + c] = T(dv[r * DV + c]);
+            }
+        }
+    }
+}

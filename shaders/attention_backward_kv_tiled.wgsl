@@ -1,0 +1,138 @@
+// The gradients of attention with respect to keys and values, in tiles of workgroup memory.
+// math: p and ds as in attention_backward_q_tiled; dv = dropout(p)^T dy, dk = scale * ds^T q, summed over the
+//   query heads of a key head (Dao, arXiv:2307.08691)
+// shapes: q and dy (B, Tq, H, D), k, v, dk and dv (B, Tk, Hk, D), rows of D = 4 DV together; dk and dv in one
+//   tensor; statistics (2, B, H, Tq): lse, delta; then the 4 words of the state
+// launch: 64 invocations for 32 keys of a head; grid (Tk / 32, Hk, B)
+// numerics: computed in f32, rounded once; overwrites dk and dv
+// backward: none
+// reference: ops/attention/cases.rs, and the composed form in ops/attention
+#import common/attention_tiled
+
+@group(0) @binding(AT_DY) var<storage, read> dy: array<T>; // (B, Tq, H, DV) strided
+@group(0) @binding(AT_STATISTICS) var<storage, read> statistics: array<u32>; // (2 * B * H * Tq + 4)
+@group(0) @binding(AT_DKV) var<storage, read_write> dkv: array<T>; // (B, Tk, Hk, DV) strided, twice
+
+fn load_dy(b: u32, t: u32, h: u32, c: u32) -> vec4<f32> {
+    if (t < params.queries && c < DV) {
+        return vec4<f32>(dy[place(params.dy, b, t, h) / 4u + c]);
+    }
+    return vec4<f32>();
+}
+
+@compute @workgroup_size(64)
+fn attention_backward_kv_tiled(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let b = group.z;
+    let hk = group.y;
+    let k0 = group.x * 32u;
+    let count = params.batch * params.heads * params.queries;
+    let tx = local % 8u;
+    let ty = local / 8u;
+    var dk: array<vec4<f32>, 4u * DC>;
+    var dv: array<vec4<f32>, 4u * DC>;
+#ifdef DROPOUT
+    let seed = vec4<u32>(statistics[2u * count], statistics[2u * count + 1u], statistics[2u * count + 2u],
+        statistics[2u * count + 3u]);
+#endif
+#ifdef CAUSAL
+    let start = k0;
+#else
+    let start = 0u;
+#endif
+    for (var h = hk * params.group; h < (hk + 1u) * params.group; h++) {
+        let head = b * params.heads + h;
+        for (var q0 = start; q0 < params.queries; q0 += 32u) {
+            // Rows are keys here, columns queries.
+            var x: array<vec4<f32>, 4>;
+            var dp: array<vec4<f32>, 4>;
+#ifdef DROPOUT
+            workgroupBarrier();
+            choose(seed, head * params.queries + q0, k0, local);
+#endif
+            for (var d = 0u; d < DC; d++) {
+                workgroupBarrier();
+                for (var e = local; e < 256u; e += 64u) {
+                    let t = e / 8u;
+                    let c = e % 8u;
+                    wg_a[t * ROW + c] = load_k(b, k0 + t, hk, d * 8u + c) * params.scale;
+                    wg_b[t * ROW + c] = load_q(b, q0 + t, h, d * 8u + c);
+                }
+                workgroupBarrier();
+                var more = product(tx, ty);
+                workgroupBarrier();
+                for (var e = local; e < 256u; e += 64u) {
+                    let t = e / 8u;
+                    let c = e % 8u;
+                    wg_a[t * ROW + c] = load_v(b, k0 + t, hk, d * 8u + c);
+                    wg_b[t * ROW + c] = load_dy(b, q0 + t, h, d * 8u + c);
+                }
+                workgroupBarrier();
+                var other = product(tx, ty);
+                for (var i = 0u; i < 4u; i++) {
+                    x[i] += more[i];
+                    dp[i] += other[i];
+                }
+            }
+            for (var i = 0u; i < 4u; i++) {
+                let key = k0 + ty + 8u * i;
+                let shown = seen(b, key);
+                var p: vec4<f32>;
+                for (var j = 0u; j < 4u; j++) {
+                    let t = q0 + tx + 8u * j;
+                    let row = head * params.queries + min(t, params.queries - 1u);
+                    let s = biased(x[i][j], shown && t < params.queries, b, h, t, key);
+                    let w = weight(s, bitcast<f32>(statistics[row]));
+#ifdef DROPOUT
+                    let keep = factor(tx + 8u * j, ty + 8u * i);
+#else
+                    let keep = 1.0;
+#endif
+                    p[j] = w * keep;
+                    x[i][j] = w * (dp[i][j] * keep - bitcast<f32>(statistics[count + row]));
+                }
+                wg_p[(ty + 8u * i) * ROW + tx] = p;
+            }
+            for (var d = 0u; d < DC; d++) {
+                workgroupBarrier();
+                for (var e = local; e < 256u; e += 64u) {
+                    wg_b[e / 8u * ROW + e % 8u] = load_dy(b, q0 + e / 8u, h, d * 8u + e % 8u);
+                }
+                workgroupBarrier();
+                var more = weighted(tx, ty);
+                for (var i = 0u; i < 4u; i++) {
+                    dv[4u * d + i] += more[i];
+                }
+            }
+            workgroupBarrier();
+            for (var i = 0u; i < 4u; i++) {
+                wg_p[(ty + 8u * i) * ROW + tx] = x[i];
+            }
+            for (var d = 0u; d < DC; d++) {
+                workgroupBarrier();
+                for (var e = local; e < 256u; e += 64u) {
+                    wg_b[e / 8u * ROW + e % 8u] = load_q(b, q0 + e / 8u, h, d * 8u + e % 8u);
+                }
+                workgroupBarrier();
+                var more = weighted(tx, ty);
+                for (var i = 0u; i < 4u; i++) {
+                    dk[4u * d + i] += more[i];
+                }
+            }
+        }
+    }
+    for (var i = 0u; i < 4u; i++) {
+        let t = k0 + ty + 8u * i;
+        if (t < params.keys) {
+            for (var d = 0u; d < DC; d++) {
+                let c = d * 8u + tx;
+                if (c < DV) {
+                    dkv[place(params.dk, b, t, hk) / 4u + c] = T(dk[4u * d + i] * params.scale);
+                    dkv[place(params.dv, b, t, hk) / 4u + c] = T(dv[4u * d + i]);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,133 @@
+// Attention without a matrix of scores, for subgroups of 8 on Mesa's software adapter: rows as textures,
+// spread by shuffles, no workgroup memory.
+// math: y = dropout(softmax(scale * q k^T + bias, masked)) v, the softmax summed as the keys go by (Dao,
+//   arXiv:2307.08691): a larger maximum scales what was summed so far; lse = log(sum(exp(scores)))
+// shapes: q and y (B, Tq, H, D), k and v (B, Tk, Hk, D), rows of D = 4 DV together; query head h reads key
+//   head h / group; statistics (2, B, H, Tq): lse, and the place of delta; then the 4 words of the state
+// launch: one subgroup for 8 R queries of a head, R to a lane; grid (Tq / 8 R, H, B)
+// numerics: f32, precise_exp; a query without keys gives 0
+// backward: attention_backward_q_subgroup, attention_backward_kv_subgroup
+// reference: ops/attention/cases.rs, and the composed form in ops/attention
+#import common/attention_subgroup
+
+#ifdef DROPOUT
+@group(0) @binding(AT_STATE) var<storage, read> state: array<u32>; // (4)
+#endif
+@group(0) @binding(AT_Y) var<storage, read_write> y: array<T>; // (B, Tq, H, DV)
+@group(0) @binding(AT_STATISTICS) var<storage, read_write> statistics: array<u32>; // (2 * B * H * Tq + 4)
+
+@compute @workgroup_size(8)
+fn attention_subgroup(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let b = group.z;
+    let h = group.y;
+    let q0 = group.x * 8u * R;
+    let head = b * params.heads + h;
+    let count = params.batch * params.heads * params.queries;
+    let k_head = place(params.k, b, 0u, h / params.group);
+    let v_head = place(params.v, b, 0u, h / params.group);
+    var query: array<vec4<f32>, R * DV>;
+    var sums: array<vec4<f32>, R * DV>;
+    var top: array<f32, R>;
+    var total: array<f32, R>;
+    for (var r = 0u; r < R; r++) {
+        let t = min(q0 + 8u * r + lane, params.queries - 1u);
+        let at = place(params.q, b, t, h) / 4u;
+        for (var c = 0u; c < DV; c++) {
+            query[r * DV + c] = texel_q(at + c) * params.scale;
+            sums[r * DV + c] = vec4<f32>();
+        }
+        top[r] = MASKED;
+        total[r] = 0.0;
+    }
+#ifdef DROPOUT
+    let seed = vec4<u32>(state[0], state[1], state[2], state[3]);
+#endif
+#ifdef CAUSAL
+    let end = min(params.keys, q0 + 8u * R);
+#else
+    let end = params.keys;
+#endif
+    for (var k0 = 0u; k0 < end; k0 += 8u) {
+        // Each lane loads one of 8 keys.
+        let mine = min(k0 + lane, params.keys - 1u);
+        let k_at = (k_head + mine * params.k.z) / 4u;
+        let v_at = (v_head + mine * params.v.z) / 4u;
+        var key: array<vec4<f32>, DV>;
+        var value: array<vec4<f32>, DV>;
+        for (var c = 0u; c < DV; c++) {
+            key[c] = texel_k(k_at + c);
+            value[c] = texel_v(v_at + c);
+        }
+        let shown = select(0u, 1u, seen(b, k0 + lane));
+#ifdef DROPOUT
+        var bits: array<u32, R>;
+        for (var r = 0u; r < R; r++) {
+            bits[r] = keep_bits(seed, head * params.queries + q0 + 8u * r + lane, k0);
+        }
+#endif
+        for (var half = 0u; half < 8u; half += 4u) {
+            var scores: array<vec4<f32>, R>;
+            for (var i = 0u; i < 4u; i++) {
+                let j = half + i;
+                let show = subgroupShuffle(shown, j) == 1u;
+                var x: array<f32, R>;
+                for (var c = 0u; c < DV; c++) {
+                    let other = subgroupShuffle(key[c], j);
+                    for (var r = 0u; r < R; r++) {
+                        x[r] += dot(query[r * DV + c], other);
+                    }
+                }
+                for (var r = 0u; r < R; r++) {
+                    scores[r][i] = biased(x[r], show, b, h, q0 + 8u * r + lane, k0 + j);
+                }
+            }
+            for (var r = 0u; r < R; r++) {
+                let s = scores[r];
+                let higher = max(top[r], max(max(s.x, s.y), max(s.z, s.w)));
+                let shrink = precise_exp(top[r] - higher);
+                top[r] = higher;
+                let p = vec4<f32>(weight(s.x, higher), weight(s.y, higher), weight(s.z, higher), weight(s.w, higher));
+                total[r] = total[r] * shrink + ((p.x + p.y) + (p.z + p.w));
+#ifdef DROPOUT
+                scores[r] = p * vec4<f32>(kept(bits[r], half), kept(bits[r], half + 1u), kept(bits[r], half + 2u),
+                    kept(bits[r], half + 3u));
+#else
+                scores[r] = p;
+#endif
+                for (var c = 0u; c < DV; c++) {
+                    sums[r * DV + c] = sums[r * DV + c] * shrink;
+                }
+            }
+            for (var i = 0u; i < 4u; i++) {
+                for (var c = 0u; c < DV; c++) {
+                    let other = subgroupShuffle(value[c], half + i);
+                    for (var r = 0u; r < R; r++) {
+                        sums[r * DV + c] += scores[r][i] * other;
+                    }
+                }
+            }
+        }
+    }
+    for (var r = 0u; r < R; r++) {
+        let t = q0 + 8u * r + lane;
+        if (t < params.queries) {
+            let inverse = select(1.0 / total[r], 0.0, total[r] == 0.0);
+            let at = place(params.y, b, t, h) / 4u;
+            for (var c = 0u; c < DV; c++) {
+                y[at + c] = T(sums[r * DV + c] * inverse);
+            }
+            let lse = select(top[r] + precise_log(total[r]), NOTHING, total[r] == 0.0);
+            statistics[head * params.queries + t] = bitcast<u32>(lse);
+        }
+    }
+#ifdef DROPOUT
+    if (head == 0u && q0 == 0u && lane == 0u) {
+        for (var i = 0u; i < 4u; i++) {
+            statistics[2u * count + i] = state[i];
+        }
+    }
+#endif
+}
