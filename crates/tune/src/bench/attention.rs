@@ -1,7 +1,7 @@
 //! Scaled dot-product attention: the op as it chooses its kernels, and composed of products and softmax.
 
 use anyhow::{Result, bail};
-use wgrad_tensor::{DType, Device, Tensor, no_grad, scaled_dot_product_attention};
+use wgrad_tensor::{Attention, DType, Device, Tensor, no_grad, scaled_dot_product_attention};
 
 use super::row::Work;
 use super::session::Bench;
@@ -65,9 +65,11 @@ impl Size {
 }
 
 fn fused([q, k, v]: &[Tensor; 3], causal: bool) -> Result<Tensor> {
-    Ok(scaled_dot_product_attention(
-        q, k, v, None, causal, None, None,
-    )?)
+    let options = Attention {
+        causal,
+        ..Attention::default()
+    };
+    Ok(scaled_dot_product_attention(q, k, v, &options)?)
 }
 
 fn composed([q, k, v]: &[Tensor; 3], causal: bool) -> Result<Tensor> {

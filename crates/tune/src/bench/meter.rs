@@ -106,6 +106,26 @@ pub struct Measurement {
     pub by_device: bool,
 }
 
+impl Measurement {
+    /// Of samples that were taken elsewhere by the clock, one call each, which must not be none. `first`
+    /// is the call before them.
+    pub fn by_clock(first: f64, samples: Vec<f64>) -> Self {
+        Self {
+            time: Interval::of(&samples),
+            best: samples.iter().copied().fold(f64::INFINITY, f64::min),
+            spread: stats::spread(&samples),
+            samples,
+            discarded: 0,
+            steady: true,
+            calls: 1,
+            launches: 0.0,
+            overhead: 0.0,
+            first,
+            by_device: false,
+        }
+    }
+}
+
 /// Times `call`, which records some work and need not wait for it.
 pub fn measure(
     device: &Device,
