@@ -1,5 +1,6 @@
 // Matrix product of any layout, one output an invocation: the simple version the others must equal.
-// math: y = act(alpha * a b + bias); act is GELU or nothing
+// math: y = act(alpha * a b + bias); act is GELU, nothing, or with GELU_BACKWARD a product with GELU'(pre);
+//   with ROW_SUMS also the sums of the rows of a, which are a bias's gradient
 // shapes: a (batch, M, K), b (batch, K, N), any strides, up to 4 batch dimensions; bias (N); y contiguous
 // launch: 16 x 16 outputs a workgroup, grid (N / 16, M / 16, batch)
 // numerics: f32 sums in order of k, rounded once to the type of y
@@ -15,17 +16,25 @@ fn matmul(@builtin(global_invocation_id) id: vec3<u32>) {
     let a0 = params.a_offset + batch_start(id.z, params.a_batch) + id.y * params.a_row;
     let b0 = params.b_offset + batch_start(id.z, params.b_batch) + id.x * params.b_col;
     var sum = 0.0;
+#ifdef ROW_SUMS
+    var row_sum = 0.0;
+#endif
     for (var k = 0u; k < params.k; k++) {
-        sum += f32(a[a0 + k * params.a_col]) * f32(b[b0 + k * params.b_row]);
+        let value = f32(a[a0 + k * params.a_col]);
+        sum += value * f32(b[b0 + k * params.b_row]);
+#ifdef ROW_SUMS
+        row_sum += value;
+#endif
     }
-    var value = params.alpha * sum;
-    let at = (id.z * params.m + id.y) * params.n + id.x;
+#ifdef ROW_SUMS
+    if (id.x == 0u) {
+        put_row_sum(id.z, id.y, row_sum);
+    }
+#endif
 #ifdef BIAS
-    value += f32(bias[params.bias_offset + id.x]);
+    let shift = bias_at(id.x);
+#else
+    let shift = 0.0;
 #endif
-#ifdef GELU
-    pre[at] = T(value);
-    value = gelu(value);
-#endif
-    y[at] = T(value);
+    put((id.z * params.m + id.y) * params.n + id.x, sum, shift);
 }

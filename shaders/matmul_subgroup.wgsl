@@ -60,12 +60,26 @@ fn matmul_subgroup(
     let b_at = (b0 + min(col, last_col & ~3u)) / 4u;
     let b_step = params.b_row / 4u;
 #endif
+#ifdef ROW_SUMS
+#ifdef A_ALONG_M
+#repeat h ROWS / 32
+    var r{h} = vec4<f32>();
+#endrepeat
+#else
+#repeat h ROWS / 8
+    var r{h} = vec4<f32>();
+#endrepeat
+#endif
+#endif
     for (var k = 0u; k < params.k; k += 4u) {
         // Component j of v{q} belongs to column col + j, lane l of s{q}_{h} to row_of(8 h + l); both to k + q.
 #ifdef A_ALONG_M
 #repeat h ROWS / 32
 #repeat q 4
         let t{h}_{q} = texel_a(a_at{h} + (k + {q}u) * a_step);
+#ifdef ROW_SUMS
+        r{h} += t{h}_{q};
+#endif
 #endrepeat
 #repeat j 4
 #repeat q 4
@@ -76,6 +90,9 @@ fn matmul_subgroup(
 #else
 #repeat h ROWS / 8
         let t{h} = texel_a(a_at{h} + k / 4u);
+#ifdef ROW_SUMS
+        r{h} += t{h};
+#endif
 #repeat q 4
         let s{q}_{h} = t{h}[{q}];
 #endrepeat
@@ -101,52 +118,23 @@ fn matmul_subgroup(
 #endrepeat
 #endrepeat
     }
-#ifdef BIAS
-    let shift = vec4<f32>(bias_at(col), bias_at(col + 1u), bias_at(col + 2u), bias_at(col + 3u));
-#else
-    let shift = vec4<f32>();
-#endif
+    let shift = shift_of(col);
 #repeat i ROWS
-    store(group.z, row0 + row_of({i}u), col, c{i}, shift);
+    put_four(group.z, row0 + row_of({i}u), col, c{i}, shift);
 #endrepeat
-}
-
-#ifdef BIAS
-fn bias_at(col: u32) -> f32 {
-    return f32(bias[params.bias_offset + min(col, params.n - 1u)]);
-}
-#endif
-
-fn activate(v: vec4<f32>) -> vec4<f32> {
-#ifdef GELU
-    return vec4<f32>(gelu(v.x), gelu(v.y), gelu(v.z), gelu(v.w));
+#ifdef ROW_SUMS
+    if (group.x == 0u) {
+#ifdef A_ALONG_M
+#repeat h ROWS / 32
+#repeat j 4
+        put_row_sum(group.z, row0 + {32 * h + j}u + lane * 4u, r{h}[{j}]);
+#endrepeat
+#endrepeat
 #else
-    return v;
+#repeat h ROWS / 8
+        put_row_sum(group.z, row0 + {8 * h}u + lane, (r{h}.x + r{h}.y) + (r{h}.z + r{h}.w));
+#endrepeat
 #endif
-}
-
-fn store(batch: u32, row: u32, col: u32, sums: vec4<f32>, shift: vec4<f32>) {
-    if (row >= params.m) {
-        return;
-    }
-    let before = params.alpha * sums + shift;
-    let after = activate(before);
-    let at = (batch * params.m + row) * params.n + col;
-#ifdef VEC4
-    if (col < params.n) {
-        y[at / 4u] = T(after);
-#ifdef GELU
-        pre[at / 4u] = T(before);
-#endif
-    }
-#else
-    for (var j = 0u; j < 4u; j++) {
-        if (col + j < params.n) {
-            y[at + j] = T(after[j]);
-#ifdef GELU
-            pre[at + j] = T(before[j]);
-#endif
-        }
     }
 #endif
 }

@@ -1,83 +1,171 @@
-// Matrix product for GPUs: tiles of both operands in workgroup memory, 4 x 4 outputs an invocation.
+// Matrix product for GPUs: tiles of both operands in workgroup memory, a tile of registers an invocation,
+// the next tiles on their way while these are multiplied.
 // math: as matmul
-// shapes: as matmul
-// launch: 64 x 64 outputs a workgroup of 256, grid (N / 64, M / 64, batch)
+// shapes: as matmul; A_ALONG_M: neighbours of a lie along M, else along K; B_ALONG_K: of b along K, else N;
+//   VEC_A, VEC_B: they are loaded as vectors, so sides, strides and starts are multiples of 4
+// launch: BM x BN outputs a workgroup, TM x TN an invocation, THREADS = BM / TM * BN / TN of them, K in
+//   steps of BK; BM, BN, BK, TM, TN multiples of 4; grid (N / BN, M / BM, batch)
 // numerics: as matmul
 // backward: as matmul
 // reference: matmul
 #import common/matmul
 
-var<workgroup> wg_a: array<array<f32, 68>, 16>; // (K, M), padded against bank conflicts
-var<workgroup> wg_b: array<array<f32, 68>, 16>; // (K, N)
+// Rows of four, one more than needed: neighbours in K then lie in different banks.
+const A_ROW: u32 = BM / 4u + 1u;
+const B_ROW: u32 = BN / 4u + 1u;
+var<workgroup> wg_a: array<vec4<f32>, BK * A_ROW>; // (K, M)
+var<workgroup> wg_b: array<vec4<f32>, BK * B_ROW>; // (K, N)
 
-@compute @workgroup_size(256)
+// Four neighbours of a from (row, k) on; zeros beyond the edge.
+fn load_a(start: u32, row: u32, k: u32) -> vec4<f32> {
+    var v = vec4<f32>();
+    let at = start + row * params.a_row + k * params.a_col;
+#ifdef VEC_A
+    if (row < params.m && k < params.k) {
+        v = vec4<f32>(a[at / 4u]);
+    }
+#else
+#repeat j 4
+#ifdef A_ALONG_M
+    if (row + {j}u < params.m && k < params.k) {
+        v[{j}] = f32(a[at + {j}u * params.a_row]);
+    }
+#else
+    if (row < params.m && k + {j}u < params.k) {
+        v[{j}] = f32(a[at + {j}u * params.a_col]);
+    }
+#endif
+#endrepeat
+#endif
+    return v;
+}
+
+// Four neighbours of b from (k, col) on; zeros beyond the edge.
+fn load_b(start: u32, k: u32, col: u32) -> vec4<f32> {
+    var v = vec4<f32>();
+    let at = start + k * params.b_row + col * params.b_col;
+#ifdef VEC_B
+    if (k < params.k && col < params.n) {
+        v = vec4<f32>(b[at / 4u]);
+    }
+#else
+#repeat j 4
+#ifdef B_ALONG_K
+    if (k + {j}u < params.k && col < params.n) {
+        v[{j}] = f32(b[at + {j}u * params.b_row]);
+    }
+#else
+    if (k < params.k && col + {j}u < params.n) {
+        v[{j}] = f32(b[at + {j}u * params.b_col]);
+    }
+#endif
+#endrepeat
+#endif
+    return v;
+}
+
+@compute @workgroup_size(THREADS)
 fn matmul_tiled(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let row0 = group.y * 64u;
-    let col0 = group.x * 64u;
+    let row0 = group.y * BM;
+    let col0 = group.x * BN;
     let a0 = params.a_offset + batch_start(group.z, params.a_batch);
     let b0 = params.b_offset + batch_start(group.z, params.b_batch);
-    let tx = local % 16u;
-    let ty = local / 16u;
-    var c0 = vec4<f32>();
-    var c1 = vec4<f32>();
-    var c2 = vec4<f32>();
-    var c3 = vec4<f32>();
-    // Neighbouring invocations load along the dimension that lies contiguous.
-    let a_along_k = params.a_col == 1u;
-    let b_along_k = params.b_row == 1u;
-    for (var k0 = 0u; k0 < params.k; k0 += 16u) {
-        for (var i = 0u; i < 4u; i++) {
-            let e = local + i * 256u;
-            let ak = select(e / 64u, e % 16u, a_along_k);
-            let am = select(e % 64u, e / 16u, a_along_k);
-            var av = 0.0;
-            if (row0 + am < params.m && k0 + ak < params.k) {
-                av = f32(a[a0 + (row0 + am) * params.a_row + (k0 + ak) * params.a_col]);
-            }
-            wg_a[ak][am] = av;
-            let bk = select(e / 64u, e % 16u, b_along_k);
-            let bn = select(e % 64u, e / 16u, b_along_k);
-            var bv = 0.0;
-            if (col0 + bn < params.n && k0 + bk < params.k) {
-                bv = f32(b[b0 + (k0 + bk) * params.b_row + (col0 + bn) * params.b_col]);
-            }
-            wg_b[bk][bn] = bv;
+    let tx = local % (BN / TN);
+    let ty = local / (BN / TN);
+    // Where in the tiles an invocation's loads go: (K, M / 4) and (K, N / 4), or (M, K / 4) and (N, K / 4).
+#repeat i BM * BK / 4 / THREADS
+#ifdef A_ALONG_M
+    let a_k{i} = (local + {i}u * THREADS) / (BM / 4u);
+    let a_m{i} = (local + {i}u * THREADS) % (BM / 4u) * 4u;
+#else
+    let a_k{i} = (local + {i}u * THREADS) % (BK / 4u) * 4u;
+    let a_m{i} = (local + {i}u * THREADS) / (BK / 4u);
+#endif
+    var next_a{i} = load_a(a0, row0 + a_m{i}, a_k{i});
+#endrepeat
+#repeat i BN * BK / 4 / THREADS
+#ifdef B_ALONG_K
+    let b_k{i} = (local + {i}u * THREADS) % (BK / 4u) * 4u;
+    let b_n{i} = (local + {i}u * THREADS) / (BK / 4u);
+#else
+    let b_k{i} = (local + {i}u * THREADS) / (BN / 4u);
+    let b_n{i} = (local + {i}u * THREADS) % (BN / 4u) * 4u;
+#endif
+    var next_b{i} = load_b(b0, b_k{i}, col0 + b_n{i});
+#endrepeat
+#repeat i TM
+#repeat j TN / 4
+    var c{i}_{j} = vec4<f32>();
+#endrepeat
+#endrepeat
+#ifdef ROW_SUMS
+#repeat i TM / 4
+    var r{i} = vec4<f32>();
+#endrepeat
+#endif
+    for (var k0 = 0u; k0 < params.k; k0 += BK) {
+#repeat i BM * BK / 4 / THREADS
+#ifdef A_ALONG_M
+        wg_a[a_k{i} * A_ROW + a_m{i} / 4u] = next_a{i};
+#else
+#repeat j 4
+        wg_a[(a_k{i} + {j}u) * A_ROW + a_m{i} / 4u][a_m{i} % 4u] = next_a{i}[{j}];
+#endrepeat
+#endif
+#endrepeat
+#repeat i BN * BK / 4 / THREADS
+#ifdef B_ALONG_K
+#repeat j 4
+        wg_b[(b_k{i} + {j}u) * B_ROW + b_n{i} / 4u][b_n{i} % 4u] = next_b{i}[{j}];
+#endrepeat
+#else
+        wg_b[b_k{i} * B_ROW + b_n{i} / 4u] = next_b{i};
+#endif
+#endrepeat
+        workgroupBarrier();
+        // Loads beyond the end give zeros.
+        let ahead = k0 + BK;
+#repeat i BM * BK / 4 / THREADS
+        next_a{i} = load_a(a0, row0 + a_m{i}, ahead + a_k{i});
+#endrepeat
+#repeat i BN * BK / 4 / THREADS
+        next_b{i} = load_b(b0, ahead + b_k{i}, col0 + b_n{i});
+#endrepeat
+        for (var k = 0u; k < BK; k++) {
+#repeat i TM / 4
+            let a{i} = wg_a[k * A_ROW + ty + {i}u * (BM / TM)];
+#endrepeat
+#repeat j TN / 4
+            let b{j} = wg_b[k * B_ROW + tx + {j}u * (BN / TN)];
+#endrepeat
+#repeat i TM
+#repeat j TN / 4
+            c{i}_{j} += a{i / 4}[{i % 4}] * b{j};
+#endrepeat
+#endrepeat
+#ifdef ROW_SUMS
+#repeat i TM / 4
+            r{i} += a{i};
+#endrepeat
+#endif
         }
         workgroupBarrier();
-        for (var k = 0u; k < 16u; k++) {
-            let v = vec4<f32>(wg_b[k][tx * 4u], wg_b[k][tx * 4u + 1u], wg_b[k][tx * 4u + 2u], wg_b[k][tx * 4u + 3u]);
-            c0 += wg_a[k][ty * 4u] * v;
-            c1 += wg_a[k][ty * 4u + 1u] * v;
-            c2 += wg_a[k][ty * 4u + 2u] * v;
-            c3 += wg_a[k][ty * 4u + 3u] * v;
-        }
-        workgroupBarrier();
     }
-    store(group.z, row0 + ty * 4u, col0 + tx * 4u, c0);
-    store(group.z, row0 + ty * 4u + 1u, col0 + tx * 4u, c1);
-    store(group.z, row0 + ty * 4u + 2u, col0 + tx * 4u, c2);
-    store(group.z, row0 + ty * 4u + 3u, col0 + tx * 4u, c3);
-}
-
-fn store(batch: u32, row: u32, col: u32, sums: vec4<f32>) {
-    if (row >= params.m) {
-        return;
+#repeat j TN / 4
+    let out_col{j} = col0 + ({j}u * (BN / TN) + tx) * 4u;
+    let shift{j} = shift_of(out_col{j});
+#repeat i TM
+    put_four(group.z, row0 + ({i / 4}u * (BM / TM) + ty) * 4u + {i % 4}u, out_col{j}, c{i}_{j}, shift{j});
+#endrepeat
+#endrepeat
+#ifdef ROW_SUMS
+    if (group.x == 0u && tx == 0u) {
+#repeat i TM
+        put_row_sum(group.z, row0 + ({i / 4}u * (BM / TM) + ty) * 4u + {i % 4}u, r{i / 4}[{i % 4}]);
+#endrepeat
     }
-    for (var j = 0u; j < 4u; j++) {
-        if (col + j < params.n) {
-            var value = params.alpha * sums[j];
-            let at = (batch * params.m + row) * params.n + col + j;
-#ifdef BIAS
-            value += f32(bias[params.bias_offset + col + j]);
 #endif
-#ifdef GELU
-            pre[at] = T(value);
-            value = gelu(value);
-#endif
-            y[at] = T(value);
-        }
-    }
 }

@@ -1,5 +1,6 @@
-// What all matrix products share: parameters, tensors, batches and the epilogue. The bindings move up by
-// one where there is a bias; the input of GELU is kept for the backward pass.
+// What all matrix products share: parameters, tensors, batches and the epilogue. With GELU its input is kept
+// in `pre` for the backward pass; GELU_BACKWARD multiplies by the derivative at `pre`. T is a scalar, with
+// VEC4 a vector of four.
 #import common/math
 
 struct Params {
@@ -23,17 +24,21 @@ struct Params {
 @group(0) @binding(1) var a: texture_2d<f32>; // (batch, M, K) or (batch, K, M), flat
 @group(0) @binding(2) var b: texture_2d<f32>; // (batch, K, N) or (batch, N, K), flat
 #else
-@group(0) @binding(1) var<storage, read> a: array<S>; // (batch, M, K) strided
-@group(0) @binding(2) var<storage, read> b: array<S>; // (batch, K, N) strided
+@group(0) @binding(1) var<storage, read> a: array<A>; // (batch, M, K) strided
+@group(0) @binding(2) var<storage, read> b: array<B>; // (batch, K, N) strided
 #endif
+@group(0) @binding(3) var<storage, read_write> y: array<T>; // (batch, M, N)
 #ifdef BIAS
-@group(0) @binding(3) var<storage, read> bias: array<S>; // (N)
-@group(0) @binding(4) var<storage, read_write> y: array<T>; // (batch, M, N)
+@group(0) @binding(4) var<storage, read> bias: array<S>; // (N)
 #ifdef GELU
 @group(0) @binding(5) var<storage, read_write> pre: array<T>; // (batch, M, N)
 #endif
-#else
-@group(0) @binding(3) var<storage, read_write> y: array<T>; // (batch, M, N)
+#endif
+#ifdef GELU_BACKWARD
+@group(0) @binding(4) var<storage, read> pre: array<T>; // (batch, M, N)
+#endif
+#ifdef ROW_SUMS
+@group(0) @binding(4) var<storage, read_write> row_sums: array<R>; // (batch, M)
 #endif
 
 // The start of batch `i` in a tensor with these batch strides.
@@ -44,3 +49,73 @@ fn batch_start(i: u32, strides: vec4<u32>) -> u32 {
     return (i - i2 * params.batch.w) * strides.w + (i2 - i1 * params.batch.z) * strides.z
         + (i1 - i0 * params.batch.y) * strides.y + i0 * strides.x;
 }
+
+#ifdef BIAS
+fn bias_at(col: u32) -> f32 {
+    return f32(bias[params.bias_offset + min(col, params.n - 1u)]);
+}
+#endif
+
+// What is added to four columns: loaded once for all rows of an invocation.
+fn shift_of(col: u32) -> vec4<f32> {
+#ifdef BIAS
+    return vec4<f32>(bias_at(col), bias_at(col + 1u), bias_at(col + 2u), bias_at(col + 3u));
+#else
+    return vec4<f32>();
+#endif
+}
+
+// Finishes one element, or with VEC4 four neighbours, and stores it as element `i` of y.
+#ifdef VEC4
+fn put(i: u32, sum: vec4<f32>, shift: vec4<f32>) {
+    var value = params.alpha * sum + shift;
+#ifdef GELU
+    pre[i] = T(value);
+    value = vec4<f32>(gelu(value.x), gelu(value.y), gelu(value.z), gelu(value.w));
+#endif
+#ifdef GELU_BACKWARD
+    let x = vec4<f32>(pre[i]);
+    value *= vec4<f32>(gelu_derivative(x.x), gelu_derivative(x.y), gelu_derivative(x.z), gelu_derivative(x.w));
+#endif
+    y[i] = T(value);
+}
+#else
+fn put(i: u32, sum: f32, shift: f32) {
+    var value = params.alpha * sum + shift;
+#ifdef GELU
+    pre[i] = T(value);
+    value = gelu(value);
+#endif
+#ifdef GELU_BACKWARD
+    value *= gelu_derivative(f32(pre[i]));
+#endif
+    y[i] = T(value);
+}
+#endif
+
+// Four columns of a row; what lies beyond the edge is dropped.
+fn put_four(batch: u32, row: u32, col: u32, sums: vec4<f32>, shift: vec4<f32>) {
+    if (row >= params.m) {
+        return;
+    }
+    let at = (batch * params.m + row) * params.n + col;
+#ifdef VEC4
+    if (col < params.n) {
+        put(at / 4u, sums, shift);
+    }
+#else
+    for (var j = 0u; j < 4u; j++) {
+        if (col + j < params.n) {
+            put(at + j, sums[j], shift[j]);
+        }
+    }
+#endif
+}
+
+#ifdef ROW_SUMS
+fn put_row_sum(batch: u32, row: u32, sum: f32) {
+    if (row < params.m) {
+        row_sums[batch * params.m + row] = R(sum);
+    }
+}
+#endif

@@ -166,6 +166,11 @@ impl Device {
             & !255
     }
 
+    /// Workgroup memory of a kernel at most, in bytes.
+    pub fn max_workgroup_bytes(&self) -> u32 {
+        self.0.limits.max_compute_workgroup_storage_size
+    }
+
     /// The largest buffer that the device makes, in bytes.
     pub fn max_buffer_bytes(&self) -> u64 {
         self.0.limits.max_buffer_size
