@@ -10,6 +10,7 @@ mod finetune;
 mod info;
 mod predict;
 mod quiet;
+mod tune;
 
 use std::process::ExitCode;
 
@@ -32,6 +33,7 @@ enum Command {
     Embed(embed::EmbedArgs),
     Finetune(Box<finetune::FinetuneArgs>),
     Predict(predict::PredictArgs),
+    Tune(Box<tune::TuneArgs>),
 }
 
 fn run(command: Command) -> Result<()> {
@@ -42,6 +44,7 @@ fn run(command: Command) -> Result<()> {
         Command::Embed(args) => embed::run(args),
         Command::Finetune(args) => finetune::run(*args),
         Command::Predict(args) => predict::run(args),
+        Command::Tune(args) => tune::run(*args),
     }
 }
 

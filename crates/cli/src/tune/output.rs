@@ -1,0 +1,168 @@
+//! What `wgrad tune` shows: a line that moves while it works, a table at the end.
+
+use std::io::{IsTerminal, Write};
+
+use wgrad_tune::tuner::expr::Scope;
+use wgrad_tune::tuner::outcome::{Outcome, Status};
+use wgrad_tune::tuner::session::{Event, Report};
+use wgrad_tune::tuner::spec::show;
+
+/// The moving line. Where standard error is no terminal, each new best has a line of its own.
+pub struct Progress {
+    name: String,
+    terminal: bool,
+    allowed: usize,
+    rejected: usize,
+    best: f64,
+}
+
+impl Progress {
+    pub fn new(name: &str) -> Self {
+        Progress {
+            name: name.to_owned(),
+            terminal: std::io::stderr().is_terminal(),
+            allowed: 0,
+            rejected: 0,
+            best: f64::INFINITY,
+        }
+    }
+
+    /// Shows what happened.
+    pub fn show(&mut self, event: &Event) {
+        match event {
+            Event::Opened {
+                machine,
+                allowed,
+                forbidden,
+                known,
+            } => {
+                self.allowed = *allowed;
+                let known = if *known > 0 {
+                    format!(", {known} known already")
+                } else {
+                    String::new()
+                };
+                eprintln!(
+                    "{} on {}: {allowed} choices, {forbidden} more forbidden{known}",
+                    self.name, machine.adapter
+                );
+            }
+            Event::Tried {
+                outcome,
+                tried,
+                best,
+                seconds,
+            } => {
+                self.rejected += usize::from(outcome.status != Status::Correct);
+                let line = format!(
+                    "{seconds:6.1} s  {tried}/{} tried, {} rejected, best {:.2} x",
+                    self.allowed,
+                    self.rejected,
+                    1.0 / best
+                );
+                if self.terminal {
+                    eprint!("\r\x1b[K{line}");
+                    let _ = std::io::stderr().flush();
+                } else if *best < self.best {
+                    eprintln!("{line}  {}", show(&outcome.values));
+                }
+                if *best == 1.0 {
+                    // Another size starts.
+                    self.best = 1.0;
+                }
+                self.best = self.best.min(*best);
+            }
+        }
+    }
+
+    /// Takes the moving line away.
+    pub fn clear(&self) {
+        if self.terminal {
+            eprint!("\r\x1b[K");
+        }
+    }
+}
+
+/// The final table and the counts of what was rejected.
+pub fn table(report: &Report) {
+    let header = [
+        "size", "default", "best", "speed-up", "roofline", "tried", "choice",
+    ]
+    .map(str::to_owned);
+    let mut rows = vec![header.to_vec()];
+    for row in &report.tuned {
+        let speedup = &row.speedup;
+        rows.push(vec![
+            show(&row.sizes),
+            time(row.default_time.median),
+            time(row.best_time.median),
+            match row.best.values == row.default {
+                true => "1 x (the default)".to_owned(),
+                false => format!(
+                    "{:.2} x [{:.2}, {:.2}]",
+                    speedup.median, speedup.low, speedup.high
+                ),
+            },
+            row.roofline
+                .map_or("-".into(), |share| format!("{:.0} %", 100.0 * share)),
+            format!("{}{}", row.tried, if row.exhausted { " (all)" } else { "" }),
+            changed(&row.best.values, &row.default),
+        ]);
+    }
+    let widths: Vec<usize> = (0..rows[0].len())
+        .map(|c| rows.iter().map(|r| r[c].chars().count()).max().unwrap_or(0))
+        .collect();
+    println!();
+    for row in &rows {
+        let cells: Vec<String> = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, w)| format!("{cell:<w$}"))
+            .collect();
+        println!("{}", cells.join("  ").trim_end());
+    }
+    println!();
+    rejected(report);
+}
+
+/// How many ended how, and an example of each.
+fn rejected(report: &Report) {
+    let counts: Vec<String> = report
+        .counts
+        .iter()
+        .filter(|(status, count)| **status != Status::Correct && **count > 0)
+        .map(|(status, count)| format!("{count} {}", status.name()))
+        .collect();
+    if counts.is_empty() {
+        return;
+    }
+    println!("rejected: {}", counts.join(", "));
+    for status in report.counts.keys() {
+        let of_status = |o: &&Outcome| o.status == *status && o.message.is_some();
+        if let Some(one) = report.outcomes.iter().find(of_status) {
+            let message = one.message.as_deref().unwrap_or_default();
+            let message: String = message.chars().take(200).collect();
+            println!(
+                "  {}, such as {}: {message}",
+                status.name(),
+                show(&one.values)
+            );
+        }
+    }
+}
+
+/// The values of a choice; those that the default has too are left out.
+fn changed(values: &Scope, default: &Scope) -> String {
+    let mut differ = values.clone();
+    differ.retain(|name, value| default.get(name) != Some(value));
+    show(&differ)
+}
+
+/// Seconds in a unit that suits them.
+fn time(seconds: f64) -> String {
+    match seconds {
+        s if s >= 1.0 => format!("{s:.2} s"),
+        s if s >= 1e-3 => format!("{:.2} ms", s * 1e3),
+        s => format!("{:.1} us", s * 1e6),
+    }
+}
