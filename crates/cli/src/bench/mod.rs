@@ -1,15 +1,21 @@
-//! `wgrad bench`: how fast ops and training steps are on this adapter.
+//! `wgrad bench`: how fast kernels, training steps and decoding are on this adapter, against what the
+//! adapter reaches.
 
+mod cpu;
+mod decode;
+mod kernels;
+mod least;
 mod models;
-mod ops;
+mod output;
 mod peer;
+mod table;
 mod time;
 mod train;
 
 use anyhow::Result;
 use clap::Subcommand;
 
-/// Time ops and training steps on this adapter
+/// Time kernels, training steps and decoding against the adapter's measured limits
 #[derive(clap::Args)]
 pub struct BenchArgs {
     #[command(subcommand)]
@@ -18,9 +24,13 @@ pub struct BenchArgs {
 
 #[derive(Subcommand)]
 enum What {
-    Matmul(ops::MatmulArgs),
-    Ops(ops::OpsArgs),
-    Train(train::TrainArgs),
+    Peak(kernels::PeakArgs),
+    Ops(kernels::OpsArgs),
+    Matmul(kernels::MatmulArgs),
+    Attention(kernels::AttentionArgs),
+    Train(Box<train::TrainArgs>),
+    Decode(decode::DecodeArgs),
+    GpuTable(table::TableArgs),
     /// One case of the comparison with other engines, as a line of JSON
     #[command(hide = true)]
     Peer(peer::PeerArgs),
@@ -29,9 +39,13 @@ enum What {
 /// Runs `wgrad bench`.
 pub fn run(args: BenchArgs) -> Result<()> {
     match args.what {
-        What::Matmul(args) => ops::matmul(args),
-        What::Ops(args) => ops::run(args),
-        What::Train(args) => train::run(args),
+        What::Peak(args) => kernels::peak(args),
+        What::Ops(args) => kernels::ops(args),
+        What::Matmul(args) => kernels::matmul(args),
+        What::Attention(args) => kernels::attention(args),
+        What::Train(args) => train::run(*args),
+        What::Decode(args) => decode::run(args),
+        What::GpuTable(args) => table::run(args),
         What::Peer(args) => peer::run(args),
     }
 }

@@ -91,29 +91,92 @@ impl Layer {
     }
 }
 
-fn layers(
-    device: &Device,
-    n: usize,
-    [channels, hidden, heads]: [usize; 3],
-    g: &Generator,
-) -> Result<Vec<Layer>> {
-    (0..n)
+fn layers(device: &Device, sizes: Sizes, g: &Generator) -> Result<Vec<Layer>> {
+    let Sizes {
+        channels,
+        hidden,
+        heads,
+        ..
+    } = sizes;
+    (0..sizes.layers)
         .map(|_| Layer::new(device, channels, hidden, heads, g))
         .collect()
 }
 
-/// MiniLM-L6-H384 with a classifier on the first token, on 16 texts of 64 tokens. Values as PyTorch
-/// draws them.
-pub fn bert(device: &Device, g: &Generator) -> Result<Workload> {
-    let (b, t, c) = (16, 64, 384);
+/// The sides of a transformer and of its batch.
+#[derive(Debug, Clone, Copy)]
+pub struct Sizes {
+    /// Texts in a batch.
+    pub batch: usize,
+    /// Tokens of a text.
+    pub seq: usize,
+    pub layers: usize,
+    pub channels: usize,
+    /// Channels between the two products of the feed-forward part.
+    pub hidden: usize,
+    pub heads: usize,
+    pub vocabulary: usize,
+    /// Rows of the table of positions.
+    pub positions: usize,
+    /// Whether the last product uses the table of tokens.
+    pub tied: bool,
+}
+
+impl Sizes {
+    /// MiniLM-L6-H384 on 16 texts of 64 tokens.
+    pub const BERT: Sizes = Sizes {
+        batch: 16,
+        seq: 64,
+        layers: 6,
+        channels: 384,
+        hidden: 1536,
+        heads: 12,
+        vocabulary: 30_522,
+        positions: 512,
+        tied: false,
+    };
+    /// A character-level GPT of 4 layers, on 16 texts of 128 tokens.
+    pub const GPT: Sizes = Sizes {
+        batch: 16,
+        seq: 128,
+        layers: 4,
+        channels: 128,
+        hidden: 512,
+        heads: 4,
+        vocabulary: 96,
+        positions: 128,
+        tied: false,
+    };
+    /// The smallest GPT-2: 124M parameters, on 8 texts of 1024 tokens.
+    pub const GPT_SMALL: Sizes = Sizes {
+        batch: 8,
+        seq: 1024,
+        layers: 12,
+        channels: 768,
+        hidden: 3072,
+        heads: 12,
+        vocabulary: 50_257,
+        positions: 1024,
+        tied: true,
+    };
+
+    /// Tokens in a batch.
+    pub fn tokens(&self) -> usize {
+        self.batch * self.seq
+    }
+}
+
+/// BERT with a classifier on the first token. Values as PyTorch draws them.
+pub fn bert(device: &Device, sizes: Sizes, g: &Generator) -> Result<Workload> {
+    let (b, t, c, v) = (sizes.batch, sizes.seq, sizes.channels, sizes.vocabulary);
     let mut draw = Lcg::new(1);
-    let ids = Tensor::from_slice(device, &draw.take(b * t, 30_522), &[b, t])?;
+    let ids = Tensor::from_slice(device, &draw.take(b * t, v as u32), &[b, t])?;
     let labels = Tensor::from_slice(device, &draw.take(b, 2), &[b])?;
-    let word = Embedding::new(device, 30_522, c, NORMAL, g)?;
-    let position = Embedding::new(device, 512, c, NORMAL, g)?;
+    let word = Embedding::new(device, v, c, NORMAL, g)?;
+    let position = Embedding::new(device, sizes.positions, c, NORMAL, g)?;
     let token_type = Embedding::new(device, 2, c, NORMAL, g)?;
     let norm = LayerNorm::new(device, c, EPS, g)?;
-    let layers = layers(device, 6, [c, 1536, 12], g)?;
+    let layers = layers(device, sizes, g)?;
     let head = Linear::new(device, c, 2, g)?;
 
     let mut parameters = Parameters::new();
@@ -145,18 +208,28 @@ pub fn bert(device: &Device, g: &Generator) -> Result<Workload> {
     })
 }
 
-/// A character-level GPT of 4 layers, on 16 texts of 128 tokens.
-pub fn gpt(device: &Device, g: &Generator) -> Result<Workload> {
-    let (b, t, c, v) = (16, 128, 128, 96);
+/// GPT: no position sees those behind it, and every token's successor is to be told.
+pub fn gpt(device: &Device, sizes: Sizes, g: &Generator) -> Result<Workload> {
+    let (b, t, c, v) = (sizes.batch, sizes.seq, sizes.channels, sizes.vocabulary);
     let mut draw = Lcg::new(2);
-    let ids = Tensor::from_slice(device, &draw.take(b * t, v), &[b, t])?;
-    let labels = Tensor::from_slice(device, &draw.take(b * t, v), &[b * t])?;
-    let v = v as usize;
-    let token = Embedding::new(device, v, c, NORMAL, g)?;
-    let position = Embedding::new(device, t, c, NORMAL, g)?;
-    let layers = layers(device, 4, [c, 512, 4], g)?;
+    let ids = Tensor::from_slice(device, &draw.take(b * t, v as u32), &[b, t])?;
+    let labels = Tensor::from_slice(device, &draw.take(b * t, v as u32), &[b * t])?;
+    // A table that is the last product's weight too has values of that size.
+    let values = match sizes.tied {
+        true => Init::Normal {
+            mean: 0.0,
+            std: 0.02,
+        },
+        false => NORMAL,
+    };
+    let token = Embedding::new(device, v, c, values, g)?;
+    let position = Embedding::new(device, sizes.positions, c, values, g)?;
+    let layers = layers(device, sizes, g)?;
     let norm = LayerNorm::new(device, c, EPS, g)?;
-    let head = Linear::with_init(device, c, v, Init::linear_default(), None, g)?;
+    let head = match sizes.tied {
+        true => Linear::from_tensors(token.weight.clone(), None)?,
+        false => Linear::with_init(device, c, v, Init::linear_default(), None, g)?,
+    };
 
     let mut parameters = Parameters::new();
     token.parameters("token", &mut parameters);
@@ -165,10 +238,15 @@ pub fn gpt(device: &Device, g: &Generator) -> Result<Workload> {
         layer.parameters(&format!("layers.{i}"), &mut parameters);
     }
     norm.parameters("norm", &mut parameters);
-    head.parameters("head", &mut parameters);
+    if !sizes.tied {
+        head.parameters("head", &mut parameters);
+    }
 
     let loss = move || {
-        let mut x = token.forward(&ids)?.add(&position.weight)?;
+        let mut x = token.forward(&ids)?.add(&match t == sizes.positions {
+            true => position.weight.clone(),
+            false => position.weight.narrow(0, 0, t)?,
+        })?;
         for layer in &layers {
             x = layer.pre_norm(&x)?;
         }
@@ -183,15 +261,18 @@ pub fn gpt(device: &Device, g: &Generator) -> Result<Workload> {
     })
 }
 
-/// 784 - 512 - 512 - 10 with ReLU, on 128 rows: the shape of a first network for digits.
-pub fn mlp(device: &Device, g: &Generator) -> Result<Workload> {
-    let b = 128;
+/// The sides of the network for digits: 784 pixels, ten of them.
+pub const MLP: [usize; 4] = [784, 512, 512, 10];
+
+/// [`MLP`] with ReLU, on `b` rows.
+pub fn mlp(device: &Device, b: usize, g: &Generator) -> Result<Workload> {
+    let [pixels, wide, narrow, digits] = MLP;
     let mut draw = Lcg::new(3);
-    let input = Tensor::from_slice(device, &draw.uniform(b * 784), &[b, 784])?;
-    let labels = Tensor::from_slice(device, &draw.take(b, 10), &[b])?;
-    let linear1 = Linear::new(device, 784, 512, g)?;
-    let linear2 = Linear::new(device, 512, 512, g)?;
-    let linear3 = Linear::new(device, 512, 10, g)?;
+    let input = Tensor::from_slice(device, &draw.uniform(b * pixels), &[b, pixels])?;
+    let labels = Tensor::from_slice(device, &draw.take(b, digits as u32), &[b])?;
+    let linear1 = Linear::new(device, pixels, wide, g)?;
+    let linear2 = Linear::new(device, wide, narrow, g)?;
+    let linear3 = Linear::new(device, narrow, digits, g)?;
 
     let mut parameters = Parameters::new();
     linear1.parameters("linear1", &mut parameters);

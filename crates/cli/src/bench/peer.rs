@@ -4,14 +4,15 @@
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use half::f16;
 use serde_json::{Value, json};
 use wgrad_runtime::{Device, DeviceOptions};
 use wgrad_tensor::Tensor;
 
+use super::kernels::Dtype;
 use super::models::Lcg;
-use super::ops::{Dtype, time_matmul};
 use super::time::{Budget, Timing, measure};
-use super::train::{TrainCase, steps};
+use super::train::{Overrides, TrainCase, steps};
 use crate::args::AdapterArg;
 
 /// One case of the comparison with other engines, as a line of JSON
@@ -62,7 +63,22 @@ fn matmul(device: &Device, dtype: &str, sizes: &str) -> Result<Value> {
     let Ok([m, k, n]) = <[usize; 3]>::try_from(sides) else {
         bail!("matmul: `{sizes}` is not MxKxN");
     };
-    let time = time_matmul(device, [m, k, n], dtype, Budget::FULL)?;
+    let mut draw = Lcg::new(1);
+    let mut tensor = |shape: &[usize]| {
+        let values = draw.uniform(shape.iter().product());
+        match dtype {
+            Dtype::F32 => Tensor::from_slice(device, &values, shape),
+            Dtype::F16 => {
+                let values: Vec<f16> = values.into_iter().map(f16::from_f32).collect();
+                Tensor::from_slice(device, &values, shape)
+            }
+        }
+    };
+    let (a, b) = (tensor(&[m, k])?, tensor(&[k, n])?);
+    let time = measure(device, Budget::FULL, || {
+        a.matmul(&b)?;
+        Ok(())
+    })?;
     let operations = 2.0 * m as f64 * k as f64 * n as f64;
     Ok(rate("gflops", operations / 1e9, time))
 }
@@ -97,7 +113,7 @@ fn train(device: &Device, case: TrainCase, n: usize) -> Result<Value> {
         bail!("{n} steps are too few; 3 are needed at least");
     }
     let start = Instant::now();
-    let model = case.build(device)?;
+    let model = case.build(device, case.sizes(Overrides::default())?)?;
     device.synchronize()?;
     let init = start.elapsed().as_secs_f64();
     let done = steps(device, &model, n)?;

@@ -2,60 +2,196 @@
 
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, bail, ensure};
 use clap::ValueEnum;
+use wgrad_nn::Parameters;
 use wgrad_nn::optim::{Adam, Optimizer, ParamGroup};
-use wgrad_runtime::{Device, DeviceOptions};
+use wgrad_runtime::Device;
 use wgrad_tensor::Generator;
+use wgrad_tune::bench::stats::{median, paired_ratio};
+use wgrad_tune::bench::{Bench, Measurement, Row, Work};
 
-use super::models::{Workload, bert, gpt, mlp};
-use super::time::median;
-use crate::args::AdapterArg;
+use super::cpu::CpuTime;
+use super::kernels::side;
+use super::least;
+use super::models::{Sizes, Workload, bert, gpt, mlp};
+use super::output::OutputArgs;
 
 /// Time training steps: forward, backward, AdamW, the loss read back
-#[derive(clap::Args)]
+#[derive(clap::Args, Clone)]
 #[command(rename_all = "snake_case")]
 pub struct TrainArgs {
     #[command(flatten)]
-    adapter: AdapterArg,
+    pub output: OutputArgs,
     /// The models; several by comma
     #[arg(long, value_delimiter = ',', default_value = "mlp,gpt,bert")]
-    case: Vec<TrainCase>,
+    pub case: Vec<TrainCase>,
+    #[command(flatten)]
+    pub overrides: Overrides,
     /// Steps of each; the last two thirds are timed
     #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(3..))]
-    steps: u32,
-    /// Show the time of each kernel too (the step is slower while it is measured)
+    pub steps: u32,
+    /// Show the time of each kernel too (that step is slower)
     #[arg(long)]
-    kernels: bool,
+    pub kernels: bool,
+    /// Time steps that train the head of bert only too, by turns with full ones, and print the ratio
+    #[arg(long)]
+    pub freeze: bool,
+}
+
+/// Other sides than a model's own.
+#[derive(clap::Args, Clone, Copy, Default)]
+#[command(rename_all = "snake_case")]
+pub struct Overrides {
+    /// Texts or rows in a batch
+    #[arg(long, value_parser = side)]
+    pub batch: Option<usize>,
+    /// Tokens of a text
+    #[arg(long, value_parser = side)]
+    pub seq: Option<usize>,
+    /// Layers of a transformer
+    #[arg(long, value_parser = side)]
+    pub layers: Option<usize>,
+    /// Rows of the table of tokens
+    #[arg(long, value_parser = side)]
+    pub vocab: Option<usize>,
 }
 
 /// A model to train.
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
 pub enum TrainCase {
     /// MiniLM-L6-H384, 22.6M parameters, 16 x 64 tokens
+    #[value(alias = "bert-mini", alias = "minilm")]
     Bert,
     /// 4 layers of 128 channels, 0.8M parameters, 16 x 128 tokens
     Gpt,
+    /// GPT-2 small, 124M parameters, 8 x 1024 tokens
+    #[value(alias = "gpt2")]
+    GptSmall,
     /// 784-512-512-10, 0.7M parameters, 128 rows
     Mlp,
 }
 
 impl TrainCase {
+    /// Its sides, with the changes asked for. The network for digits has a batch only.
+    pub fn sizes(self, change: Overrides) -> Result<Sizes> {
+        let own = match self {
+            TrainCase::Bert => Sizes::BERT,
+            TrainCase::Gpt => Sizes::GPT,
+            TrainCase::GptSmall => Sizes::GPT_SMALL,
+            TrainCase::Mlp => Sizes {
+                batch: 128,
+                seq: 1,
+                ..Sizes::GPT
+            },
+        };
+        let sizes = Sizes {
+            batch: change.batch.unwrap_or(own.batch),
+            seq: change
+                .seq
+                .filter(|_| self != TrainCase::Mlp)
+                .unwrap_or(own.seq),
+            layers: change.layers.unwrap_or(own.layers),
+            vocabulary: change.vocab.unwrap_or(own.vocabulary),
+            ..own
+        };
+        ensure!(
+            sizes.seq <= sizes.positions,
+            "{} has {} positions: --seq {} is too long",
+            self.name(),
+            sizes.positions,
+            sizes.seq
+        );
+        Ok(sizes)
+    }
+
     /// The model on `device`.
-    pub fn build(self, device: &Device) -> Result<Workload> {
+    pub fn build(self, device: &Device, sizes: Sizes) -> Result<Workload> {
         let g = Generator::new(device, 0)?;
         Ok(match self {
-            TrainCase::Bert => bert(device, &g)?,
-            TrainCase::Gpt => gpt(device, &g)?,
-            TrainCase::Mlp => mlp(device, &g)?,
+            TrainCase::Bert => bert(device, sizes, &g)?,
+            TrainCase::Gpt | TrainCase::GptSmall => gpt(device, sizes, &g)?,
+            TrainCase::Mlp => mlp(device, sizes.batch, &g)?,
         })
+    }
+
+    fn work(self, sizes: &Sizes) -> Work {
+        match self {
+            TrainCase::Bert => least::bert(sizes),
+            TrainCase::Gpt | TrainCase::GptSmall => least::gpt(sizes),
+            TrainCase::Mlp => least::mlp(sizes.batch),
+        }
     }
 
     fn name(self) -> &'static str {
         match self {
             TrainCase::Bert => "bert",
             TrainCase::Gpt => "gpt",
+            TrainCase::GptSmall => "gpt-small",
             TrainCase::Mlp => "mlp",
+        }
+    }
+
+    fn row(self, sizes: &Sizes) -> String {
+        match self {
+            TrainCase::Mlp => format!("train mlp {}", sizes.batch),
+            _ => format!("train {} {}x{}", self.name(), sizes.batch, sizes.seq),
+        }
+    }
+}
+
+/// A model with the optimizer of the comparison with other engines.
+struct Trainer<'a> {
+    device: Device,
+    model: &'a Workload,
+    optimizer: Optimizer,
+    trained: usize,
+}
+
+impl<'a> Trainer<'a> {
+    /// Trains the parameters that `wanted` names; the rest is frozen.
+    fn new(device: &Device, model: &'a Workload, wanted: impl Fn(&str) -> bool) -> Result<Self> {
+        let mut trained = Parameters::new();
+        for (name, tensor) in &model.parameters {
+            tensor.set_requires_grad(wanted(name))?;
+            if wanted(name) {
+                trained.push((name.clone(), tensor.clone()));
+            }
+        }
+        let count = trained.iter().map(|(_, tensor)| tensor.numel()).sum();
+        let group = ParamGroup::new(trained).weight_decay(0.01);
+        Ok(Self {
+            device: device.clone(),
+            model,
+            optimizer: Optimizer::adamw(Adam::default(), vec![group], 3e-4)?,
+            trained: count,
+        })
+    }
+
+    /// One step, the loss read back: the loss before the step and the seconds.
+    fn step(&mut self) -> Result<(f32, f64)> {
+        let start = Instant::now();
+        let loss = (self.model.loss)()?;
+        let gradients = loss.backward()?;
+        self.optimizer.step(&gradients, None)?;
+        let loss = loss.item()?;
+        self.device.synchronize()?;
+        Ok((loss, start.elapsed().as_secs_f64()))
+    }
+
+    /// Device seconds of forward, backward and optimizer in one step.
+    fn parts(&mut self) -> Result<[f64; 3]> {
+        let mut watch = self.device.stopwatch()?;
+        watch.mark()?;
+        let loss = (self.model.loss)()?;
+        watch.mark()?;
+        let gradients = loss.backward()?;
+        watch.mark()?;
+        self.optimizer.step(&gradients, None)?;
+        watch.mark()?;
+        match watch.read()?.as_slice() {
+            [forward, backward, optimizer] => Ok([*forward, *backward, *optimizer]),
+            other => bail!("{} parts of a step were measured", other.len()),
         }
     }
 }
@@ -69,106 +205,205 @@ pub struct Steps {
     /// Dispatches and submits of the last step.
     pub dispatches: u64,
     pub submits: u64,
+    /// Bytes that the last step's launches and copies read and wrote.
+    pub moved: u64,
     /// Trained numbers.
     pub parameters: usize,
+    /// Processor time of each step, where the system tells.
+    cpu: Vec<CpuTime>,
 }
 
 impl Steps {
+    /// The first step behind the warm-up.
+    fn warm(&self) -> usize {
+        (self.seconds.len() / 3).max(2).min(self.seconds.len() - 1)
+    }
+
     /// Median and best of the steps behind the warm-up.
     pub fn steady(&self) -> (f64, f64) {
-        let from = (self.seconds.len() / 3).max(2).min(self.seconds.len() - 1);
-        let mut tail = self.seconds[from..].to_vec();
-        (median(&mut tail), tail[0])
+        let tail = &self.seconds[self.warm()..];
+        let best = tail.iter().copied().fold(f64::INFINITY, f64::min);
+        (median(tail), best)
     }
 }
 
-/// Trains `model` for some steps with AdamW, as the comparison prescribes it.
+/// Trains all of `model` for some steps with AdamW, as the comparison prescribes it.
 pub fn steps(device: &Device, model: &Workload, n: usize) -> Result<Steps> {
-    let parameters = model.parameters.clone();
-    for (_, tensor) in &parameters {
-        tensor.set_requires_grad(true)?;
-    }
-    let count = parameters.iter().map(|(_, tensor)| tensor.numel()).sum();
-    let group = ParamGroup::new(parameters).weight_decay(0.01);
-    let mut optimizer = Optimizer::adamw(Adam::default(), vec![group], 3e-4)?;
+    many(&mut Trainer::new(device, model, |_| true)?, n)
+}
+
+fn many(trainer: &mut Trainer, n: usize) -> Result<Steps> {
+    let device = trainer.device.clone();
     let mut out = Steps {
         seconds: Vec::new(),
         losses: Vec::new(),
         dispatches: 0,
         submits: 0,
-        parameters: count,
+        moved: 0,
+        parameters: trainer.trained,
+        cpu: Vec::new(),
     };
     for _ in 0..n {
-        let before = device.counters();
-        let start = Instant::now();
-        let loss = (model.loss)()?;
-        let gradients = loss.backward()?;
-        optimizer.step(&gradients, None)?;
-        out.losses.push(loss.item()?);
-        device.synchronize()?;
-        out.seconds.push(start.elapsed().as_secs_f64());
+        let (before, moved) = (device.counters(), device.bytes_moved());
+        let cpu = CpuTime::now();
+        let (loss, seconds) = trainer.step()?;
+        if let (Some(from), Some(to)) = (cpu, CpuTime::now()) {
+            out.cpu.push(CpuTime {
+                thread: to.thread - from.thread,
+                process: to.process - from.process,
+            });
+        }
+        out.losses.push(loss);
+        out.seconds.push(seconds);
         let after = device.counters();
         (out.dispatches, out.submits) = (after.0 - before.0, after.1 - before.1);
+        out.moved = device.bytes_moved() - moved;
     }
     Ok(out)
 }
 
 /// Runs `wgrad bench train`.
 pub fn run(args: TrainArgs) -> Result<()> {
-    println!(
-        "{:<6} {:>10} {:>9} {:>9} {:>9} {:>10} {:>10} {:>8} {:>9}  loss",
-        "case",
-        "parameters",
-        "first s",
-        "median s",
-        "best s",
-        "items/s",
-        "dispatches",
-        "submits",
-        "peak MB"
-    );
-    for case in args.case {
-        // A device of its own for each, so that the peak is its own.
-        let device = args.adapter.open(DeviceOptions::default())?;
-        let model = case.build(&device)?;
-        let done = steps(&device, &model, args.steps as usize)?;
-        let (middle, best) = done.steady();
-        println!(
-            "{:<6} {:>10} {:>9.3} {:>9.4} {:>9.4} {:>10.0} {:>10} {:>8} {:>9.1}  {:.4} to {:.4}",
-            case.name(),
-            done.parameters,
-            done.seconds[0],
-            middle,
-            best,
-            model.items as f64 / middle,
-            done.dispatches,
-            done.submits,
-            device.memory().peak as f64 / 1e6,
-            done.losses[0],
-            done.losses[done.losses.len() - 1],
-        );
-        if args.kernels {
-            kernels(&device, &model)?;
+    let sizes: Vec<Sizes> = args
+        .case
+        .iter()
+        .map(|case| case.sizes(args.overrides))
+        .collect::<Result<_>>()?;
+    if args.freeze && !args.case.contains(&TrainCase::Bert) {
+        bail!("--freeze is for --case bert");
+    }
+    let mut run = args.output.start(false)?;
+    for (case, sizes) in args.case.iter().zip(&sizes) {
+        time(&mut run.bench, *case, sizes, &args)?;
+    }
+    run.finish()
+}
+
+/// Adds the rows of one model.
+pub fn time(bench: &mut Bench, case: TrainCase, sizes: &Sizes, args: &TrainArgs) -> Result<()> {
+    let name = case.row(sizes);
+    let device = bench.device.clone();
+    // The peak is this model's own.
+    device.trim()?;
+    device.reset_peak();
+    let n = args.steps as usize;
+    let measured = case.build(&device, *sizes).and_then(|model| {
+        let row = full(&device, &model, case, sizes, n)?;
+        let kernels = match args.kernels && args.output.text() {
+            true => kernels(&device, &model)?,
+            false => String::new(),
+        };
+        Ok((row, kernels))
+    });
+    match measured {
+        Ok((row, kernels)) => {
+            bench.add(row);
+            print!("{kernels}");
         }
-        args.adapter.keep_pipelines(&device);
+        Err(error) => {
+            bench.check_alive(&error)?;
+            bench.add(Row::skipped(&name, error.to_string()));
+            return Ok(());
+        }
+    }
+    if args.freeze && case == TrainCase::Bert {
+        frozen(bench, case, sizes, n)?;
     }
     Ok(())
 }
 
+fn full(
+    device: &Device,
+    model: &Workload,
+    case: TrainCase,
+    sizes: &Sizes,
+    n: usize,
+) -> Result<Row> {
+    let mut trainer = Trainer::new(device, model, |_| true)?;
+    let done = many(&mut trainer, n)?;
+    let work = case.work(sizes);
+    let tail = done.seconds[done.warm()..].to_vec();
+    let step = median(&tail);
+    let mut row = Row::measured(
+        case.row(sizes),
+        work,
+        Measurement::by_clock(done.seconds[0], tail),
+    );
+    let megabytes = 1e-6;
+    for (name, value) in [
+        ("parameters M", done.parameters as f64 * 1e-6),
+        ("items/s", model.items as f64 / step),
+        ("first step s", done.seconds[0]),
+        ("dispatches", done.dispatches as f64),
+        ("submits", done.submits as f64),
+        ("bytes moved MB", done.moved as f64 * megabytes),
+        ("bytes least MB", work.bytes * megabytes),
+        ("bytes moved/least", done.moved as f64 / work.bytes),
+        ("memory peak MB", device.memory().peak as f64 * megabytes),
+        ("loss first", f64::from(done.losses[0])),
+        ("loss last", f64::from(done.losses[n - 1])),
+    ] {
+        row = row.figure(name, value);
+    }
+    if !done.cpu.is_empty() {
+        let middle = |part: fn(&CpuTime) -> f64| -> f64 {
+            median(&done.cpu.iter().map(part).collect::<Vec<_>>())
+        };
+        row = row
+            .figure("cpu host thread ms", middle(|c| c.thread) * 1e3)
+            .figure("cpu process ms", middle(|c| c.process) * 1e3);
+    }
+    let parts = (0..3)
+        .map(|_| trainer.parts())
+        .collect::<Result<Vec<_>>>()?;
+    for (i, name) in ["forward", "backward", "optimizer"].iter().enumerate() {
+        let seconds: Vec<f64> = parts.iter().map(|p| p[i]).collect();
+        row = row.figure(&format!("part {name} ms"), median(&seconds) * 1e3);
+    }
+    Ok(row)
+}
+
+/// Steps of all parameters and steps of the head's by turns, on two models.
+fn frozen(bench: &mut Bench, case: TrainCase, sizes: &Sizes, n: usize) -> Result<()> {
+    let device = bench.device.clone();
+    let (all, head) = (case.build(&device, *sizes)?, case.build(&device, *sizes)?);
+    let mut all = Trainer::new(&device, &all, |_| true)?;
+    let mut head = Trainer::new(&device, &head, |name| name.starts_with("head."))?;
+    let mut seconds = [Vec::new(), Vec::new()];
+    for _ in 0..n {
+        seconds[0].push(all.step()?.1);
+        seconds[1].push(head.step()?.1);
+    }
+    let warm = 2.min(n - 1);
+    let ratio = paired_ratio(&seconds[1][warm..], &seconds[0][warm..]);
+    let first = seconds[1][0];
+    let measurement = Measurement::by_clock(first, seconds[1][warm..].to_vec());
+    let name = format!("{}, head.* trained only", case.row(sizes));
+    // Forward is a third of the operations; the backward pass and the optimizer have next to nothing.
+    let work = Work::new(case.work(sizes).operations / 3.0, 0.0);
+    bench.add(
+        Row::measured(name, work, measurement)
+            .figure("frozen/full", ratio.median)
+            .figure("frozen/full high", ratio.high)
+            .figure("frozen/full low", ratio.low),
+    );
+    Ok(())
+}
+
 /// One more step, its device time by kernel, the longest first.
-fn kernels(device: &Device, model: &Workload) -> Result<()> {
+fn kernels(device: &Device, model: &Workload) -> Result<String> {
     device.start_profile()?;
     steps(device, model, 1)?;
     let mut rows: Vec<_> = device.stop_profile()?.into_iter().collect();
     rows.sort_by(|a, b| b.1.nanoseconds.total_cmp(&a.1.nanoseconds));
     let all: f64 = rows.iter().map(|(_, row)| row.nanoseconds).sum();
-    for (name, row) in rows {
-        println!(
-            "       {name:<28} {:>5} launches {:>9.2} ms {:>5.1} %",
+    let lines = rows.iter().map(|(name, row)| {
+        format!(
+            "       {name:<28} {:>5} launches {:>9.2} ms {:>5.1} %\n",
             row.launches,
             row.nanoseconds / 1e6,
             100.0 * row.nanoseconds / all
-        );
-    }
-    Ok(())
+        )
+    });
+    Ok(lines.collect())
 }

@@ -46,13 +46,7 @@ fn doctor_ends_with_its_counts() {
 }
 
 #[test]
-fn bench_prints_rows() {
+fn a_wrong_case_of_the_comparison_is_refused() {
     let line = refuse(&mut wgrad(&["bench", "peer", "matmul:f64:8x8x8"]));
     assert!(line.contains("f64"), "{line}");
-    let text = succeed(&mut wgrad(&[
-        "bench", "train", "--case", "mlp", "--steps", "3",
-    ]));
-    assert!(text.lines().last().unwrap().starts_with("mlp"), "{text}");
-    let text = succeed(&mut wgrad(&["bench", "ops", "--op", "rsqrt"]));
-    assert!(text.lines().count() > 10, "{text}");
 }

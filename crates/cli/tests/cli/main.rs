@@ -4,6 +4,7 @@
 
 mod adapter;
 mod bad_input;
+mod bench;
 mod determinism;
 mod frozen;
 mod output;

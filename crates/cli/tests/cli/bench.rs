@@ -1,0 +1,186 @@
+//! `wgrad bench`: formats, results kept and compared, and one line for a mistake.
+
+use serde_json::Value;
+
+use crate::support::{Workplace, refuse, succeed, wgrad};
+
+/// A tiny product, a few hundredths of a second.
+const TINY: [&str; 10] = [
+    "bench",
+    "matmul",
+    "--m",
+    "64",
+    "--n",
+    "64",
+    "--k",
+    "64,128",
+    "--seconds",
+    "0.05",
+];
+
+#[test]
+fn results_are_kept_and_compared() {
+    let place = Workplace::new();
+    let folder = place.path("results").display().to_string();
+    let page = place.path("page.html").display().to_string();
+    let save = ["--results", &folder, "--save", "first", "--json"];
+    let text = succeed(wgrad(&TINY).args(save));
+    let printed: Value = serde_json::from_str(&text).unwrap();
+    let rows = printed["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 2, "{text}");
+    for row in rows {
+        let number = |name: &str| row[name].as_f64().unwrap();
+        assert!(
+            row["name"]
+                .as_str()
+                .unwrap()
+                .starts_with("matmul f32 nn 64x")
+        );
+        assert!(0.0 < number("low") && number("low") <= number("median"));
+        assert!(number("median") <= number("high") && number("gflops") > 0.0);
+        assert!(number("gbps") > 0.0 && number("roofline") > 0.0);
+    }
+    assert!(printed["roof"]["copy_gbps"].as_f64().unwrap() > 0.0);
+    assert!(!printed["driver"].as_str().unwrap().is_empty());
+    assert_eq!(place.json("results/first.json"), printed);
+
+    let compare = ["--results", &folder, "--compare", "first", "--csv"];
+    let output = wgrad(&TINY)
+        .args(compare)
+        .args(["--report", &page])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 3, "{text}");
+    for line in &lines[1..] {
+        // Other programs may run meanwhile: any verdict, but one.
+        let verdicts = ["SAME", "FASTER", "SLOWER", "UNCLEAR"];
+        let verdict = line.split(',').nth_back(1).unwrap();
+        assert!(verdicts.contains(&verdict), "{line}");
+    }
+    let html = String::from_utf8(place.bytes("page.html")).unwrap();
+    assert!(html.contains("<svg") && html.contains("Against first"));
+}
+
+#[test]
+fn rows_of_every_kind() {
+    let text = succeed(&mut wgrad(&["bench", "ops", "--op", "rsqrt", "--md"]));
+    assert!(
+        text.lines().count() > 10 && text.contains("| --- |"),
+        "{text}"
+    );
+    let sized = [
+        "bench",
+        "ops",
+        "--op",
+        "softmax",
+        "--size",
+        "64x32",
+        "--seconds",
+        "0.05",
+    ];
+    let text = succeed(&mut wgrad(&sized));
+    assert!(text.contains("softmax(f32[64, 32]) "), "{text}");
+    let attention = ["bench", "attention", "--t", "16", "--h", "2", "--d", "8"];
+    let text = succeed(wgrad(&attention).args(["--causal", "--seconds", "0.05", "--json"]));
+    let printed: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(printed["rows"].as_array().unwrap().len(), 4, "{text}");
+    let stack = [
+        "bench",
+        "decode",
+        "--layers",
+        "1",
+        "--channels",
+        "32",
+        "--heads",
+        "2",
+    ];
+    let more = [
+        "--hidden",
+        "64",
+        "--vocab",
+        "100",
+        "--context",
+        "8",
+        "--seconds",
+        "0.05",
+    ];
+    let text = succeed(wgrad(&stack).args(more));
+    assert!(text.contains("tokens/s"), "{text}");
+}
+
+#[test]
+fn training_steps_say_what_they_move() {
+    let small = [
+        "bench",
+        "train",
+        "--case",
+        "bert-mini",
+        "--steps",
+        "3",
+        "--json",
+    ];
+    let sizes = [
+        "--layers", "1", "--batch", "2", "--seq", "8", "--vocab", "50",
+    ];
+    let text = succeed(wgrad(&small).args(sizes).arg("--freeze"));
+    let printed: Value = serde_json::from_str(&text).unwrap();
+    let figures = &printed["rows"][0]["figures"];
+    for name in [
+        "dispatches",
+        "submits",
+        "bytes moved MB",
+        "part backward ms",
+    ] {
+        assert!(figures[name].as_f64().unwrap() > 0.0, "{name}: {figures}");
+    }
+    // What is moved cannot be less than what must be.
+    assert!(
+        figures["bytes moved/least"].as_f64().unwrap() >= 1.0,
+        "{figures}"
+    );
+    let ratio = &printed["rows"][1]["figures"]["frozen/full"];
+    assert!(ratio.as_f64().unwrap() > 0.0, "{text}");
+}
+
+#[test]
+fn mistakes_are_one_line() {
+    let place = Workplace::new();
+    let folder = place.path("results").display().to_string();
+    let line = refuse(wgrad(&TINY).args(["--results", &folder, "--compare", "none"]));
+    assert!(
+        line.contains("none.json") && line.contains("--save none"),
+        "{line}"
+    );
+    let line = refuse(wgrad(&TINY).args(["--save", "a/b"]));
+    assert!(line.contains("\"a/b\" cannot name a result"), "{line}");
+    place.write("results/bad.json", "{}");
+    let line = refuse(wgrad(&TINY).args(["--results", &folder, "--compare", "bad"]));
+    assert!(line.contains("not a result"), "{line}");
+    let line = refuse(&mut wgrad(&["bench", "ops", "--op", "sofmax"]));
+    assert!(line.contains("no op `sofmax`"), "{line}");
+    let line = refuse(&mut wgrad(&[
+        "bench",
+        "decode",
+        "--channels",
+        "10",
+        "--heads",
+        "3",
+    ]));
+    assert!(line.contains("do not divide"), "{line}");
+    let line = refuse(&mut wgrad(&[
+        "bench", "train", "--case", "gpt", "--seq", "999",
+    ]));
+    assert!(line.contains("128 positions"), "{line}");
+    for flags in [
+        ["--m", "0"],
+        ["--transpose", "nx"],
+        ["--variant", "best"],
+        ["--seconds", "0"],
+    ] {
+        let output = wgrad(&["bench", "matmul"]).args(flags).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{flags:?}");
+        assert!(output.stdout.is_empty(), "{flags:?}");
+    }
+}
