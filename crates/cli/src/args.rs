@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Arg, Command, CommandFactory};
+use wgrad_runtime::variants::VariantTable;
 use wgrad_runtime::{Device, DeviceOptions};
 
 /// The adapter to run on; flattened into every command that opens one.
@@ -22,6 +23,7 @@ impl AdapterArg {
         Ok(Device::open(DeviceOptions {
             adapter: self.adapter.clone(),
             pipeline_cache: kept,
+            variants: tuned(),
             ..options
         })?)
     }
@@ -57,8 +59,16 @@ impl AdapterArg {
     }
 }
 
+/// What `wgrad tune` found on this machine. A table that cannot be read costs speed only, and `wgrad tune`
+/// says what is wrong with it.
+fn tuned() -> VariantTable {
+    let text = crate::tune::user_table().and_then(|path| std::fs::read_to_string(path).ok());
+    let table = text.and_then(|text| VariantTable::parse(&text).ok());
+    table.unwrap_or_default()
+}
+
 /// The user's cache folder of this system, and `wgrad` in it.
-fn cache_folder() -> Option<PathBuf> {
+pub fn cache_folder() -> Option<PathBuf> {
     let folder = |name: &str| {
         std::env::var_os(name)
             .map(PathBuf::from)

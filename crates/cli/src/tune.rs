@@ -1,16 +1,20 @@
 //! `wgrad tune`: the best parameters of a kernel, ours or anyone's.
 
+mod files;
 mod output;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
+use wgrad_tune::tuner::build::tuned_text;
+use wgrad_tune::tuner::expr::Value;
 use wgrad_tune::tuner::job::Job;
 use wgrad_tune::tuner::search::Strategy;
-use wgrad_tune::tuner::session::{self, Options};
+use wgrad_tune::tuner::session::{self, Options, Report};
 use wgrad_tune::tuner::worker::{WorkerCommand, serve};
+use wgrad_tune::tuner::{builtin, t4, table as tables};
 
-use crate::args::AdapterArg;
+use crate::args::{AdapterArg, cache_folder};
 
 /// Find a WGSL kernel's best parameters on this adapter
 #[derive(clap::Args)]
@@ -43,8 +47,23 @@ pub struct TuneArgs {
     #[arg(long)]
     checked: bool,
     /// Write the kernel with the best values put in
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE.wgsl")]
     write: Option<PathBuf>,
+    /// Write all results in the T4 format of Kernel Tuner
+    #[arg(long, value_name = "FILE.json")]
+    export_t4: Option<PathBuf>,
+    /// The user's table of tuned choices; else variants.jsonl in the cache folder
+    #[arg(long, value_name = "FILE")]
+    table: Option<PathBuf>,
+    /// Write an example kernel NAME.wgsl and its spec NAME.toml
+    #[arg(long, value_name = "NAME", conflicts_with = "kernel")]
+    new: Option<String>,
+    /// Make a spec of a T1 input of Kernel Tuner
+    #[arg(long, value_name = "FILE.json", conflicts_with = "kernel")]
+    import_t1: Option<PathBuf>,
+    /// Print what this machine knows of wgrad's own kernels, to be sent to us
+    #[arg(long, conflicts_with = "kernel")]
+    contribute: bool,
     #[command(flatten)]
     device: AdapterArg,
     /// Serve a tuner on standard input and output
@@ -73,9 +92,22 @@ pub fn run(args: TuneArgs) -> Result<()> {
     if args.worker {
         return serve(std::io::stdin().lock(), std::io::stdout());
     }
-    let name = args.kernel.as_deref().ok_or_else(|| {
-        anyhow!("name a kernel: `wgrad tune my.wgsl --spec my.toml`; `wgrad tune --new NAME` writes such a pair")
-    })?;
+    if let Some(name) = &args.new {
+        return files::new_pair(name);
+    }
+    if let Some(path) = &args.import_t1 {
+        return files::import_t1(path);
+    }
+    let table = args.table.clone().or_else(user_table);
+    if args.contribute {
+        return files::contribute(table.as_deref());
+    }
+    let Some(name) = args.kernel.as_deref() else {
+        bail!(
+            "name a kernel: a .wgsl file, or one of {}; `wgrad tune --new NAME` writes an example",
+            builtin::names().join(", ")
+        );
+    };
     let mut job = load(name, args.spec.as_deref())?;
     job.adapter = args.device.adapter.clone();
     job.checked = args.checked;
@@ -102,15 +134,83 @@ pub fn run(args: TuneArgs) -> Result<()> {
     let report = report?;
     output::table(&report);
     println!("results: {}", results.display());
+    if let Some(path) = &args.export_t4 {
+        let text = serde_json::to_string_pretty(&t4::export(&report))?;
+        files::write(path, &text)?;
+        println!("T4: {}", path.display());
+    }
+    // What was compiled with checks says little about kernels without.
+    if let Some(path) = table.filter(|_| !args.checked) {
+        files::keep(&path, tables::entries(&job, &report))?;
+        println!("table: {}", path.display());
+    }
+    if let Some(path) = &args.write {
+        files::write(path, &best_kernel(&job, &report)?)?;
+        println!("kernel with the best values: {}", path.display());
+    }
+    println!("next: {}", next(name, &args, &job, &report));
     Ok(())
+}
+
+/// The user's own table, which every command reads that opens a device.
+pub fn user_table() -> Option<PathBuf> {
+    Some(cache_folder()?.join("variants.jsonl"))
+}
+
+/// The kernel of the first timed size's best choice.
+fn best_kernel(job: &Job, report: &Report) -> Result<String> {
+    let spec = job.spec()?;
+    let first = report.tuned.first().context("nothing was tuned")?;
+    let at = match first.best.values.get("KERNEL") {
+        Some(Value::Int(i)) => usize::try_from(*i).unwrap_or(0),
+        _ => 0,
+    };
+    let source = job.kernels.get(at).context("no such kernel file")?;
+    tuned_text(&spec, source, &first.best.values, &first.sizes).map_err(|e| anyhow!(e))
+}
+
+/// One line on what to do with this.
+fn next(name: &str, args: &TuneArgs, job: &Job, report: &Report) -> String {
+    let spec = match &args.spec {
+        Some(path) => format!(" --spec {}", path.display()),
+        None => String::new(),
+    };
+    let unfinished = report.tuned.iter().any(|row| !row.exhausted);
+    let improved = report
+        .tuned
+        .iter()
+        .any(|row| row.best.values != row.default);
+    match (job.files.is_empty(), improved, unfinished) {
+        (true, true, _) if args.write.is_none() => {
+            format!(
+                "wgrad tune {name}{spec} --resume --budget 1 --write tuned.wgsl puts the best values in"
+            )
+        }
+        (_, _, true) => {
+            format!("wgrad tune {name}{spec} --resume goes on with the choices not tried yet")
+        }
+        (false, true, _) => {
+            "wgrad uses these choices from now on; wgrad tune --contribute prints them for us"
+                .into()
+        }
+        (true, true, _) => "copy the kernel's constants into your program".into(),
+        (_, false, false) => {
+            "the default is the best of these choices; give the parameters more values".into()
+        }
+    }
 }
 
 fn load(name: &str, spec: Option<&Path>) -> Result<Job> {
     let path = Path::new(name);
     if path.extension().is_none_or(|e| e != "wgsl") {
-        bail!("{name} is no .wgsl file");
+        return builtin::job(name);
     }
     let beside = path.with_extension("toml");
-    let spec = spec.unwrap_or(&beside);
-    Job::load(spec, Some(path))
+    if spec.is_none() && !beside.exists() {
+        bail!(
+            "{name} has no spec: give one with --spec, or as {}; `wgrad tune --new NAME` shows how",
+            beside.display()
+        );
+    }
+    Job::load(spec.unwrap_or(&beside), Some(path))
 }

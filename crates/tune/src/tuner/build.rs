@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use wgrad_runtime::{BindingKind, Defines, Device, KernelInfo, assemble_text, reflect};
 
-use super::expr::{Scope, Value};
+use super::expr::{Expr, Scope, Value};
 use super::job::Source;
 use super::spec::{OneOrMore, Spec};
 use super::wgsl;
@@ -27,7 +27,7 @@ pub struct Built {
     pub uniform: Vec<(String, Vec<u32>)>,
 }
 
-/// The WGSL of `source` with `values` (parameters) at `sizes`.
+/// The WGSL of `source` with `values` (parameters) at `sizes`, and how to launch it.
 ///
 /// # Errors
 /// `Compile` for what the preprocessor or naga refuses, a uniform's member that has no value.
@@ -35,23 +35,62 @@ pub fn build(
     spec: &Spec,
     source: &Source,
     entry: Option<&str>,
-    workgroups: &[super::expr::Expr],
+    workgroups: &[Expr],
     values: &Scope,
     sizes: &Scope,
 ) -> Result<Built, Refused> {
     let compile = |e: &dyn std::fmt::Display| Refused::Compile(e.to_string());
+    let scope = scope(spec, values, sizes).map_err(Refused::Compile)?;
+    let text = assembled(spec, source, sizes, &scope).map_err(Refused::Compile)?;
+    let text = wgsl::isolate(&text, entry).map_err(Refused::Compile)?;
+    let info = reflect(&text).map_err(Refused::Compile)?;
+    let mut grid = [1; 3];
+    for (slot, expr) in grid.iter_mut().zip(workgroups) {
+        *slot = expr.count(&scope).map_err(|e| compile(&e))?;
+    }
+    let uniform = uniform(&info, &spec.uniform, &scope).map_err(Refused::Compile)?;
+    Ok(Built {
+        text,
+        info,
+        workgroups: grid,
+        uniform,
+    })
+}
+
+/// The file of `source` with `values` in the place of its constants (in front of it where it has none of
+/// that name): for the user to keep.
+pub fn tuned_text(
+    spec: &Spec,
+    source: &Source,
+    values: &Scope,
+    sizes: &Scope,
+) -> Result<String, String> {
+    let scope = scope(spec, values, sizes)?;
+    let text = assembled(spec, source, sizes, &scope)?;
+    // What stood in front and has found its place in the file leaves empty lines.
+    Ok(text.trim_start().to_owned())
+}
+
+/// Parameters, sizes and constants.
+fn scope(spec: &Spec, values: &Scope, sizes: &Scope) -> Result<Scope, String> {
     let mut scope = values.clone();
     scope.extend(sizes.iter().map(|(n, v)| (n.clone(), *v)));
+    let mut constants = Scope::new();
     for (name, expr) in &spec.constants {
-        let value = expr.eval(&scope).map_err(|e| compile(&e))?;
-        scope.insert(name.clone(), value);
+        constants.insert(name.clone(), expr.eval(&scope).map_err(|e| e.to_string())?);
     }
+    scope.extend(constants);
+    Ok(scope)
+}
+
+/// The text with all constants in their places.
+fn assembled(spec: &Spec, source: &Source, sizes: &Scope, scope: &Scope) -> Result<String, String> {
     let with_sizes = spec
         .size_constants
         .unwrap_or(!source.text.contains("var<uniform>"));
     let mut defines = Defines::new();
     let mut names = BTreeSet::new();
-    for (name, value) in &scope {
+    for (name, value) in scope {
         if sizes.contains_key(name) && !with_sizes || name == "KERNEL" {
             continue;
         }
@@ -64,20 +103,8 @@ pub fn build(
     for flag in &spec.flags {
         defines = defines.flag(flag);
     }
-    let text = assemble_text(&source.name, &source.text, &defines).map_err(|e| compile(&e))?;
-    let text = wgsl::isolate(&wgsl::settle(&text, &names), entry).map_err(|e| compile(&e))?;
-    let info = reflect(&text).map_err(|e| compile(&e))?;
-    let mut grid = [1; 3];
-    for (slot, expr) in grid.iter_mut().zip(workgroups) {
-        *slot = expr.count(&scope).map_err(|e| compile(&e))?;
-    }
-    let uniform = uniform(&info, &spec.uniform, &scope).map_err(Refused::Compile)?;
-    Ok(Built {
-        text,
-        info,
-        workgroups: grid,
-        uniform,
-    })
+    let text = assemble_text(&source.name, &source.text, &defines)?;
+    Ok(wgsl::settle(&text, &names))
 }
 
 fn define(defines: Defines, name: &str, value: Value) -> Defines {
@@ -95,7 +122,7 @@ fn define(defines: Defines, name: &str, value: Value) -> Defines {
 
 fn uniform(
     info: &KernelInfo,
-    given: &BTreeMap<String, OneOrMore<super::expr::Expr>>,
+    given: &BTreeMap<String, OneOrMore<Expr>>,
     scope: &Scope,
 ) -> Result<Vec<(String, Vec<u32>)>, String> {
     let mut out = Vec::new();

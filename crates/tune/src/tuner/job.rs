@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, anyhow};
 use serde::{Deserialize, Serialize};
 use wgrad_runtime::text_hash;
+use wgrad_runtime::variants::shader_hash;
 
 use super::expr::Scope;
 use super::outcome::Outcome;
@@ -31,6 +32,8 @@ pub struct Job {
     pub kernels: Vec<Source>,
     /// The reference kernel.
     pub reference: Option<Source>,
+    /// For wgrad's own kernels: the shader files, in the order of `kernels`. Else empty.
+    pub files: Vec<String>,
     /// Where data files lie.
     pub folder: PathBuf,
     /// The adapter, as `DeviceOptions` takes it.
@@ -92,6 +95,7 @@ impl Job {
                 .as_ref()
                 .map(|name| source(&folder.join(name)))
                 .transpose()?,
+            files: Vec::new(),
             folder,
             adapter: None,
             checked: false,
@@ -109,6 +113,14 @@ impl Job {
             .map(|s| s.text.as_str());
         let all: Vec<&str> = texts.chain([self.spec.as_str()]).collect();
         text_hash(&all)
+    }
+
+    /// The hash that a table of variants has it under; `None` if a shader file is missing.
+    pub fn table_hash(&self) -> Option<String> {
+        match self.files.is_empty() {
+            true => Some(self.hash()),
+            false => shader_hash(&self.files),
+        }
     }
 
     /// The spec, parsed.

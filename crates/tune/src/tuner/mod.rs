@@ -5,6 +5,7 @@
 //! ([`runner`]). A candidate that hangs or loses the device costs one worker.
 
 pub mod build;
+pub mod builtin;
 pub mod data;
 pub mod expr;
 pub mod job;
@@ -16,5 +17,9 @@ pub mod search;
 pub mod session;
 pub mod space;
 pub mod spec;
+pub mod t1;
+pub mod t4;
+pub mod table;
+pub mod template;
 pub mod wgsl;
 pub mod worker;

@@ -5,19 +5,21 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Result, anyhow, bail};
-use wgrad_runtime::{Buffer, Device, DeviceOptions, Kernel};
+use wgrad_runtime::{Device, DeviceOptions, Kernel};
 
 use super::build::{Built, Refused, build, check_limits};
-use super::data;
 use super::expr::{Expr, Scope};
 use super::job::{Job, Machine, Phase, Reply, Source};
 use super::outcome::{Needs, Outcome, Status};
-use super::reference;
 use super::spec::{Spec, show};
 use crate::bench::stats::paired_ratio;
 use crate::bench::{Measurement, Meter, Settings};
 
 mod check;
+mod launch;
+mod problem;
+
+use problem::Problem;
 
 /// Bytes behind every buffer while candidates are checked.
 const PADDING: u64 = 1024;
@@ -41,15 +43,6 @@ fn by_turns() -> Settings {
     }
 }
 
-/// A problem size: first contents of the buffers and what the outputs must be.
-struct Problem {
-    sizes: Scope,
-    /// By buffer; `None` for outputs that hold nothing at first.
-    contents: Vec<Option<Vec<u8>>>,
-    /// By buffer, outputs only.
-    expected: BTreeMap<usize, Vec<f64>>,
-}
-
 /// A candidate compiled for one problem size.
 #[derive(Clone)]
 struct Ready {
@@ -59,13 +52,6 @@ struct Ready {
     buffers: Vec<usize>,
     /// The first launch at this size, by the clock, once it has been made.
     first: Option<f64>,
-}
-
-/// A buffer bound to a kernel.
-struct Bound {
-    buffer: Buffer,
-    /// Its bytes without padding.
-    exact: u64,
 }
 
 /// A worker's state.
@@ -367,160 +353,6 @@ impl Runner {
             buffers,
             first: None,
         })
-    }
-
-    fn sizes(&self, at: usize) -> &Scope {
-        let checked = self.spec.check.len();
-        match self.spec.check.get(at) {
-            Some(sizes) => sizes,
-            None => &self.spec.time[at - checked],
-        }
-    }
-
-    /// The contents and expected outputs of problem `at`.
-    fn problem(&mut self, at: usize) -> Result<Arc<Problem>> {
-        if let Some(found) = &self.problems[at] {
-            return Ok(found.clone());
-        }
-        let sizes = self.sizes(at).clone();
-        let mut contents = Vec::new();
-        for (i, buffer) in self.spec.buffers.iter().enumerate() {
-            let seed = self.job.seed.wrapping_add(1000 * at as u64 + i as u64);
-            contents.push(data::contents(buffer, &sizes, &self.job.folder, seed)?);
-        }
-        let mut problem = Problem {
-            sizes,
-            contents,
-            expected: BTreeMap::new(),
-        };
-        problem.expected = self.expected(&problem)?;
-        let problem = Arc::new(problem);
-        self.problems[at] = Some(problem.clone());
-        Ok(problem)
-    }
-
-    /// What the reference makes of a problem.
-    fn expected(&self, problem: &Problem) -> Result<BTreeMap<usize, Vec<f64>>> {
-        let spec = &self.spec;
-        let at = |name: &str| spec.buffers.iter().position(|b| b.name == name);
-        let reference = &spec.reference;
-        let mut expected = BTreeMap::new();
-        if let Some(name) = &reference.builtin {
-            let inputs: Vec<usize> = match reference.inputs.is_empty() {
-                false => reference.inputs.iter().filter_map(|n| at(n)).collect(),
-                true => (0..spec.buffers.len())
-                    .filter(|i| !spec.buffers[*i].output)
-                    .collect(),
-            };
-            let values: Vec<Vec<f64>> = inputs
-                .iter()
-                .map(|i| {
-                    data::unpack(
-                        problem.contents[*i].as_deref().unwrap_or(&[]),
-                        spec.buffers[*i].dtype,
-                    )
-                })
-                .collect();
-            let slices: Vec<&[f64]> = values.iter().map(Vec::as_slice).collect();
-            let mut shape = BTreeMap::new();
-            for (name, expr) in &reference.shape {
-                shape.insert(name.clone(), expr.count(&problem.sizes)?);
-            }
-            let result = reference::compute(name, &slices, &shape).map_err(|e| anyhow!(e))?;
-            let output = match &reference.output {
-                Some(name) => at(name),
-                None => spec.buffers.iter().position(|b| b.output),
-            };
-            expected.extend(output.map(|i| (i, result)));
-        }
-        for (name, file) in &reference.files {
-            let Some(i) = at(name) else { continue };
-            let count = spec.buffers[i].size.count(&problem.sizes)? as usize;
-            let bytes = data::read_file(
-                file,
-                &problem.sizes,
-                &self.job.folder,
-                count,
-                spec.buffers[i].dtype,
-            )?;
-            expected.insert(i, data::unpack(&bytes, spec.buffers[i].dtype));
-        }
-        if let Some(source) = &self.job.reference {
-            let values = super::space::Space::new(spec)?;
-            let values = values.values(values.default);
-            let failed = |refused: Refused| match refused {
-                Refused::Compile(m) | Refused::Constraint(m) => {
-                    anyhow!("the reference kernel: {m}")
-                }
-            };
-            let built = build(
-                spec,
-                source,
-                reference.entry.as_deref(),
-                &reference.workgroups,
-                &values,
-                &problem.sizes,
-            )
-            .map_err(failed)?;
-            let ready = self.compile(source, built).map_err(failed)?;
-            let buffers = self.upload(&ready, problem, 0)?;
-            self.launch(&ready, &buffers)?;
-            for (i, bound) in ready.buffers.iter().zip(&buffers) {
-                if spec.buffers[*i].output {
-                    let bytes = self.device.read(&bound.buffer, 0, bound.exact)?;
-                    let mut values = data::unpack(&bytes, spec.buffers[*i].dtype);
-                    values.truncate(spec.buffers[*i].size.count(&problem.sizes)? as usize);
-                    expected.insert(*i, values);
-                }
-            }
-        }
-        Ok(expected)
-    }
-
-    /// One buffer a binding with its first contents, and `padding` poisoned bytes behind.
-    fn upload(&self, ready: &Ready, problem: &Problem, padding: u64) -> Result<Vec<Bound>> {
-        let mut bound = Vec::new();
-        for i in &ready.buffers {
-            let spec = &self.spec.buffers[*i];
-            let bytes = spec.size.count(&problem.sizes)? * spec.dtype.bytes();
-            let exact = bytes.next_multiple_of(4).max(4);
-            let buffer = self.device.alloc(exact + padding)?;
-            self.fill(&buffer, problem.contents[*i].as_deref(), POISON)?;
-            bound.push(Bound { buffer, exact });
-        }
-        Ok(bound)
-    }
-
-    /// `contents`, and `poison` behind them to the buffer's end.
-    fn fill(&self, buffer: &Buffer, contents: Option<&[u8]>, poison: u32) -> Result<()> {
-        let mut bytes = contents.unwrap_or(&[]).to_vec();
-        let word = poison.to_le_bytes();
-        while (bytes.len() as u64) < buffer.size() {
-            bytes.push(word[bytes.len() % 4]);
-        }
-        self.device.upload(buffer, 0, &bytes)?;
-        Ok(())
-    }
-
-    /// Records one launch.
-    fn launch(&self, ready: &Ready, bound: &[Bound]) -> Result<()> {
-        let mut launch = self.device.launch(&ready.kernel);
-        for (param, (name, words)) in ready.built.info.params.iter().zip(&ready.built.uniform) {
-            launch = match (param.float, words.as_slice()) {
-                (true, [one]) => launch.f32(name, f32::from_bits(*one)),
-                (true, _) => bail!(
-                    "the uniform's member `{name}`: of floats, single ones are supported only"
-                ),
-                (false, words) => launch.words(name, words),
-            };
-        }
-        // A kernel that asks for a buffer's length must not see the padding; any other must not touch it.
-        let asks = ready.built.text.contains("arrayLength");
-        for Bound { buffer, exact } in bound {
-            let size = if asks { *exact } else { buffer.size() };
-            launch = launch.window(buffer, 0, size);
-        }
-        Ok(launch.grid(ready.built.workgroups)?)
     }
 }
 

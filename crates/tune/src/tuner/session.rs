@@ -232,7 +232,7 @@ impl Session<'_> {
             exhausted,
         };
         if tuned.best.values != tuned.default {
-            self.last_word(&mut tuned, size)?;
+            self.last_word(&mut tuned, &first, size)?;
         }
         Ok(tuned)
     }
@@ -271,7 +271,7 @@ impl Session<'_> {
     }
 
     /// The best against the default, longer: the figure that is shown.
-    fn last_word(&mut self, tuned: &mut Tuned, size: usize) -> Result<()> {
+    fn last_word(&mut self, tuned: &mut Tuned, first: &Outcome, size: usize) -> Result<()> {
         let request = Request::Compare {
             values: tuned.best.values.clone(),
             against: tuned.default.clone(),
@@ -290,7 +290,7 @@ impl Session<'_> {
                 (tuned.best_time, tuned.default_time) = (new, old);
                 // What looked faster in the search and is not now: the default stays.
                 if ratio.low >= 1.0 {
-                    tuned.best.values = tuned.default.clone();
+                    tuned.best = first.clone();
                     tuned.best_time = old;
                     tuned.speedup = Interval {
                         median: 1.0,

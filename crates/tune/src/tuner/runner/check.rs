@@ -60,7 +60,7 @@ impl Runner {
     fn outputs(
         &self,
         ready: &Ready,
-        bound: &[super::Bound],
+        bound: &[super::launch::Bound],
     ) -> Result<Vec<(String, Vec<u8>, usize)>> {
         let mut found = Vec::new();
         for (binding, bound) in ready.built.info.bindings.iter().zip(bound) {

@@ -1,0 +1,66 @@
+//! Buffers for a launch, and the launch.
+
+use anyhow::{Result, bail};
+use wgrad_runtime::Buffer;
+
+use super::{POISON, Problem, Ready, Runner};
+
+/// A buffer bound to a kernel.
+pub(super) struct Bound {
+    pub buffer: Buffer,
+    /// Its bytes without padding.
+    pub exact: u64,
+}
+
+impl Runner {
+    /// One buffer a binding with its first contents, and `padding` poisoned bytes behind.
+    pub(super) fn upload(
+        &self,
+        ready: &Ready,
+        problem: &Problem,
+        padding: u64,
+    ) -> Result<Vec<Bound>> {
+        let mut bound = Vec::new();
+        for i in &ready.buffers {
+            let spec = &self.spec.buffers[*i];
+            let bytes = spec.size.count(&problem.sizes)? * spec.dtype.bytes();
+            let exact = bytes.next_multiple_of(4).max(4);
+            let buffer = self.device.alloc(exact + padding)?;
+            self.fill(&buffer, problem.contents[*i].as_deref(), POISON)?;
+            bound.push(Bound { buffer, exact });
+        }
+        Ok(bound)
+    }
+
+    /// `contents`, and `poison` behind them to the buffer's end.
+    pub(super) fn fill(&self, buffer: &Buffer, contents: Option<&[u8]>, poison: u32) -> Result<()> {
+        let mut bytes = contents.unwrap_or(&[]).to_vec();
+        let word = poison.to_le_bytes();
+        while (bytes.len() as u64) < buffer.size() {
+            bytes.push(word[bytes.len() % 4]);
+        }
+        self.device.upload(buffer, 0, &bytes)?;
+        Ok(())
+    }
+
+    /// Records one launch.
+    pub(super) fn launch(&self, ready: &Ready, bound: &[Bound]) -> Result<()> {
+        let mut launch = self.device.launch(&ready.kernel);
+        for (param, (name, words)) in ready.built.info.params.iter().zip(&ready.built.uniform) {
+            launch = match (param.float, words.as_slice()) {
+                (true, [one]) => launch.f32(name, f32::from_bits(*one)),
+                (true, _) => bail!(
+                    "the uniform's member `{name}`: of floats, single ones are supported only"
+                ),
+                (false, words) => launch.words(name, words),
+            };
+        }
+        // A kernel that asks for a buffer's length must not see the padding; any other must not touch it.
+        let asks = ready.built.text.contains("arrayLength");
+        for Bound { buffer, exact } in bound {
+            let size = if asks { *exact } else { buffer.size() };
+            launch = launch.window(buffer, 0, size);
+        }
+        Ok(launch.grid(ready.built.workgroups)?)
+    }
+}

@@ -1,0 +1,131 @@
+//! Problem sizes: what the buffers hold at first, and what the reference makes of it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::{Result, anyhow};
+
+use super::Runner;
+use crate::tuner::build::{Refused, build};
+use crate::tuner::expr::Scope;
+use crate::tuner::space::Space;
+use crate::tuner::{data, reference};
+
+/// A problem size: first contents of the buffers and what the outputs must be.
+pub(super) struct Problem {
+    pub sizes: Scope,
+    /// By buffer; `None` for outputs that hold nothing at first.
+    pub contents: Vec<Option<Vec<u8>>>,
+    /// By buffer, outputs only.
+    pub expected: BTreeMap<usize, Vec<f64>>,
+}
+
+impl Runner {
+    pub(super) fn sizes(&self, at: usize) -> &Scope {
+        let checked = self.spec.check.len();
+        match self.spec.check.get(at) {
+            Some(sizes) => sizes,
+            None => &self.spec.time[at - checked],
+        }
+    }
+
+    /// The contents and expected outputs of problem `at`.
+    pub(super) fn problem(&mut self, at: usize) -> Result<Arc<Problem>> {
+        if let Some(found) = &self.problems[at] {
+            return Ok(found.clone());
+        }
+        let sizes = self.sizes(at).clone();
+        let mut contents = Vec::new();
+        for (i, buffer) in self.spec.buffers.iter().enumerate() {
+            let seed = self.job.seed.wrapping_add(1000 * at as u64 + i as u64);
+            contents.push(data::contents(buffer, &sizes, &self.job.folder, seed)?);
+        }
+        let mut problem = Problem {
+            sizes,
+            contents,
+            expected: BTreeMap::new(),
+        };
+        problem.expected = self.expected(&problem)?;
+        let problem = Arc::new(problem);
+        self.problems[at] = Some(problem.clone());
+        Ok(problem)
+    }
+
+    /// What the reference makes of a problem.
+    fn expected(&self, problem: &Problem) -> Result<BTreeMap<usize, Vec<f64>>> {
+        let spec = &self.spec;
+        let at = |name: &str| spec.buffers.iter().position(|b| b.name == name);
+        let reference = &spec.reference;
+        let mut expected = BTreeMap::new();
+        if let Some(name) = &reference.builtin {
+            let inputs: Vec<usize> = match reference.inputs.is_empty() {
+                false => reference.inputs.iter().filter_map(|n| at(n)).collect(),
+                true => (0..spec.buffers.len())
+                    .filter(|i| !spec.buffers[*i].output)
+                    .collect(),
+            };
+            let values: Vec<Vec<f64>> = inputs
+                .iter()
+                .map(|i| {
+                    data::unpack(
+                        problem.contents[*i].as_deref().unwrap_or(&[]),
+                        spec.buffers[*i].dtype,
+                    )
+                })
+                .collect();
+            let slices: Vec<&[f64]> = values.iter().map(Vec::as_slice).collect();
+            let mut shape = BTreeMap::new();
+            for (name, expr) in &reference.shape {
+                shape.insert(name.clone(), expr.count(&problem.sizes)?);
+            }
+            let result = reference::compute(name, &slices, &shape).map_err(|e| anyhow!(e))?;
+            let output = match &reference.output {
+                Some(name) => at(name),
+                None => spec.buffers.iter().position(|b| b.output),
+            };
+            expected.extend(output.map(|i| (i, result)));
+        }
+        for (name, file) in &reference.files {
+            let Some(i) = at(name) else { continue };
+            let count = spec.buffers[i].size.count(&problem.sizes)? as usize;
+            let bytes = data::read_file(
+                file,
+                &problem.sizes,
+                &self.job.folder,
+                count,
+                spec.buffers[i].dtype,
+            )?;
+            expected.insert(i, data::unpack(&bytes, spec.buffers[i].dtype));
+        }
+        if let Some(source) = &self.job.reference {
+            let values = Space::new(spec)?;
+            let values = values.values(values.default);
+            let failed = |refused: Refused| match refused {
+                Refused::Compile(m) | Refused::Constraint(m) => {
+                    anyhow!("the reference kernel: {m}")
+                }
+            };
+            let built = build(
+                spec,
+                source,
+                reference.entry.as_deref(),
+                &reference.workgroups,
+                &values,
+                &problem.sizes,
+            )
+            .map_err(failed)?;
+            let ready = self.compile(source, built).map_err(failed)?;
+            let buffers = self.upload(&ready, problem, 0)?;
+            self.launch(&ready, &buffers)?;
+            for (i, bound) in ready.buffers.iter().zip(&buffers) {
+                if spec.buffers[*i].output {
+                    let bytes = self.device.read(&bound.buffer, 0, bound.exact)?;
+                    let mut values = data::unpack(&bytes, spec.buffers[*i].dtype);
+                    values.truncate(spec.buffers[*i].size.count(&problem.sizes)? as usize);
+                    expected.insert(*i, values);
+                }
+            }
+        }
+        Ok(expected)
+    }
+}
