@@ -236,13 +236,14 @@ impl<'a> Launch<'a> {
             }
             let moved = kernel.info.bindings.iter().zip(&bindings);
             let moved = moved.map(|(info, (_, _, size))| size * info.touches());
-            recorder.moved(moved.sum());
+            let moved = moved.sum();
             let offset = (!params.is_empty()).then(|| recorder.push_params(&params));
             let bind_group = recorder.bind_group((kernel.id, key), |arena| {
                 make_bind_group(device, &kernel, arena, &places, &textures)
             });
             recorder.push(Command::Dispatch {
                 kernel,
+                moved,
                 bind_group,
                 params: offset,
                 grid,

@@ -15,6 +15,8 @@ const QUERIES: u32 = 4096;
 pub struct KernelTime {
     pub launches: u64,
     pub nanoseconds: f64,
+    /// Bytes read and written, as [`Device::bytes_moved`] counts them.
+    pub bytes: u64,
 }
 
 pub(crate) struct Profile {
@@ -70,6 +72,15 @@ impl Profile {
         let mut first = BTreeMap::new();
         self.pending.clear();
         for (at, command) in commands.iter().enumerate() {
+            let name = match command {
+                Command::Dispatch { kernel, .. } => kernel.name.as_str(),
+                Command::CopyToTexture { .. } => "(copies to textures)",
+                Command::Copy { .. } | Command::Zero { .. } => "(copies and zeros)",
+                Command::Stamp(_) => continue,
+            };
+            let row = self.rows.entry(name.to_owned()).or_default();
+            row.launches += 1;
+            row.bytes += command.moved();
             let next = self.pending.len() as u32 * 2;
             if let Command::Dispatch { kernel, .. } = command
                 && next + 2 <= QUERIES
@@ -112,7 +123,6 @@ impl Profile {
         for (name, first) in self.pending.drain(..) {
             let at = first as usize;
             let row = self.rows.entry(name).or_default();
-            row.launches += 1;
             row.nanoseconds += ticks[at + 1].saturating_sub(ticks[at]) as f64 * period;
         }
         drop(view);
@@ -135,7 +145,8 @@ impl Device {
         Ok(())
     }
 
-    /// Stops profiling and returns the device time of each kernel by name.
+    /// Stops profiling and returns launches, device time and bytes of each kernel by name; of copies, which
+    /// no timestamp surrounds, numbers and bytes only, under names in parentheses.
     pub fn stop_profile(&self) -> Result<BTreeMap<String, KernelTime>> {
         self.synchronize()?;
         let profile = self.lock(&self.0.profile).take();

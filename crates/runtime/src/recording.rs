@@ -28,6 +28,8 @@ const SUBMIT_TARGET: Duration = Duration::from_millis(400);
 pub(crate) enum Command {
     Dispatch {
         kernel: Arc<Kernel>,
+        /// Bytes that it reads and writes.
+        moved: u64,
         bind_group: wgpu::BindGroup,
         params: Option<u32>,
         grid: [u32; 3],
@@ -53,6 +55,19 @@ pub(crate) enum Command {
     },
     /// A timestamp.
     Stamp(Stamp),
+}
+
+impl Command {
+    /// Bytes that it reads and writes in device memory.
+    pub(crate) fn moved(&self) -> u64 {
+        match self {
+            Command::Dispatch { moved, .. } => *moved,
+            Command::Copy { bytes, .. } => 2 * bytes,
+            Command::CopyToTexture { texels, .. } => 2 * 16 * u64::from(*texels),
+            Command::Zero { bytes, .. } => *bytes,
+            Command::Stamp(_) => 0,
+        }
+    }
 }
 
 /// The identity of a bind group: kernel, then (resource, offset, size) of every binding.
@@ -98,19 +113,9 @@ impl Recorder {
     }
 
     pub(crate) fn push(&mut self, command: Command) {
-        match &command {
-            Command::Dispatch { .. } => self.dispatches += 1,
-            Command::Copy { bytes, .. } => self.moved += 2 * bytes,
-            Command::CopyToTexture { texels, .. } => self.moved += 2 * 16 * u64::from(*texels),
-            Command::Zero { bytes, .. } => self.moved += bytes,
-            Command::Stamp(_) => {}
-        }
+        self.dispatches += u64::from(matches!(command, Command::Dispatch { .. }));
+        self.moved += command.moved();
         self.commands.push(command);
-    }
-
-    /// Counts bytes that a launch reads and writes.
-    pub(crate) fn moved(&mut self, bytes: u64) {
-        self.moved += bytes;
     }
 
     /// Puts a launch's parameters into the arena and returns their offset.
@@ -262,6 +267,7 @@ fn encode(
                     bind_group,
                     params,
                     grid: [x, y, z],
+                    ..
                 }) = commands.get(at)
                 {
                     pass.set_pipeline(&kernel.pipeline);

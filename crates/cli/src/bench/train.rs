@@ -399,10 +399,11 @@ fn kernels(device: &Device, model: &Workload) -> Result<String> {
     let all: f64 = rows.iter().map(|(_, row)| row.nanoseconds).sum();
     let lines = rows.iter().map(|(name, row)| {
         format!(
-            "       {name:<28} {:>5} launches {:>9.2} ms {:>5.1} %\n",
+            "       {name:<32} {:>5} launches {:>9.2} ms {:>5.1} % {:>9.1} MB\n",
             row.launches,
             row.nanoseconds / 1e6,
-            100.0 * row.nanoseconds / all
+            100.0 * row.nanoseconds / all,
+            row.bytes as f64 / 1e6
         )
     });
     Ok(lines.collect())
