@@ -1,5 +1,5 @@
 // Zeros elements at random and scales the rest.
-// math: y[i] = x[i] * scale if word(i) >= threshold, else 0, where word(i) is word i % 4 of Philox at
+// math: y[i] = x[i] * keep if word(i) >= threshold, else 0, where word(i) is word i % 4 of Philox at
 //   counter (i / 4, op, step, microstep) and key seed
 // shapes: x any strides; y that shape, contiguous
 // launch: one invocation for 4 elements
@@ -14,7 +14,7 @@ struct Params {
     offset: u32,
     op: u32,
     threshold: u32,
-    scale: f32,
+    keep: f32,
     shape: array<vec4<u32>, 2>,
     strides: array<vec4<u32>, 2>,
 }
@@ -34,7 +34,7 @@ fn dropout(
         return;
     }
     let words = random_words(vec4<u32>(state[0], state[1], state[2], state[3]), params.op, block);
-    let factors = select(vec4<f32>(0.0), vec4<f32>(params.scale), words >= vec4<u32>(params.threshold));
+    let factors = select(vec4<f32>(0.0), vec4<f32>(params.keep), words >= vec4<u32>(params.threshold));
     for (var k = 0u; k < 4u; k++) {
         let i = block * 4u + k;
         if (i < params.n) {

@@ -1,13 +1,16 @@
-// The gradient of layer_norm with respect to its input.
+// The gradient of layer_norm with respect to its input x, with DROPOUT also to what was dropped.
 // math: g = dy * weight, h = (x - mean) * rstd; dx = rstd * (g - mean(g) - h * mean(g * h)); with RMS
-//   without mean(g)
+//   without mean(g); with DROPOUT dropped = dropout(dx), with forward's mask
 // shapes: dy, x and dx (R, C), rows contiguous; statistics (2, R): means, then rstds
 // launch: one workgroup of WIDTH lanes a row
-// numerics: f32, rounded once; overwrites dx; without KEEP rows are read twice
+// numerics: f32, rounded once; overwrites dx and dropped; without KEEP rows are read twice
 // backward: none
-// reference: ops/layer_norm.rs
+// reference: ops/layer_norm/cases.rs
 #import common/index
 #import common/reduce
+#ifdef DROPOUT
+#import common/philox
+#endif
 
 struct Params {
     rows: u32,
@@ -16,13 +19,30 @@ struct Params {
     offset: u32,
     weight_offset: u32,
     weight_stride: u32,
+    op: u32,
+    threshold: u32,
+    keep: f32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> dy: array<S>; // (R, C)
-@group(0) @binding(2) var<storage, read> x: array<S>; // (R, C)
-@group(0) @binding(3) var<storage, read> weight: array<S>; // (C) strided; unused without WEIGHT
-@group(0) @binding(4) var<storage, read> statistics: array<f32>; // (2, R)
-@group(0) @binding(5) var<storage, read_write> dx: array<S>; // (R, C)
+@group(0) @binding(AT_DY) var<storage, read> dy: array<S>; // (R, C)
+@group(0) @binding(AT_X) var<storage, read> x: array<S>; // (R, C)
+#ifdef WEIGHT
+@group(0) @binding(AT_WEIGHT) var<storage, read> weight: array<S>; // (C) strided
+#endif
+@group(0) @binding(AT_STATISTICS) var<storage, read> statistics: array<f32>; // (2, R)
+@group(0) @binding(AT_DX) var<storage, read_write> dx: array<S>; // (R, C)
+#ifdef DROPOUT
+@group(0) @binding(AT_STATE) var<storage, read> state: array<u32>; // (4)
+@group(0) @binding(AT_DROPPED) var<storage, read_write> dropped: array<S>; // (R, C)
+#endif
+
+fn store(i: u32, d: f32) {
+    dx[i] = S(d);
+#ifdef DROPOUT
+    let words = random_words(vec4<u32>(state[0], state[1], state[2], state[3]), params.op, i / 4u);
+    dropped[i] = S(d * select(0.0, params.keep, words[i & 3u] >= params.threshold));
+#endif
+}
 
 fn weighted(at: u32, j: u32) -> f32 {
     let d = f32(dy[at + params.dy_offset]);
@@ -78,13 +98,13 @@ fn layer_norm_backward(
     for (var k = 0u; k < KEPT; k++) {
         let j = k * WIDTH + lane;
         if (j < params.length) {
-            dx[base + j] = S(rstd * (g[k] - mean_g - h[k] * mean_gh));
+            store(base + j, rstd * (g[k] - mean_g - h[k] * mean_gh));
         }
     }
 #else
     for (var j = lane; j < params.length; j += WIDTH) {
         let h = (f32(x[base + j + params.offset]) - mean) * rstd;
-        dx[base + j] = S(rstd * (weighted(base + j, j) - mean_g - h * mean_gh));
+        store(base + j, rstd * (weighted(base + j, j) - mean_g - h * mean_gh));
     }
 #endif
 }

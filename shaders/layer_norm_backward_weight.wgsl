@@ -4,7 +4,7 @@
 // launch: one invocation four columns, a quarter of C apart, and a chunk; neighbours on neighbouring columns
 // numerics: f32 in a fixed order; overwrites partials, which reduce then sums
 // backward: none
-// reference: ops/layer_norm.rs
+// reference: ops/layer_norm/cases.rs
 #import common/index
 
 struct Params {

@@ -1,8 +1,8 @@
 //! Layer normalisation.
 
-use wgrad_tensor::{Device, Error, Generator, Result, Tensor};
+use wgrad_tensor::{Device, Error, Generator, Norm, Result, Tensor};
 
-use crate::{Init, Parameters, join};
+use crate::{Dropout, Init, Mode, Parameters, join};
 
 /// Normalises the last dimension, then scales and shifts it, as `nn.LayerNorm` (arXiv:1607.06450).
 #[derive(Debug, Clone)]
@@ -39,6 +39,25 @@ impl LayerNorm {
     /// `x` is (…, C), as is the result.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         x.layer_norm(Some(&self.weight), Some(&self.bias), self.eps)
+    }
+
+    /// The norm of `residual + dropout(x)`, both (…, C), in one kernel: what ends each half of a BERT
+    /// block. Equal to the three steps one by one, which drop the same elements.
+    pub fn forward_residual(
+        &self,
+        x: &Tensor,
+        residual: &Tensor,
+        dropout: &Dropout,
+        mode: &Mode,
+    ) -> Result<Tensor> {
+        x.add_norm(&Norm {
+            weight: Some(&self.weight),
+            bias: Some(&self.bias),
+            eps: self.eps,
+            residual: Some(residual),
+            dropout: mode.generator().map(|generator| (dropout.p(), generator)),
+            ..Norm::default()
+        })
     }
 
     /// Appends `weight` and `bias`.

@@ -13,6 +13,7 @@ mod tensor;
 pub use dtype::DType;
 pub use error::{Error, Result};
 pub use ops::attention::{Attention, attention_packed, scaled_dot_product_attention};
+pub use ops::layer_norm::Norm;
 pub use ops::matmul::Activation;
 pub use random::Generator;
 pub use tape::{Gradients, no_grad};

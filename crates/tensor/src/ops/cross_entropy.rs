@@ -73,7 +73,7 @@ fn forward(logits: &Tensor, targets: Tensor, options: CrossEntropy) -> Result<Te
     let sides: &[usize] = if counted { &[2, rows] } else { &[rows] };
     let losses = Tensor::empty(device, sides, DType::F32)?;
     let statistics = Tensor::empty(device, &[2, rows], DType::F32)?;
-    let defines = Rows::new(device, classes, 0)
+    let defines = Rows::new(device, classes, 0, None)
         .defines()
         .alias("S", logits.dtype().wgsl())
         .flag_if(options.label_smoothing > 0.0, "SMOOTH")
@@ -138,7 +138,7 @@ impl Saved {
             Reduction::Mean => 1.0 / rows as f32,
             Reduction::Sum | Reduction::None => 1.0,
         };
-        let defines = Rows::new(device, classes, 0)
+        let defines = Rows::new(device, classes, 0, None)
             .defines()
             .alias("S", x.dtype().wgsl())
             .flag_if(self.options.ignore_index.is_some(), "IGNORE")

@@ -1,6 +1,6 @@
 //! Dropout (Srivastava et al., JMLR 2014), with masks made from counters.
 
-use wgrad_runtime::Defines;
+use wgrad_runtime::{Defines, Launch};
 
 use crate::cases::{Case, HostArray, Input, Layout, shapes};
 use crate::dtype::DType;
@@ -25,15 +25,42 @@ impl Tensor {
                 format!("a float tensor is needed, {self:?} was given; cast it first"),
             ));
         }
-        if p == 0.0 {
-            return Ok(self.clone());
-        }
         generator.check_device("dropout", self.device())?;
-        let (words, op) = (generator.state().clone(), generator.next_op());
-        let y = masked(self, p, &words, op)?;
+        let Some(drop) = Drop::new(p, generator) else {
+            return Ok(self.clone());
+        };
+        let y = masked(self, &drop)?;
         Ok(record("dropout", y, &[self], move |dy, _| {
-            Ok(vec![Some(masked(dy, p, &words, op)?)])
+            Ok(vec![Some(masked(dy, &drop)?)])
         }))
+    }
+}
+
+/// One use of dropout: what fixes which elements it zeroes.
+pub(crate) struct Drop {
+    p: f32,
+    op: u32,
+    pub state: Tensor,
+}
+
+impl Drop {
+    /// The generator's next random op; nothing for `p` 0, for which the generator does not move.
+    pub fn new(p: f32, generator: &Generator) -> Option<Drop> {
+        (p > 0.0).then(|| Drop {
+            p,
+            op: generator.next_op(),
+            state: generator.state().clone(),
+        })
+    }
+
+    /// Sets the parameters `op`, `threshold` and `keep`, with which nothing is dropped if there is no
+    /// `drop`.
+    pub fn params<'a>(drop: Option<&Drop>, launch: Launch<'a>) -> Launch<'a> {
+        let p = drop.map_or(0.0, |d| d.p);
+        launch
+            .u32("op", drop.map_or(0, |d| d.op as usize))
+            .u32("threshold", threshold(p) as usize)
+            .f32("keep", (1.0 / (1.0 - f64::from(p))) as f32)
     }
 }
 
@@ -54,7 +81,7 @@ pub(crate) fn threshold(p: f32) -> u32 {
     (f64::from(p) * 4_294_967_296.0).round() as u32
 }
 
-fn masked(x: &Tensor, p: f32, words: &Tensor, op: u32) -> Result<Tensor> {
+fn masked(x: &Tensor, drop: &Drop) -> Result<Tensor> {
     let device = x.device();
     let y = Tensor::empty(device, x.shape(), x.dtype())?;
     let walk = Walk::new("dropout", x.shape(), &[x.strides()])?;
@@ -62,17 +89,13 @@ fn masked(x: &Tensor, p: f32, words: &Tensor, op: u32) -> Result<Tensor> {
         .alias("S", x.dtype().wgsl())
         .flag_if(x.is_contiguous(), "CONTIGUOUS");
     let kernel = device.kernel("dropout", &defines)?;
-    device
-        .launch(&kernel)
+    Drop::params(Some(drop), device.launch(&kernel))
         .u32("n", x.numel())
         .u32("offset", x.offset())
-        .u32("op", op as usize)
-        .u32("threshold", threshold(p) as usize)
-        .f32("scale", (1.0 / (1.0 - f64::from(p))) as f32)
         .words("shape", &walk.shape)
         .words("strides", &walk.strides[0])
         .bind(x.buffer())
-        .bind(words.buffer())
+        .bind(drop.state.buffer())
         .bind(y.buffer())
         .invocations(x.numel().div_ceil(4) as u64)?;
     Ok(y)

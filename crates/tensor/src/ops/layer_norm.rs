@@ -1,18 +1,27 @@
-//! Layer normalisation and root-mean-square normalisation of the last dimension.
+//! Layer normalisation and root-mean-square normalisation of the last dimension, also of a sum with
+//! dropout, in one kernel.
 
-use crate::cases::{Case, HostArray, Input, Layout, shapes};
+mod backward;
+mod cases;
+
+pub use cases::cases;
+
+use wgrad_runtime::Defines;
+
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::random::Generator;
 use crate::tape::record;
 use crate::tensor::Tensor;
 
-use super::rows::Rows;
+use super::dropout::{Drop, check_p};
+use super::rows::{Rows, Variant, numbered, row_texels};
+use backward::Saved;
 
-/// Values of a row that a lane keeps at most (see [`Rows::new`]); two each in the backward pass.
+/// Values of a row that a lane keeps at most (see [`Rows::new`]).
 const KEPT: usize = 32;
-const KEPT_BACKWARD: usize = 16;
-/// Rows that one invocation sums at most for the gradients of weight and bias.
-const SERIAL: usize = 1024;
+/// Rows at a time on the software adapter, where weight and bias stay in registers meanwhile.
+const GROUPS: usize = 64;
 
 impl Tensor {
     /// (x - mean) / sqrt(variance + eps) * weight + bias over the last dimension C (arXiv:1607.06450);
@@ -23,346 +32,212 @@ impl Tensor {
         bias: Option<&Tensor>,
         eps: f32,
     ) -> Result<Tensor> {
-        Norm {
-            op: "layer_norm",
-            rms: false,
+        let norm = Norm {
             weight,
             bias,
-        }
-        .apply(self, eps)
+            eps,
+            ..Norm::default()
+        };
+        norm_with(self, &norm, None)
     }
 
     /// x / sqrt(mean(x^2) + eps) * weight over the last dimension C (arXiv:1910.07467); weight is `[C]`
     /// and of the type of `self`.
     pub fn rms_norm(&self, weight: Option<&Tensor>, eps: f32) -> Result<Tensor> {
-        Norm {
-            op: "rms_norm",
+        let norm = Norm {
             rms: true,
             weight,
-            bias: None,
+            eps,
+            ..Norm::default()
+        };
+        norm_with(self, &norm, None)
+    }
+
+    /// `norm` of `residual + dropout(self)`, what stands between the parts of a transformer block, in
+    /// one kernel, and two or three in the backward pass. The same elements are dropped as by
+    /// [`Tensor::dropout`].
+    pub fn add_norm(&self, norm: &Norm) -> Result<Tensor> {
+        if norm.residual.is_none() {
+            return Err(Error::op("add_norm", "the norm has no residual"));
         }
-        .apply(self, eps)
+        norm_with(self, norm, None)
     }
 }
 
-struct Norm<'a> {
-    op: &'static str,
-    rms: bool,
-    weight: Option<&'a Tensor>,
-    bias: Option<&'a Tensor>,
+/// A normalisation of the last dimension C, and what goes before it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Norm<'a> {
+    /// Root mean square instead of mean and variance.
+    pub rms: bool,
+    /// `[C]`, of the type of the input.
+    pub weight: Option<&'a Tensor>,
+    /// `[C]`, of the type of the input.
+    pub bias: Option<&'a Tensor>,
+    /// Added to the variance, or to the mean of the squares.
+    pub eps: f32,
+    /// Added to the input, of its shape and type.
+    pub residual: Option<&'a Tensor>,
+    /// The probability with which an element of the input is zeroed before the residual is added, and
+    /// where the random numbers come from. Only with a residual.
+    pub dropout: Option<(f32, &'a Generator)>,
+}
+
+/// The norm of `x` by a chosen variant, as far as it can run: for benchmarks and checks.
+pub fn norm_with(x: &Tensor, norm: &Norm, variant: Option<Variant>) -> Result<Tensor> {
+    let length = norm.check(x)?;
+    if norm.residual.is_some() && (variant == Some(Variant::Composed) || x.numel() == 0) {
+        return norm.composed(x);
+    }
+    let x = x.contiguous()?;
+    let residual = norm.residual.map(Tensor::contiguous).transpose()?;
+    let dropout = norm
+        .dropout
+        .and_then(|(p, generator)| Drop::new(p, generator));
+    let rows = x.numel() / length;
+    let device = x.device();
+    let y = Tensor::empty(device, x.shape(), x.dtype())?;
+    let statistics = Tensor::empty(device, &[2, rows], DType::F32)?;
+    // What is normalised, kept for the backward pass.
+    let total = match &residual {
+        Some(_) => Tensor::empty(device, x.shape(), x.dtype())?,
+        None => x.detach(),
+    };
+    let mut read = vec![&x];
+    read.extend(
+        [residual.as_ref(), norm.weight, norm.bias]
+            .into_iter()
+            .flatten(),
+    );
+    let texels = row_texels(variant, length, &read);
+    let defines = match texels {
+        Some(count) => Defines::new().constant("COUNT", count),
+        None => Rows::new(device, length, KEPT, variant)
+            .defines()
+            .alias("S", x.dtype().wgsl()),
+    };
+    let defines = defines
+        .flag_if(norm.rms, "RMS")
+        .flag_if(norm.weight.is_some(), "WEIGHT")
+        .flag_if(norm.bias.is_some(), "BIAS")
+        .flag_if(residual.is_some(), "RESIDUAL")
+        .flag_if(dropout.is_some(), "DROPOUT");
+    let mut bound = vec![("AT_X", &x)];
+    bound.extend(norm.weight.map(|w| ("AT_WEIGHT", w)));
+    bound.extend(norm.bias.map(|b| ("AT_BIAS", b)));
+    bound.extend([("AT_Y", &y), ("AT_STATISTICS", &statistics)]);
+    if let Some(residual) = &residual {
+        bound.extend([("AT_RESIDUAL", residual), ("AT_TOTAL", &total)]);
+    }
+    bound.extend(dropout.as_ref().map(|d| ("AT_STATE", &d.state)));
+    let defines = numbered(defines, &bound);
+    let name = match texels {
+        Some(_) => "layer_norm_subgroup",
+        None => "layer_norm",
+    };
+    let kernel = device.kernel(name, &defines)?;
+    let mut launch = device
+        .launch(&kernel)
+        .u32("rows", rows)
+        .u32("length", length)
+        .u32("offset", x.offset())
+        .u32("weight_offset", norm.weight.map_or(0, Tensor::offset))
+        .u32("bias_offset", norm.bias.map_or(0, Tensor::offset))
+        .u32(
+            "residual_offset",
+            residual.as_ref().map_or(0, Tensor::offset),
+        )
+        .f32("eps", norm.eps);
+    if texels.is_none() {
+        launch = launch
+            .u32("weight_stride", norm.weight.map_or(0, |w| w.strides()[0]))
+            .u32("bias_stride", norm.bias.map_or(0, |b| b.strides()[0]));
+    }
+    launch = Drop::params(dropout.as_ref(), launch);
+    for (_, tensor) in bound {
+        launch = launch.bind(tensor.buffer());
+    }
+    match texels {
+        Some(_) => launch.grid([rows.min(GROUPS) as u64, 1, 1])?,
+        None => launch.groups(rows as u64)?,
+    }
+    let mut inputs = vec![&x];
+    inputs.extend(&residual);
+    let with_residual = residual.is_some();
+    inputs.extend([norm.weight, norm.bias].into_iter().flatten());
+    let saved = Saved {
+        rms: norm.rms,
+        total: total.detach(),
+        weight: norm.weight.map(Tensor::detach),
+        with_residual,
+        has_bias: norm.bias.is_some(),
+        dropout,
+        statistics,
+        variant,
+    };
+    Ok(record(norm.op(), y, &inputs, move |dy, needs| {
+        saved.backward(dy, needs)
+    }))
 }
 
 impl Norm<'_> {
-    fn apply(&self, x: &Tensor, eps: f32) -> Result<Tensor> {
-        let length = self.check(x)?;
-        let x = x.contiguous()?;
-        let rows = x.numel() / length;
-        let device = x.device();
-        let y = Tensor::empty(device, x.shape(), x.dtype())?;
-        let statistics = Tensor::empty(device, &[2, rows], DType::F32)?;
-        let defines = Rows::new(device, length, KEPT)
-            .defines()
-            .alias("S", x.dtype().wgsl())
-            .flag_if(self.rms, "RMS")
-            .flag_if(self.weight.is_some(), "WEIGHT")
-            .flag_if(self.bias.is_some(), "BIAS");
-        let kernel = device.kernel("layer_norm", &defines)?;
-        device
-            .launch(&kernel)
-            .u32("rows", rows)
-            .u32("length", length)
-            .u32("offset", x.offset())
-            .u32("weight_offset", self.weight.map_or(0, Tensor::offset))
-            .u32("weight_stride", self.weight.map_or(0, |w| w.strides()[0]))
-            .u32("bias_offset", self.bias.map_or(0, Tensor::offset))
-            .u32("bias_stride", self.bias.map_or(0, |b| b.strides()[0]))
-            .f32("eps", eps)
-            .bind(x.buffer())
-            .bind(self.weight.unwrap_or(&x).buffer())
-            .bind(self.bias.unwrap_or(&x).buffer())
-            .bind(y.buffer())
-            .bind(statistics.buffer())
-            .groups(rows as u64)?;
-        let inputs: Vec<&Tensor> = [Some(&x), self.weight, self.bias]
-            .into_iter()
-            .flatten()
-            .collect();
-        let saved = Saved {
-            rms: self.rms,
-            x: x.detach(),
-            weight: self.weight.map(Tensor::detach),
-            has_bias: self.bias.is_some(),
-            statistics,
+    fn op(&self) -> &'static str {
+        match (self.residual.is_some(), self.rms) {
+            (true, _) => "add_norm",
+            (false, true) => "rms_norm",
+            (false, false) => "layer_norm",
+        }
+    }
+
+    /// The same from other ops.
+    fn composed(&self, x: &Tensor) -> Result<Tensor> {
+        let mut sum = x.clone();
+        if let Some((p, generator)) = self.dropout {
+            sum = sum.dropout(p, generator)?;
+        }
+        if let Some(residual) = self.residual {
+            sum = residual.add(&sum)?;
+        }
+        let plain = Norm {
+            residual: None,
+            dropout: None,
+            ..*self
         };
-        Ok(record(self.op, y, &inputs, move |dy, needs| {
-            saved.backward(dy, needs)
-        }))
+        norm_with(&sum, &plain, Some(Variant::Plain))
     }
 
     /// The side that is normalised.
     fn check(&self, x: &Tensor) -> Result<usize> {
         let length = x.shape().last().copied().unwrap_or(0);
+        let refuse = |message: String| Err(Error::op(self.op(), message));
         if length == 0 || !x.dtype().is_float() {
-            return Err(Error::op(
-                self.op,
-                format!(
-                    "a float tensor with a last dimension of at least 1 is needed, {x:?} was given"
-                ),
+            return refuse(format!(
+                "a float tensor with a last dimension of at least 1 is needed, {x:?} was given"
             ));
         }
         for (name, tensor) in [("weight", self.weight), ("bias", self.bias)] {
             let Some(tensor) = tensor else { continue };
             if tensor.shape() != [length] || tensor.dtype() != x.dtype() {
-                return Err(Error::op(
-                    self.op,
-                    format!(
-                        "for {x:?} the {name} is {} [{length}], {tensor:?} was given",
-                        x.dtype()
-                    ),
+                return refuse(format!(
+                    "for {x:?} the {name} is {} [{length}], {tensor:?} was given",
+                    x.dtype()
                 ));
             }
+        }
+        match self.residual {
+            Some(residual) if residual.shape() != x.shape() || residual.dtype() != x.dtype() => {
+                return refuse(format!(
+                    "the residual of {x:?} has its shape and type, {residual:?} was given"
+                ));
+            }
+            None if self.dropout.is_some() => {
+                return refuse("dropout is for a norm with a residual".into());
+            }
+            _ => {}
+        }
+        if let Some((p, generator)) = self.dropout {
+            check_p(p)?;
+            generator.check_device(self.op(), x.device())?;
         }
         Ok(length)
-    }
-}
-
-struct Saved {
-    rms: bool,
-    x: Tensor,
-    weight: Option<Tensor>,
-    has_bias: bool,
-    statistics: Tensor,
-}
-
-impl Saved {
-    fn backward(&self, dy: &Tensor, needs: &[bool]) -> Result<Vec<Option<Tensor>>> {
-        let dy = dy.contiguous()?;
-        let mut parts = vec![None; needs.len()];
-        if needs[0] {
-            parts[0] = Some(self.input(&dy)?);
-        }
-        if needs[1..].contains(&true) {
-            let sums = self.weight_and_bias(&dy)?;
-            let part = |row: usize| sums.narrow(0, row, 1)?.reshape(&[sums.shape()[1]]);
-            let with_weight = usize::from(self.weight.is_some());
-            if self.weight.is_some() && needs[1] {
-                parts[1] = Some(part(0)?);
-            }
-            if self.has_bias && needs[1 + with_weight] {
-                parts[1 + with_weight] = Some(part(1)?);
-            }
-        }
-        Ok(parts)
-    }
-
-    fn sides(&self) -> (usize, usize) {
-        let length = self.x.shape().last().copied().unwrap_or(1);
-        (self.x.numel() / length, length)
-    }
-
-    fn input(&self, dy: &Tensor) -> Result<Tensor> {
-        let device = dy.device();
-        let (rows, length) = self.sides();
-        let dx = Tensor::empty(device, self.x.shape(), self.x.dtype())?;
-        let weight = self.weight.as_ref();
-        let defines = Rows::new(device, length, KEPT_BACKWARD)
-            .defines()
-            .alias("S", dy.dtype().wgsl())
-            .flag_if(self.rms, "RMS")
-            .flag_if(weight.is_some(), "WEIGHT");
-        let kernel = device.kernel("layer_norm_backward", &defines)?;
-        device
-            .launch(&kernel)
-            .u32("rows", rows)
-            .u32("length", length)
-            .u32("dy_offset", dy.offset())
-            .u32("offset", self.x.offset())
-            .u32("weight_offset", weight.map_or(0, Tensor::offset))
-            .u32("weight_stride", weight.map_or(0, |w| w.strides()[0]))
-            .bind(dy.buffer())
-            .bind(self.x.buffer())
-            .bind(weight.unwrap_or(&self.x).buffer())
-            .bind(self.statistics.buffer())
-            .bind(dx.buffer())
-            .groups(rows as u64)?;
-        Ok(dx)
-    }
-
-    /// The gradients of weight and bias as the rows of one tensor.
-    fn weight_and_bias(&self, dy: &Tensor) -> Result<Tensor> {
-        let device = dy.device();
-        let (rows, length) = self.sides();
-        // A subgroup of 8 is Mesa's software adapter, which has few lanes to fill.
-        let wanted = match device.subgroup_size() {
-            Some(8) => 1024,
-            _ => 65_536,
-        };
-        let lanes = length.div_ceil(4);
-        let chunks = (wanted / lanes)
-            .min(rows / 16)
-            .max(rows.div_ceil(SERIAL))
-            .max(1);
-        let partials = Tensor::empty(device, &[chunks, 2, length], DType::F32)?;
-        let defines = wgrad_runtime::Defines::new().alias("S", dy.dtype().wgsl());
-        let kernel = device.kernel("layer_norm_backward_weight", &defines)?;
-        device
-            .launch(&kernel)
-            .u32("rows", rows)
-            .u32("length", length)
-            .u32("chunks", chunks)
-            .u32("dy_offset", dy.offset())
-            .u32("offset", self.x.offset())
-            .bind(dy.buffer())
-            .bind(self.x.buffer())
-            .bind(self.statistics.buffer())
-            .bind(partials.buffer())
-            .invocations((lanes * chunks) as u64)?;
-        partials.sum(&[0], false)?.cast(dy.dtype())
-    }
-}
-
-fn reference(x: &[HostArray], rms: bool, weighted: bool, eps: f64) -> HostArray {
-    let last = x[0].shape.len() - 1;
-    let mut y = x[0].along(last, |row| {
-        let n = row.len() as f64;
-        let mean = if rms {
-            0.0
-        } else {
-            row.iter().sum::<f64>() / n
-        };
-        let variance = row.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n;
-        row.iter()
-            .map(|v| (v - mean) / (variance + eps).sqrt())
-            .collect()
-    });
-    if weighted {
-        y = y.zip(&x[1], |a, b| a * b);
-    }
-    match x.get(1 + usize::from(weighted)) {
-        Some(bias) => y.zip(bias, |a, b| a + b),
-        None => y,
-    }
-}
-
-/// One row; `weight` and `bias` follow `input` where they are given.
-fn case(rms: bool, input: Input, weight: Option<Input>, bias: Option<Input>, eps: f32) -> Case {
-    let length = input.shape[input.shape.len() - 1];
-    let (weighted, biased) = (weight.is_some(), bias.is_some());
-    let name = if rms { "rms_norm" } else { "layer_norm" };
-    let w = if weighted { "weight=x1, " } else { "" };
-    let b = match (weighted, biased) {
-        (_, false) => "",
-        (true, true) => "bias=x2, ",
-        (false, true) => "bias=x1, ",
-    };
-    Case::new(
-        name,
-        &format!("F.{name}(x0, ({length},), {w}{b}eps={eps:e})"),
-        [Some(input), weight, bias].into_iter().flatten().collect(),
-        move |x| {
-            let weight = weighted.then(|| &x[1]);
-            let bias = biased.then(|| &x[1 + usize::from(weighted)]);
-            match rms {
-                true => x[0].rms_norm(weight, eps),
-                false => x[0].layer_norm(weight, bias, eps),
-            }
-        },
-        move |x: &[HostArray]| reference(x, rms, weighted, eps.into()),
-    )
-}
-
-/// The rows of the op matrix.
-pub fn cases(out: &mut Vec<Case>) {
-    for rms in [false, true] {
-        for dtype in [DType::F32, DType::F16] {
-            let input =
-                |shape: &[usize], layout| Input::new(shape, dtype).layout(layout).range(-2.0, 3.0);
-            let weight = |side: usize| Input::new(&[side], dtype).range(0.5, 1.5);
-            let long = [
-                (vec![2, 513], Layout::Contiguous),
-                (vec![2, 2500], Layout::Sliced),
-                (vec![2, 8200], Layout::Contiguous),
-            ];
-            for (shape, layout) in shapes::rows().into_iter().chain(long) {
-                let side = shape[shape.len() - 1];
-                let bias = (!rms).then(|| Input::new(&[side], dtype));
-                out.push(case(
-                    rms,
-                    input(&shape, layout),
-                    Some(weight(side)),
-                    bias,
-                    1e-5,
-                ));
-                out.push(case(rms, input(&shape, layout), None, None, 1e-5));
-            }
-            // One of weight and bias; frozen ones; scattered and repeated ones.
-            let x = || input(&[5, 33], Layout::Contiguous);
-            out.push(case(rms, x(), Some(weight(33).frozen()), None, 1e-5));
-            out.push(case(rms, x().frozen(), Some(weight(33)), None, 1e-5).note("dw only"));
-            out.push(case(
-                rms,
-                x(),
-                Some(weight(33).layout(Layout::Sliced)),
-                None,
-                1e-5,
-            ));
-            out.push(case(
-                rms,
-                x(),
-                Some(weight(33).layout(Layout::Expanded)),
-                None,
-                1e-5,
-            ));
-            // BERT's eps; many rows for the sums over them.
-            out.push(case(
-                rms,
-                input(&[1100, 12], Layout::Contiguous),
-                Some(weight(12)),
-                (!rms).then(|| Input::new(&[12], dtype)),
-                1e-12,
-            ));
-            if !rms {
-                let bias = || Input::new(&[33], dtype);
-                out.push(case(rms, x(), None, Some(bias()), 1e-5));
-                let w = weight(33).frozen();
-                out.push(case(rms, x().frozen(), Some(w), Some(bias()), 1e-5).note("db only"));
-                let sliced = bias().layout(Layout::Sliced);
-                out.push(case(rms, x(), Some(weight(33)), Some(sliced), 1e-5));
-            }
-        }
-        let float = |shape: &[usize]| Input::new(shape, DType::F32);
-        // Far from 0 the variance must not be a difference of large numbers; more than 65,535 rows.
-        let far = float(&[4, 300]).range(1000.0, 1001.0);
-        out.push(case(rms, far, None, None, 1e-5).note("far from 0"));
-        out.push(case(
-            rms,
-            float(&[70_000, 3]),
-            Some(float(&[3]).range(0.5, 1.5)),
-            None,
-            1e-3,
-        ));
-        let name = if rms { "rms_norm" } else { "layer_norm" };
-        for (inputs, text) in [
-            (vec![float(&[2, 3]), float(&[2])], "the weight is f32 [3]"),
-            (
-                vec![float(&[2, 3]), Input::new(&[3], DType::F16)],
-                "the weight is f32 [3]",
-            ),
-            (
-                vec![Input::new(&[3], DType::U32).index(5)],
-                "a float tensor with a last dimension",
-            ),
-            (vec![float(&[])], "a float tensor with a last dimension"),
-        ] {
-            out.push(Case::rejects(
-                name,
-                inputs,
-                move |x| match rms {
-                    true => x[0].rms_norm(x.get(1), 1e-5),
-                    false => x[0].layer_norm(x.get(1), None, 1e-5),
-                },
-                text,
-            ));
-        }
     }
 }

@@ -15,7 +15,7 @@ pub mod matmul;
 pub mod optim;
 pub mod rand;
 pub mod reduce;
-mod rows;
+pub mod rows;
 pub mod slice;
 pub mod softmax;
 pub mod unary;

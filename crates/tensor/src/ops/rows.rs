@@ -2,6 +2,27 @@
 
 use wgrad_runtime::{Defines, Device};
 
+use crate::dtype::DType;
+use crate::tensor::Tensor;
+
+/// The kernels that compute the same op on rows, or on elements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Variant {
+    /// The op from other ops, where it is a fused one; else as `Plain`.
+    Composed,
+    /// A row to a workgroup, sums in workgroup memory; an element to an invocation. For GPUs.
+    Plain,
+    /// A row to a subgroup of 8, in registers; tensors as textures. For the software adapter.
+    Subgroup,
+}
+
+impl Variant {
+    pub(crate) const ALL: [Variant; 3] = [Variant::Composed, Variant::Plain, Variant::Subgroup];
+}
+
+/// Texels of a row that a lane holds at most: compile time grows with them.
+const MOST_TEXELS: usize = 32;
+
 /// One row of a contiguous tensor to one workgroup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Rows {
@@ -15,11 +36,17 @@ pub(crate) struct Rows {
 
 impl Rows {
     /// A layout for rows of `length`; a lane keeps at most `most` values of its row between passes.
-    pub(crate) fn new(device: &Device, length: usize, most: usize) -> Rows {
+    pub(crate) fn new(
+        device: &Device,
+        length: usize,
+        most: usize,
+        variant: Option<Variant>,
+    ) -> Rows {
         // A subgroup of 8 is Mesa's software adapter. Its workgroup memory is slow, private arrays
         // take long to compile and to clear (keeping values was measured to gain nothing), and an
         // invocation is cut short at 65,535 steps of loops.
-        if device.subgroup_size() == Some(8) && length <= 100_000 {
+        if variant != Some(Variant::Plain) && device.subgroup_size() == Some(8) && length <= 100_000
+        {
             return Rows {
                 width: 8,
                 kept: None,
@@ -45,4 +72,51 @@ impl Rows {
             None => defines,
         }
     }
+}
+
+/// Whether `tensors` are to be read as textures, and can be: float32 in whole texels.
+pub(crate) fn in_texels(variant: Option<Variant>, tensors: &[&Tensor]) -> bool {
+    let Some(device) = tensors.first().map(|x| x.device()) else {
+        return false;
+    };
+    let wanted = match variant {
+        None => device.adapter().is_software(),
+        Some(variant) => variant == Variant::Subgroup,
+    };
+    wanted
+        && device.subgroup_size() == Some(8)
+        && tensors.iter().all(|x| {
+            x.dtype() == DType::F32
+                && x.is_contiguous()
+                && x.offset().is_multiple_of(4)
+                && x.numel() > 0
+                && x.numel().is_multiple_of(4)
+                && device.fits_texture(x.buffer())
+        })
+}
+
+/// The texels a lane holds where `tensors` of rows of `length` suit the `_subgroup` kernels.
+pub(crate) fn row_texels(
+    variant: Option<Variant>,
+    length: usize,
+    tensors: &[&Tensor],
+) -> Option<u32> {
+    let texels = length.div_ceil(32);
+    // Few sizes, so that few kernels are compiled.
+    let texels = match texels {
+        0..=4 => texels.next_power_of_two(),
+        more => more.next_multiple_of(4),
+    };
+    let fits = length.is_multiple_of(4) && texels <= MOST_TEXELS && in_texels(variant, tensors);
+    fits.then_some(texels as u32)
+}
+
+/// Numbers the bindings of a kernel some of whose tensors are optional: constants AT_NAME, from 1.
+pub(crate) fn numbered(defines: Defines, tensors: &[(&str, &Tensor)]) -> Defines {
+    tensors
+        .iter()
+        .enumerate()
+        .fold(defines, |defines, (i, (name, _))| {
+            defines.constant(name, i as u32 + 1)
+        })
 }

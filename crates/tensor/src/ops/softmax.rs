@@ -4,7 +4,9 @@ mod cases;
 
 pub use cases::cases;
 
-use super::rows::Rows;
+use wgrad_runtime::Defines;
+
+use super::rows::{Rows, Variant, row_texels};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::shape::dim;
@@ -17,16 +19,12 @@ const KEPT: usize = 8;
 impl Tensor {
     /// exp(x) / sum(exp(x)) along dimension `at`. f16 is computed in f32 and rounded once.
     pub fn softmax(&self, at: isize) -> Result<Tensor> {
-        along("softmax", self, at, Variant::default())
+        softmax_with(self, at, false, None)
     }
 
     /// log(softmax(x)) along dimension `at`, without forming the softmax.
     pub fn log_softmax(&self, at: isize) -> Result<Tensor> {
-        let variant = Variant {
-            log: true,
-            ..Variant::default()
-        };
-        along("log_softmax", self, at, variant)
+        softmax_with(self, at, true, None)
     }
 
     /// softmax(scale * x) over the keys of attention scores `[B, H, Tq, Tk]`.
@@ -68,21 +66,34 @@ impl Tensor {
                 ));
             }
         };
-        let variant = Variant {
-            log: false,
+        let asked = Asked {
             scale,
             mask,
             causal,
             queries,
             rows_per_batch: heads * queries,
+            ..Asked::default()
         };
-        rows(op, &self.contiguous()?, variant)
+        rows(op, &self.contiguous()?, asked)
     }
 }
 
+/// Softmax, or with `log` its logarithm, along dimension `at`, by a chosen variant, as far as it can
+/// run: for benchmarks and checks.
+pub fn softmax_with(x: &Tensor, at: isize, log: bool, variant: Option<Variant>) -> Result<Tensor> {
+    let op = if log { "log_softmax" } else { "softmax" };
+    let asked = Asked {
+        log,
+        variant,
+        ..Asked::default()
+    };
+    along(op, x, at, asked)
+}
+
 /// What a row kernel is asked for beyond plain softmax.
-struct Variant {
+struct Asked {
     log: bool,
+    variant: Option<Variant>,
     scale: f32,
     mask: Option<Tensor>,
     causal: bool,
@@ -90,10 +101,11 @@ struct Variant {
     rows_per_batch: usize,
 }
 
-impl Default for Variant {
+impl Default for Asked {
     fn default() -> Self {
-        Variant {
+        Asked {
             log: false,
+            variant: None,
             scale: 1.0,
             mask: None,
             causal: false,
@@ -103,20 +115,20 @@ impl Default for Variant {
     }
 }
 
-fn along(op: &'static str, x: &Tensor, at: isize, variant: Variant) -> Result<Tensor> {
+fn along(op: &'static str, x: &Tensor, at: isize, asked: Asked) -> Result<Tensor> {
     let at = dim(op, at, x.rank())?;
     if x.rank() == 0 {
-        return rows(op, x, variant);
+        return rows(op, x, asked);
     }
     if at + 1 == x.rank() {
-        return rows(op, &x.contiguous()?, variant);
+        return rows(op, &x.contiguous()?, asked);
     }
     let packed = x.transpose(at as isize, -1)?.contiguous()?;
-    rows(op, &packed, variant)?.transpose(at as isize, -1)
+    rows(op, &packed, asked)?.transpose(at as isize, -1)
 }
 
 /// Over the last dimension of a contiguous tensor.
-fn rows(op: &'static str, x: &Tensor, variant: Variant) -> Result<Tensor> {
+fn rows(op: &'static str, x: &Tensor, asked: Asked) -> Result<Tensor> {
     if !x.dtype().is_float() {
         return Err(Error::op(
             op,
@@ -130,53 +142,77 @@ fn rows(op: &'static str, x: &Tensor, variant: Variant) -> Result<Tensor> {
     let length = x.shape().last().copied().unwrap_or(1);
     let rows = x.numel() / length.max(1);
     let y = Tensor::empty(device, x.shape(), x.dtype())?;
-    let layout = Rows::new(device, length, KEPT);
-    let mask = variant.mask.as_ref();
-    let defines = layout
-        .defines()
-        .alias("S", x.dtype().wgsl())
-        .flag_if(variant.log, "LOG")
-        .flag_if(mask.is_some(), "MASK")
-        .flag_if(variant.causal, "CAUSAL")
-        .flag_if(mask.is_some() || variant.causal, "HIDES");
-    let kernel = device.kernel("softmax", &defines)?;
-    device
-        .launch(&kernel)
-        .u32("rows", rows)
-        .u32("length", length)
-        .u32("offset", x.offset())
-        .f32("scale", variant.scale)
-        .u32("mask_offset", mask.map_or(0, Tensor::offset))
-        .u32("queries", variant.queries.max(1))
-        .u32("rows_per_batch", variant.rows_per_batch.max(1))
-        .bind(x.buffer())
-        .bind(mask.unwrap_or(x).buffer())
-        .bind(y.buffer())
-        .groups(rows as u64)?;
-    let (kept, log, scale) = (y.clone(), variant.log, variant.scale);
+    let mask = asked.mask.as_ref();
+    let hides = mask.is_some() || asked.causal;
+    let texels = row_texels(asked.variant, length, &[x]).filter(|_| !hides);
+    if let Some(count) = texels {
+        let defines = Defines::new()
+            .constant("COUNT", count)
+            .flag_if(asked.log, "LOG");
+        let kernel = device.kernel("softmax_subgroup", &defines)?;
+        device
+            .launch(&kernel)
+            .u32("rows", rows)
+            .u32("length", length)
+            .u32("offset", x.offset())
+            .f32("scale", asked.scale)
+            .bind(x.buffer())
+            .bind(y.buffer())
+            .groups(rows as u64)?;
+    } else {
+        let defines = Rows::new(device, length, KEPT, asked.variant)
+            .defines()
+            .alias("S", x.dtype().wgsl())
+            .flag_if(asked.log, "LOG")
+            .flag_if(mask.is_some(), "MASK")
+            .flag_if(asked.causal, "CAUSAL")
+            .flag_if(hides, "HIDES");
+        let kernel = device.kernel("softmax", &defines)?;
+        device
+            .launch(&kernel)
+            .u32("rows", rows)
+            .u32("length", length)
+            .u32("offset", x.offset())
+            .f32("scale", asked.scale)
+            .u32("mask_offset", mask.map_or(0, Tensor::offset))
+            .u32("queries", asked.queries.max(1))
+            .u32("rows_per_batch", asked.rows_per_batch.max(1))
+            .bind(x.buffer())
+            .bind(mask.unwrap_or(x).buffer())
+            .bind(y.buffer())
+            .groups(rows as u64)?;
+    }
+    let kept = y.clone();
     Ok(record(op, y, &[x], move |dy, _| {
-        Ok(vec![Some(backward(dy, &kept, log, scale)?)])
+        Ok(vec![Some(backward(dy, &kept, &asked)?)])
     }))
 }
 
-fn backward(dy: &Tensor, y: &Tensor, log: bool, scale: f32) -> Result<Tensor> {
+fn backward(dy: &Tensor, y: &Tensor, asked: &Asked) -> Result<Tensor> {
     let device = y.device();
     let dy = dy.contiguous()?;
     let length = y.shape().last().copied().unwrap_or(1);
     let rows = y.numel() / length.max(1);
     let dx = Tensor::empty(device, y.shape(), y.dtype())?;
-    let layout = Rows::new(device, length, KEPT);
-    let defines = layout
-        .defines()
-        .alias("S", y.dtype().wgsl())
-        .flag_if(log, "LOG");
-    let kernel = device.kernel("softmax_backward", &defines)?;
+    let (name, defines) = match row_texels(asked.variant, length, &[&dy, y]) {
+        Some(count) => (
+            "softmax_backward_subgroup",
+            Defines::new().constant("COUNT", count),
+        ),
+        None => (
+            "softmax_backward",
+            Rows::new(device, length, KEPT, asked.variant)
+                .defines()
+                .alias("S", y.dtype().wgsl()),
+        ),
+    };
+    let kernel = device.kernel(name, &defines.flag_if(asked.log, "LOG"))?;
     device
         .launch(&kernel)
         .u32("rows", rows)
         .u32("length", length)
         .u32("dy_offset", dy.offset())
-        .f32("scale", scale)
+        .f32("scale", asked.scale)
         .bind(dy.buffer())
         .bind(y.buffer())
         .bind(dx.buffer())

@@ -5,7 +5,8 @@ use wgrad_runtime::{Defines, Device};
 use super::{Attention, OP, Variant, bias_steps, check_extras};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::ops::dropout::{check_p, threshold};
+use crate::ops::dropout::{Drop, check_p};
+use crate::ops::rows::numbered;
 use crate::shape::numel;
 use crate::tensor::Tensor;
 
@@ -104,12 +105,6 @@ impl Rows {
     }
 }
 
-struct Dropout {
-    p: f32,
-    op: u32,
-    state: Tensor,
-}
-
 /// One call of attention: what forward and backward share.
 pub(super) struct Fused {
     rows: [Rows; 3],
@@ -120,7 +115,7 @@ pub(super) struct Fused {
     scale: f32,
     mask: Option<Tensor>,
     bias: Option<(Tensor, [u32; 4])>,
-    dropout: Option<Dropout>,
+    dropout: Option<Drop>,
 }
 
 /// Which kernels, `None` for the composed form. `wanted` is a case's choice, as far as it can run.
@@ -192,14 +187,9 @@ impl Fused {
                 Some((bias, steps))
             }
         };
-        let dropout = match options.dropout {
-            Some((p, generator)) if p > 0.0 => Some(Dropout {
-                p,
-                op: generator.next_op(),
-                state: generator.state().clone(),
-            }),
-            _ => None,
-        };
+        let dropout = options
+            .dropout
+            .and_then(|(p, generator)| Drop::new(p, generator));
         Ok(Fused {
             rows,
             variant,
@@ -320,9 +310,7 @@ impl Fused {
             .flag_if(self.causal, "CAUSAL")
             .flag_if(self.dropout.is_some(), "DROPOUT")
             .flag_if(self.dropout.is_some() && tk.is_multiple_of(4), "ALIGNED");
-        for (i, (name, _)) in bound.iter().enumerate() {
-            defines = defines.constant(name, i as u32 + 1);
-        }
+        defines = numbered(defines, &bound);
         let (name, tile) = match self.variant {
             Variant::Subgroup => {
                 // Rows a lane holds: compile time grows with these times D.
@@ -336,20 +324,14 @@ impl Fused {
             }
         };
         let kernel = device.kernel(&name, &defines)?;
-        let dropout = self.dropout.as_ref();
-        let p = dropout.map_or(0.0, |d| d.p);
         let bias = self.bias.as_ref();
-        let mut launch = device
-            .launch(&kernel)
+        let mut launch = Drop::params(self.dropout.as_ref(), device.launch(&kernel))
             .u32("batch", b)
             .u32("heads", h)
             .u32("group", h / hk)
             .u32("queries", tq)
             .u32("keys", tk)
             .f32("scale", self.scale)
-            .u32("op", dropout.map_or(0, |d| d.op as usize))
-            .u32("threshold", threshold(p) as usize)
-            .f32("keep", (1.0 / (1.0 - f64::from(p))) as f32)
             .u32("mask_offset", self.mask.as_ref().map_or(0, Tensor::offset))
             .u32("bias_offset", bias.map_or(0, |(bias, _)| bias.offset()))
             .words("bias", &bias.map_or([0; 4], |(_, steps)| *steps))

@@ -2,7 +2,10 @@
 
 use crate::cases::{Case, HostArray, Input, Layout, shapes};
 use crate::dtype::DType;
+use crate::ops::rows::Variant;
 use crate::tensor::Tensor;
+
+use super::softmax_with;
 
 /// exp(v) / sum(exp(v)) of the values that are seen, 0 elsewhere.
 fn softmax(values: &[f64], seen: impl Fn(usize) -> bool) -> Vec<f64> {
@@ -77,6 +80,20 @@ fn masked_torch(mask: bool, scale: f32, causal: bool, scores: &[usize]) -> Strin
     )
 }
 
+fn row(log: bool, input: Input, at: isize) -> Case {
+    let name = if log { "log_softmax" } else { "softmax" };
+    Case::new(
+        name,
+        &format!("torch.{name}(x0, dim={at})"),
+        vec![input],
+        move |x| match log {
+            true => x[0].log_softmax(at),
+            false => x[0].softmax(at),
+        },
+        move |x: &[HostArray]| along(&x[0], at, log),
+    )
+}
+
 /// The rows of the op matrix.
 pub fn cases(out: &mut Vec<Case>) {
     use Layout::{Contiguous, Expanded, Sliced, Transposed};
@@ -88,16 +105,7 @@ pub fn cases(out: &mut Vec<Case>) {
             Tensor::softmax
         };
         let mut push = |input: Input, at: isize, note: &str| {
-            out.push(
-                Case::new(
-                    name,
-                    &format!("torch.{name}(x0, dim={at})"),
-                    vec![input],
-                    move |x| run(&x[0], at),
-                    move |x: &[HostArray]| along(&x[0], at, log),
-                )
-                .note(note),
-            );
+            out.push(row(log, input, at).note(note));
         };
         for dtype in [DType::F32, DType::F16] {
             for (shape, layout) in shapes::rows() {
@@ -120,6 +128,26 @@ pub fn cases(out: &mut Vec<Case>) {
                 push(Input::new(&shape, dtype).layout(layout), at, "");
             }
         }
+        // Each variant, at the edges of what its lanes keep.
+        for variant in [Variant::Plain, Variant::Subgroup] {
+            for shape in [[3, 4], [5, 36], [7, 384], [2, 1024], [2, 1028]] {
+                let input = Input::new(&shape, DType::F32).range(-3.0, 3.0);
+                let torch = format!("torch.{name}(x0, dim=1)");
+                out.push(
+                    Case::new(
+                        name,
+                        &torch,
+                        vec![input],
+                        move |x| softmax_with(&x[0], 1, log, Some(variant)),
+                        move |x: &[HostArray]| along(&x[0], 1, log),
+                    )
+                    .note(format!("{variant:?}")),
+                );
+            }
+        }
+        let mut push = |input: Input, at: isize, note: &str| {
+            out.push(row(log, input, at).note(note));
+        };
         // Rows that are read twice, rows far from 0, more than 65,535 rows.
         push(Input::new(&[2, 5000], DType::F32).range(-9.0, 9.0), 1, "");
         push(

@@ -1,0 +1,202 @@
+//! The gradients of the norms.
+
+use wgrad_runtime::Defines;
+
+use crate::dtype::DType;
+use crate::error::Result;
+use crate::ops::dropout::Drop;
+use crate::ops::rows::{Rows, Variant, numbered, row_texels};
+use crate::tensor::Tensor;
+
+/// Values of a row that a lane keeps at most, of two tensors each.
+const KEPT: usize = 16;
+/// Rows that one invocation sums at most for the gradients of weight and bias.
+const SERIAL: usize = 1024;
+/// Shares of the rows on the software adapter, each with sums of its own for weight and bias.
+const GROUPS: usize = 32;
+
+/// What the forward pass leaves behind.
+pub(super) struct Saved {
+    pub rms: bool,
+    /// What was normalised.
+    pub total: Tensor,
+    pub weight: Option<Tensor>,
+    pub with_residual: bool,
+    pub has_bias: bool,
+    pub dropout: Option<Drop>,
+    pub statistics: Tensor,
+    pub variant: Option<Variant>,
+}
+
+/// The gradients of the total, and of what was dropped before it.
+type Inputs = (Option<Tensor>, Option<Tensor>);
+
+impl Saved {
+    /// For the input, the residual, the weight and the bias, as far as they are there.
+    pub fn backward(&self, dy: &Tensor, needs: &[bool]) -> Result<Vec<Option<Tensor>>> {
+        let dy = dy.contiguous()?;
+        let first = 1 + usize::from(self.with_residual);
+        let input = needs[..first].contains(&true);
+        let sums = needs[first..].contains(&true);
+        let length = self.sides().1;
+        let mut read = vec![&dy, &self.total];
+        read.extend(&self.weight);
+        let ((dtotal, dx), sums) = match row_texels(self.variant, length, &read) {
+            Some(count) => self.together(&dy, count, input, sums)?,
+            None => {
+                let inputs = match input {
+                    true => self.input(&dy)?,
+                    false => (None, None),
+                };
+                (inputs, sums.then(|| self.sums(&dy)).transpose()?)
+            }
+        };
+        let sums = sums
+            .map(|sums| sums.sum(&[0], false)?.cast(dy.dtype()))
+            .transpose()?;
+        let part = |row: usize| {
+            sums.as_ref()
+                .map(|sums| sums.narrow(0, row, 1)?.reshape(&[length]))
+                .transpose()
+        };
+        let mut parts = vec![dx.or(dtotal.clone())];
+        if self.with_residual {
+            parts.push(dtotal);
+        }
+        if self.weight.is_some() {
+            parts.push(part(0)?);
+        }
+        if self.has_bias {
+            parts.push(part(1)?);
+        }
+        for (part, need) in parts.iter_mut().zip(needs) {
+            part.take_if(|_| !need);
+        }
+        Ok(parts)
+    }
+
+    fn sides(&self) -> (usize, usize) {
+        let length = self.total.shape().last().copied().unwrap_or(1);
+        (self.total.numel() / length, length)
+    }
+
+    /// All of it in one kernel; the sums as partial ones (G, 2, C).
+    fn together(
+        &self,
+        dy: &Tensor,
+        count: u32,
+        input: bool,
+        sums: bool,
+    ) -> Result<(Inputs, Option<Tensor>)> {
+        let device = dy.device();
+        let (rows, length) = self.sides();
+        let groups = rows.min(GROUPS);
+        let weight = self.weight.as_ref();
+        let dropout = self.dropout.as_ref().filter(|_| input);
+        let like = || Tensor::empty(device, dy.shape(), DType::F32);
+        let dtotal = input.then(like).transpose()?;
+        let dx = dropout.map(|_| like()).transpose()?;
+        let partials = sums
+            .then(|| Tensor::empty(device, &[groups, 2, length], DType::F32))
+            .transpose()?;
+        let defines = Defines::new()
+            .constant("COUNT", count)
+            .flag_if(self.rms, "RMS")
+            .flag_if(weight.is_some(), "WEIGHT")
+            .flag_if(input, "INPUT")
+            .flag_if(sums, "PARTIALS")
+            .flag_if(dropout.is_some(), "DROPOUT");
+        let mut bound = vec![("AT_DY", dy), ("AT_TOTAL", &self.total)];
+        bound.extend(weight.map(|w| ("AT_WEIGHT", w)));
+        bound.push(("AT_STATISTICS", &self.statistics));
+        bound.extend(dtotal.as_ref().map(|t| ("AT_DTOTAL", t)));
+        bound.extend(partials.as_ref().map(|t| ("AT_PARTIALS", t)));
+        bound.extend(dropout.map(|d| ("AT_STATE", &d.state)));
+        bound.extend(dx.as_ref().map(|t| ("AT_DX", t)));
+        let defines = numbered(defines, &bound);
+        let kernel = device.kernel("layer_norm_backward_subgroup", &defines)?;
+        let launch = device
+            .launch(&kernel)
+            .u32("rows", rows)
+            .u32("length", length)
+            .u32("dy_offset", dy.offset())
+            .u32("offset", self.total.offset())
+            .u32("weight_offset", weight.map_or(0, Tensor::offset));
+        let mut launch = Drop::params(dropout, launch);
+        for (_, tensor) in bound {
+            launch = launch.bind(tensor.buffer());
+        }
+        launch.grid([groups as u64, 1, 1])?;
+        Ok(((dtotal, dx), partials))
+    }
+
+    fn input(&self, dy: &Tensor) -> Result<Inputs> {
+        let device = dy.device();
+        let (rows, length) = self.sides();
+        let dtotal = Tensor::empty(device, dy.shape(), dy.dtype())?;
+        let dx = match &self.dropout {
+            Some(_) => Some(Tensor::empty(device, dy.shape(), dy.dtype())?),
+            None => None,
+        };
+        let weight = self.weight.as_ref();
+        let defines = Rows::new(device, length, KEPT, self.variant)
+            .defines()
+            .alias("S", dy.dtype().wgsl())
+            .flag_if(self.rms, "RMS")
+            .flag_if(weight.is_some(), "WEIGHT")
+            .flag_if(dx.is_some(), "DROPOUT");
+        let mut bound = vec![("AT_DY", dy), ("AT_X", &self.total)];
+        bound.extend(weight.map(|w| ("AT_WEIGHT", w)));
+        bound.extend([("AT_STATISTICS", &self.statistics), ("AT_DX", &dtotal)]);
+        bound.extend(self.dropout.as_ref().map(|d| ("AT_STATE", &d.state)));
+        bound.extend(dx.as_ref().map(|t| ("AT_DROPPED", t)));
+        let defines = numbered(defines, &bound);
+        let kernel = device.kernel("layer_norm_backward", &defines)?;
+        let launch = device
+            .launch(&kernel)
+            .u32("rows", rows)
+            .u32("length", length)
+            .u32("dy_offset", dy.offset())
+            .u32("offset", self.total.offset())
+            .u32("weight_offset", weight.map_or(0, Tensor::offset))
+            .u32("weight_stride", weight.map_or(0, |w| w.strides()[0]));
+        let mut launch = Drop::params(self.dropout.as_ref(), launch);
+        for (_, tensor) in bound {
+            launch = launch.bind(tensor.buffer());
+        }
+        launch.groups(rows as u64)?;
+        Ok((Some(dtotal), dx))
+    }
+
+    /// Partial sums (G, 2, C) for weight and bias.
+    fn sums(&self, dy: &Tensor) -> Result<Tensor> {
+        let device = dy.device();
+        let (rows, length) = self.sides();
+        // A subgroup of 8 is Mesa's software adapter, which has few lanes to fill.
+        let wanted = match device.subgroup_size() {
+            Some(8) => 1024,
+            _ => 65_536,
+        };
+        let lanes = length.div_ceil(4);
+        let chunks = (wanted / lanes)
+            .min(rows / 16)
+            .max(rows.div_ceil(SERIAL))
+            .max(1);
+        let partials = Tensor::empty(device, &[chunks, 2, length], DType::F32)?;
+        let defines = Defines::new().alias("S", dy.dtype().wgsl());
+        let kernel = device.kernel("layer_norm_backward_weight", &defines)?;
+        device
+            .launch(&kernel)
+            .u32("rows", rows)
+            .u32("length", length)
+            .u32("chunks", chunks)
+            .u32("dy_offset", dy.offset())
+            .u32("offset", self.total.offset())
+            .bind(dy.buffer())
+            .bind(self.total.buffer())
+            .bind(self.statistics.buffer())
+            .bind(partials.buffer())
+            .invocations((lanes * chunks) as u64)?;
+        Ok(partials)
+    }
+}

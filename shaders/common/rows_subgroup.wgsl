@@ -1,0 +1,49 @@
+// Rows for subgroups of 8 on Mesa's software adapter: one subgroup a row, the row as texels of 4 values.
+// Lane l holds texels l, l + 8, ... below COUNT * 8 in registers, so that each is loaded once.
+#import common/index
+#import common/math
+#ifdef DROPOUT
+#import common/philox
+#endif
+
+fn at_texel(i: u32) -> vec2<u32> {
+    return vec2<u32>(i & 1023u, i >> 10u);
+}
+
+fn row_sum4(value: vec4<f32>) -> f32 {
+    var v = (value.x + value.y) + (value.z + value.w);
+    v = v + subgroupShuffleXor(v, 1u);
+    v = v + subgroupShuffleXor(v, 2u);
+    return v + subgroupShuffleXor(v, 4u);
+}
+
+fn row_max4(value: vec4<f32>) -> f32 {
+    var v = max(max(value.x, value.y), max(value.z, value.w));
+    v = max(v, subgroupShuffleXor(v, 1u));
+    v = max(v, subgroupShuffleXor(v, 2u));
+    return max(v, subgroupShuffleXor(v, 4u));
+}
+
+fn precise_exp4(x: vec4<f32>) -> vec4<f32> {
+    return vec4<f32>(precise_exp(x.x), precise_exp(x.y), precise_exp(x.z), precise_exp(x.w));
+}
+
+#ifdef DROPOUT
+// Which values of texels block, block + 8, ... of a lane are kept: 4 bits a texel. A loop of its own, which
+// is not unrolled: Philox is long, and compiles once only.
+fn keep_bits(seed: vec4<u32>, op: u32, threshold: u32, block: u32) -> u32 {
+    var bits = 0u;
+    for (var i = 0u; i < 8u; i++) {
+        let words = random_words(seed, op, block + 8u * i);
+        let kept = select(vec4<u32>(0u), vec4<u32>(1u, 2u, 4u, 8u), words >= vec4<u32>(threshold));
+        bits |= (kept.x | kept.y | kept.z | kept.w) << (4u * i);
+    }
+    return bits;
+}
+
+// What the bits of texel i stand for: `keep` or 0.
+fn factor4(bits: u32, i: u32, keep: f32) -> vec4<f32> {
+    let mine = vec4<u32>(bits >> (4u * i)) & vec4<u32>(1u, 2u, 4u, 8u);
+    return select(vec4<f32>(), vec4<f32>(keep), mine != vec4<u32>(0u));
+}
+#endif
