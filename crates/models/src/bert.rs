@@ -176,15 +176,17 @@ impl BertModel {
         for i in 0..config.num_hidden_layers {
             let at = |part: &str| format!("encoder.layer.{i}.{part}");
             let own = |part: &str| source.linear(&at(part), hidden, hidden);
+            let attention = MultiHeadAttention {
+                query: own("attention.self.query")?,
+                key: own("attention.self.key")?,
+                value: own("attention.self.value")?,
+                out: own("attention.output.dense")?,
+                heads: config.num_attention_heads,
+                dropout: Dropout::new(config.attention_probs_dropout_prob as f32)?,
+            };
+            attention.pack()?;
             layers.push(BertLayer {
-                attention: MultiHeadAttention {
-                    query: own("attention.self.query")?,
-                    key: own("attention.self.key")?,
-                    value: own("attention.self.value")?,
-                    out: own("attention.output.dense")?,
-                    heads: config.num_attention_heads,
-                    dropout: Dropout::new(config.attention_probs_dropout_prob as f32)?,
-                },
+                attention,
                 attention_norm: source.norm(&at("attention.output.LayerNorm"), config)?,
                 feed_forward: FeedForward {
                     linear1: source.linear(

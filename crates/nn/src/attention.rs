@@ -1,6 +1,6 @@
 //! Multi-head attention.
 
-use wgrad_tensor::{Attention, Device, Error, Generator, Result, Tensor};
+use wgrad_tensor::{Attention, Device, Error, Generator, Result, Tensor, attention_packed};
 
 use crate::{Dropout, Linear, Mode, Parameters, join};
 
@@ -38,14 +38,25 @@ impl MultiHeadAttention {
             ));
         }
         let linear = || Linear::new(device, channels, channels, generator);
-        Ok(Self {
+        let attention = Self {
             query: linear()?,
             key: linear()?,
             value: linear()?,
             out: linear()?,
             heads,
             dropout: Dropout::new(dropout)?,
-        })
+        };
+        attention.pack()?;
+        Ok(attention)
+    }
+
+    /// Puts the projections of queries, keys and values side by side in memory, for self-attention to
+    /// compute the three at once without a copy. Worth a call after the layers are made by hand.
+    pub fn pack(&self) -> Result<()> {
+        let layers = [&self.query, &self.key, &self.value];
+        Tensor::pack(&layers.map(|layer| &layer.weight))?;
+        let biases: Vec<&Tensor> = layers.iter().filter_map(|l| l.bias.as_ref()).collect();
+        Tensor::pack(&biases)
     }
 
     /// Self-attention: `x` is (B, T, C), as is the result. `mask` is u32 (B, T), 0 where a key is
@@ -57,7 +68,18 @@ impl MultiHeadAttention {
         causal: bool,
         mode: &Mode,
     ) -> Result<Tensor> {
-        self.forward_from(x, x, mask, causal, mode)
+        let layers = [&self.query, &self.key, &self.value];
+        let biases: Vec<&Tensor> = layers.iter().filter_map(|l| l.bias.as_ref()).collect();
+        let [b, t, c] = *x.shape() else {
+            return self.forward_from(x, x, mask, causal, mode);
+        };
+        if !(biases.is_empty() || biases.len() == layers.len()) {
+            return self.forward_from(x, x, mask, causal, mode);
+        }
+        let packed = x.linear_stacked(&layers.map(|layer| &layer.weight), &biases)?;
+        let qkv = packed.reshape(&[b, t, 3, self.heads, c / self.heads.max(1)])?;
+        let y = attention_packed(&qkv, &self.options(mask, causal, mode))?;
+        self.out.forward(&y.reshape(&[b, t, c])?)
     }
 
     /// Attention of `x` (B, Tq, C) to `memory` (B, Tk, C), with `mask` (B, Tk).
@@ -72,20 +94,24 @@ impl MultiHeadAttention {
         let q = self.split(&self.query.forward(x)?)?;
         let k = self.split(&self.key.forward(memory)?)?;
         let v = self.split(&self.value.forward(memory)?)?;
-        let options = Attention {
-            mask,
-            causal,
-            dropout: mode
-                .generator()
-                .map(|generator| (self.dropout.p(), generator)),
-            ..Attention::default()
-        };
+        let options = self.options(mask, causal, mode);
         let y = wgrad_tensor::scaled_dot_product_attention(&q, &k, &v, &options)?;
         let [b, h, t, d] = *y.shape() else {
             return Err(Error::op("attention", format!("{y:?} is not (B, H, T, D)")));
         };
         self.out
             .forward(&y.permute(&[0, 2, 1, 3])?.reshape(&[b, t, h * d])?)
+    }
+
+    fn options<'a>(&self, mask: Option<&'a Tensor>, causal: bool, mode: &'a Mode) -> Attention<'a> {
+        Attention {
+            mask,
+            causal,
+            dropout: mode
+                .generator()
+                .map(|generator| (self.dropout.p(), generator)),
+            ..Attention::default()
+        }
     }
 
     /// (B, T, C) as (B, H, T, D), a view.

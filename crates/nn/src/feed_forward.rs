@@ -78,13 +78,14 @@ impl FeedForward {
         })
     }
 
-    /// `x` is (…, channels), as is the result. The exact GELU runs within the first product's kernel.
+    /// `x` is (…, channels), as is the result. The exact GELU and its derivative run within the products'
+    /// kernels.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let hidden = match self.activation {
-            Activation::Gelu => self.linear1.forward_gelu(x)?,
-            other => other.forward(&self.linear1.forward(x)?)?,
-        };
-        self.linear2.forward(&hidden)
+        let (one, two) = (&self.linear1, &self.linear2);
+        if let (Activation::Gelu, Some(b1), Some(b2)) = (self.activation, &one.bias, &two.bias) {
+            return x.feed_forward([&one.weight, b1], [&two.weight, b2]);
+        }
+        two.forward(&self.activation.forward(&one.forward(x)?)?)
     }
 
     /// Appends `linear1.*` and `linear2.*`.

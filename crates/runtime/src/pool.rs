@@ -126,6 +126,21 @@ impl Buffer {
         }
     }
 
+    /// A handle to `size` bytes of this buffer from `offset` on (a multiple of 256 in the outermost one, if
+    /// it is to be bound).
+    pub fn part(&self, offset: u64, size: u64) -> Result<Buffer> {
+        if offset.checked_add(size).is_none_or(|end| end > self.size()) {
+            return Err(Error::Launch {
+                kernel: "part".into(),
+                message: format!("{size} bytes at {offset} of a buffer of {}", self.size()),
+            });
+        }
+        Ok(Buffer(Arc::new(Handle {
+            place: RwLock::new(Place::Inside(self.clone(), offset)),
+            size,
+        })))
+    }
+
     /// Lets the handle stand for a part of `outer` from now on.
     pub(crate) fn move_into(&self, outer: &Buffer, at: u64) {
         let mut place = self.0.place.write().unwrap_or_else(PoisonError::into_inner);

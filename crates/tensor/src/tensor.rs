@@ -160,6 +160,59 @@ impl Tensor {
         )
     }
 
+    /// Moves the memory of `tensors` side by side, in their order, so that ops which take all of them at once
+    /// ([`Tensor::linear_stacked`]) need no copy. They stay the tensors they are. Those whose bytes are no
+    /// multiple of 256 get gaps between them, and are copied by such ops as before.
+    pub fn pack(tensors: &[&Tensor]) -> Result<()> {
+        if let Some(first) = tensors.first() {
+            let buffers: Vec<&Buffer> = tensors.iter().map(|t| t.buffer()).collect();
+            first.device().gather(&buffers)?;
+        }
+        Ok(())
+    }
+
+    /// `tensors` one behind the other along their first dimension, as a view, if their memory lies so;
+    /// outside the graph.
+    pub(crate) fn side_by_side(tensors: &[&Tensor]) -> Result<Option<Tensor>> {
+        let Some(first) = tensors.first() else {
+            return Ok(None);
+        };
+        let (outer, start) = first.place();
+        let mut end = start;
+        let mut rows = 0;
+        for tensor in tensors {
+            let (found, at) = tensor.place();
+            let fits = tensor.rank() > 0
+                && tensor.rank() == first.rank()
+                && tensor.shape()[1..] == first.shape()[1..]
+                && tensor.dtype() == first.dtype()
+                && tensor.is_contiguous();
+            if !fits || !found.same(&outer) || at != end || !start.is_multiple_of(256) {
+                return Ok(None);
+            }
+            end += (tensor.numel() * tensor.dtype().size()) as u64;
+            rows += tensor.shape()[0];
+        }
+        let mut shape = first.shape().to_vec();
+        shape[0] = rows;
+        Ok(Some(Tensor::new(
+            first.device().clone(),
+            outer.part(start, end - start)?,
+            shape.clone(),
+            contiguous_strides(&shape),
+            0,
+            first.dtype(),
+            false,
+            None,
+        )))
+    }
+
+    /// The outermost buffer it lies in, and the byte there of its first element.
+    fn place(&self) -> (Buffer, u64) {
+        let (outer, at) = self.buffer().outermost();
+        (outer, at + (self.offset() * self.dtype().size()) as u64)
+    }
+
     /// The same memory as a non-leaf of the graph.
     pub(crate) fn with_node(self, node: Node) -> Tensor {
         Tensor::new(

@@ -2,12 +2,12 @@
 
 mod cases;
 mod gemm;
+mod several;
 
 pub use cases::cases;
 
 use crate::error::{Error, Result};
 use crate::ops::unary::gelu_backward;
-use crate::shape::numel;
 use crate::tape::record;
 use crate::tensor::Tensor;
 use gemm::{Epilogue, gemm};
@@ -82,27 +82,45 @@ impl Tensor {
         bias: Option<&Tensor>,
         activation: Activation,
     ) -> Result<Tensor> {
-        let fits = weight.rank() == 2
-            && self.rank() >= 1
-            && self.shape().last() == weight.shape().last()
-            && bias.is_none_or(|b| b.shape() == &weight.shape()[..1]);
-        if !fits {
-            return Err(Error::op(
-                "linear",
-                format!(
-                    "input {:?}, weight {:?}, bias {:?} do not fit: weight is (out, in), bias (out)",
-                    self.shape(),
-                    weight.shape(),
-                    bias.map(|b| b.shape().to_vec())
-                ),
-            ));
-        }
-        let mut shape = self.shape().to_vec();
-        let inputs = shape.pop().unwrap_or(1);
-        shape.push(weight.shape()[0]);
-        let rows = self.reshape(&[numel(self.shape()) / inputs.max(1), inputs])?;
-        linear_rows(&rows, weight, bias, activation, None)?.reshape(&shape)
+        check_layer("linear", self, weight, bias)?;
+        let y = linear_rows(&self.rows()?, weight, bias, activation, None)?;
+        y.reshape(&self.with_last(weight.shape()[0]))
     }
+
+    /// As a matrix: all dimensions but the last are one.
+    fn rows(&self) -> Result<Tensor> {
+        let inputs = self.shape().last().copied().unwrap_or(1);
+        self.reshape(&[self.numel() / inputs.max(1), inputs])
+    }
+
+    /// The shape with another last side.
+    fn with_last(&self, side: usize) -> Vec<usize> {
+        let mut shape = self.shape().to_vec();
+        if let Some(last) = shape.last_mut() {
+            *last = side;
+        }
+        shape
+    }
+}
+
+/// Checks that `x` (…, in), `weight` (out, in) and `bias` (out) fit.
+fn check_layer(op: &'static str, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<()> {
+    let fits = weight.rank() == 2
+        && x.rank() >= 1
+        && x.shape().last() == weight.shape().last()
+        && bias.is_none_or(|b| b.shape() == &weight.shape()[..1]);
+    if fits {
+        return Ok(());
+    }
+    Err(Error::op(
+        op,
+        format!(
+            "input {:?}, weight {:?}, bias {:?} do not fit: weight is (out, in), bias (out)",
+            x.shape(),
+            weight.shape(),
+            bias.map(|b| b.shape().to_vec())
+        ),
+    ))
 }
 
 fn squeeze(y: &Tensor, at: usize) -> Result<Tensor> {
@@ -141,31 +159,32 @@ fn linear_rows(
             parts[0] = Some(gemm("linear", &dy, &w, &Epilogue::default(), variant)?.y);
         }
         let bias = needs.get(2).copied().unwrap_or(false);
-        if needs[1] {
-            let (dw, db) = weight_gradient(&dy, &a, bias, variant)?;
-            parts[1] = Some(dw);
-            if bias {
-                parts[2] = db;
-            }
-        } else if bias {
-            parts[2] = Some(dy.sum_to(&w.shape()[..1])?);
+        let (dw, db) = layer_gradients(&dy, &a, needs[1], bias, variant)?;
+        parts[1] = dw;
+        if bias {
+            parts[2] = db;
         }
         Ok(parts)
     }))
 }
 
-/// The gradients of weight (out, in) and, if wanted, bias (out) in one kernel: dyᵀ x, and the sums of the
-/// rows of dyᵀ on the way.
-fn weight_gradient(
+/// The gradients of a linear layer's weight (out, in) and bias (out), as far as they are wanted, in one
+/// kernel: dyᵀ x, and the sums of the rows of dyᵀ on the way.
+fn layer_gradients(
     dy: &Tensor,
     x: &Tensor,
+    weight: bool,
     bias: bool,
     variant: Option<Variant>,
-) -> Result<(Tensor, Option<Tensor>)> {
+) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    if !weight {
+        let db = bias.then(|| dy.sum_to(&dy.shape()[1..])).transpose()?;
+        return Ok((None, db));
+    }
     let epilogue = Epilogue {
         row_sums: bias,
         ..Epilogue::default()
     };
     let made = gemm("linear", &dy.transpose(0, 1)?, x, &epilogue, variant)?;
-    Ok((made.y, made.row_sums))
+    Ok((Some(made.y), made.row_sums))
 }
