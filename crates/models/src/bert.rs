@@ -85,11 +85,11 @@ impl BertLayer {
         let y = self.attention.forward(x, Some(mask), false, mode)?;
         let x = self
             .attention_norm
-            .forward(&self.dropout.forward(&y, mode)?.add(x)?)?;
+            .forward_residual(&y, x, &self.dropout, mode)?;
         let y = self.feed_forward.forward(&x)?;
         Ok(self
             .output_norm
-            .forward(&self.dropout.forward(&y, mode)?.add(&x)?)?)
+            .forward_residual(&y, &x, &self.dropout, mode)?)
     }
 }
 
@@ -229,16 +229,17 @@ impl BertModel {
 
     /// Token, position and type embeddings, normalised: (B, T, C).
     pub fn embed(&self, batch: &TokenBatch, mode: &Mode) -> Result<Tensor> {
-        let mut x = self.word.forward(&batch.input_ids)?;
+        let words = self.word.forward(&batch.input_ids)?;
         let tokens = batch.input_ids.shape()[1];
-        x = x.add(&match &batch.position_ids {
+        let mut shared = match &batch.position_ids {
             Some(ids) => self.position.forward(ids)?,
             None => self.position.weight.narrow(0, 0, tokens)?,
-        })?;
-        // One segment only: every token is of type 0.
+        };
+        // One segment only: every token is of type 0. Rows that all texts share are added up first.
         if let Some(types) = &self.token_type {
-            x = x.add(&types.weight.narrow(0, 0, 1)?)?;
+            shared = shared.add(&types.weight.narrow(0, 0, 1)?)?;
         }
+        let x = words.add(&shared)?;
         Ok(self.dropout.forward(&self.norm.forward(&x)?, mode)?)
     }
 
