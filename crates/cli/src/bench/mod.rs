@@ -8,6 +8,7 @@ mod least;
 mod models;
 mod output;
 mod peer;
+mod steps;
 mod table;
 mod time;
 mod train;
@@ -30,7 +31,8 @@ enum What {
     Attention(kernels::AttentionArgs),
     Train(Box<train::TrainArgs>),
     Decode(decode::DecodeArgs),
-    GpuTable(table::TableArgs),
+    #[command(alias = "gpu-table")]
+    Table(table::TableArgs),
     /// One case of the comparison with other engines, as a line of JSON
     #[command(hide = true)]
     Peer(peer::PeerArgs),
@@ -45,7 +47,7 @@ pub fn run(args: BenchArgs) -> Result<()> {
         What::Attention(args) => kernels::attention(args),
         What::Train(args) => train::run(*args),
         What::Decode(args) => decode::run(args),
-        What::GpuTable(args) => table::run(args),
+        What::Table(args) => table::run(args),
         What::Peer(args) => peer::run(args),
     }
 }

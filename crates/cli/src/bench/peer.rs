@@ -11,8 +11,9 @@ use wgrad_tensor::Tensor;
 
 use super::kernels::Dtype;
 use super::models::Lcg;
+use super::steps::steps;
 use super::time::{Budget, Timing, measure};
-use super::train::{Overrides, TrainCase, steps};
+use super::train::{Overrides, TrainCase};
 use crate::args::AdapterArg;
 
 /// One case of the comparison with other engines, as a line of JSON

@@ -1,5 +1,4 @@
-//! `wgrad bench gpu-table`: everything a new adapter is judged by, in one run of less than ten minutes on
-//! a GPU; with `--small` at sizes that a software adapter runs too.
+//! `wgrad bench table`: everything an adapter is judged by, in one run of less than ten minutes.
 
 use std::time::Instant;
 
@@ -14,29 +13,135 @@ use super::kernels::Dtype;
 use super::output::OutputArgs;
 use super::train::{self, Overrides, TrainArgs, TrainCase};
 
-/// Run all that a GPU is judged by: products, rows, attention, training and decoding
+/// Time all that an adapter is judged by: products, rows, attention, training and decoding
 #[derive(clap::Args)]
 #[command(rename_all = "snake_case")]
 pub struct TableArgs {
     #[command(flatten)]
     output: OutputArgs,
-    /// Small sizes, to see that everything runs: a minute or two on a software adapter
+    /// The sizes; else those of the kind of adapter
     #[arg(long)]
+    sizes: Option<Sizes>,
+    /// Short for --sizes small
+    #[arg(long, conflicts_with = "sizes")]
     small: bool,
-    /// Start no row after this time
+    /// Start no part after this time
     #[arg(long, value_name = "MINUTES", default_value_t = 9.0)]
     minutes: f64,
 }
 
-/// Runs `wgrad bench gpu-table`.
+#[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
+enum Sizes {
+    /// Half a minute anywhere: shows that all of it runs
+    Small,
+    /// For an adapter that is a program on the CPU
+    Software,
+    /// For a GPU
+    Gpu,
+}
+
+/// What is timed.
+struct Plan {
+    /// (m, k, n) and how the operands lie.
+    products: Vec<([usize; 3], &'static str)>,
+    rows: [usize; 2],
+    /// (B, T, H, D)
+    attention: Vec<[usize; 4]>,
+    train: Vec<(TrainCase, Overrides)>,
+    steps: u32,
+    decode: StackArgs,
+}
+
+impl Plan {
+    fn new(sizes: Sizes) -> Self {
+        // The products of a layer of (tokens, channels, hidden): forward, and both gradients.
+        let layer = |t, c, f| {
+            [
+                ([t, c, c], "nt"),
+                ([t, c, f], "nt"),
+                ([t, f, c], "nt"),
+                ([t, f, c], "nn"),
+                ([f, t, c], "tn"),
+            ]
+        };
+        let cube = |n| [([n, n, n], "nn")];
+        let stack = |layers, channels, hidden, heads, vocab, context| StackArgs {
+            layers,
+            channels,
+            hidden,
+            heads,
+            vocab,
+            context,
+            dtype: Vec::new(),
+        };
+        let own = Overrides::default();
+        let all = [TrainCase::Mlp, TrainCase::Gpt, TrainCase::Bert];
+        match sizes {
+            Sizes::Small => Plan {
+                products: [cube(128).as_slice(), &layer(64, 96, 384)].concat(),
+                rows: [512, 256],
+                attention: vec![[1, 64, 2, 64]],
+                train: [TrainCase::Mlp, TrainCase::Bert, TrainCase::GptSmall]
+                    .map(|case| {
+                        let few = Overrides {
+                            batch: Some(2),
+                            seq: Some(16),
+                            layers: Some(1),
+                            vocab: Some(512),
+                        };
+                        (case, few)
+                    })
+                    .to_vec(),
+                steps: 3,
+                decode: stack(1, 64, 128, 2, 256, 16),
+            },
+            Sizes::Software => Plan {
+                products: [
+                    cube(512).as_slice(),
+                    &cube(1024),
+                    &[([1024, 384, 1536], "nn")],
+                    &layer(1024, 384, 1536),
+                ]
+                .concat(),
+                rows: [4096, 1024],
+                attention: vec![[16, 64, 12, 32], [1, 512, 12, 64]],
+                train: all.map(|case| (case, own)).to_vec(),
+                steps: 12,
+                decode: stack(12, 768, 2048, 12, 32_000, 512),
+            },
+            Sizes::Gpu => Plan {
+                products: [cube(4096).as_slice(), &layer(4096, 768, 3072)].concat(),
+                rows: [16_384, 1024],
+                attention: vec![[4, 2048, 12, 64]],
+                train: [all.as_slice(), &[TrainCase::GptSmall]]
+                    .concat()
+                    .into_iter()
+                    .map(|case| (case, own))
+                    .collect(),
+                steps: 12,
+                decode: stack(22, 2048, 5632, 32, 32_000, 1024),
+            },
+        }
+    }
+}
+
+/// Runs `wgrad bench table`.
 pub fn run(args: TableArgs) -> Result<()> {
     let start = Instant::now();
-    let mut run = args.output.start(args.small)?;
-    type Part = fn(&mut Bench, &TableArgs) -> Result<()>;
+    let small = args.small || args.sizes == Some(Sizes::Small);
+    let mut run = args.output.start(small)?;
+    let sizes = match (args.sizes, small, run.bench.device.adapter().is_software()) {
+        (_, true, _) => Sizes::Small,
+        (Some(sizes), ..) => sizes,
+        (None, false, true) => Sizes::Software,
+        (None, false, false) => Sizes::Gpu,
+    };
+    let plan = Plan::new(sizes);
+    type Part = fn(&mut Bench, &Plan, &OutputArgs) -> Result<()>;
     let parts: [(&str, Part); 6] = [
-        ("peak", |bench, _| peak::run(bench)),
+        ("peak", |bench, _, _| peak::run(bench)),
         ("matmul", products),
-        ("rows", rows),
+        ("ops", rows),
         ("attention", attend),
         ("train", training),
         ("decode", decoding),
@@ -48,7 +153,7 @@ pub fn run(args: TableArgs) -> Result<()> {
             run.bench.add(Row::skipped(name, why));
             continue;
         }
-        part(&mut run.bench, &args)?;
+        part(&mut run.bench, &plan, &args.output)?;
     }
     run.finish()
 }
@@ -64,39 +169,27 @@ fn dtypes(bench: &mut Bench, what: &str) -> Vec<DType> {
     vec![DType::F32]
 }
 
-/// 4096 cubed, and the products of BERT's base size forward and backward on 4096 tokens.
-fn products(bench: &mut Bench, args: &TableArgs) -> Result<()> {
-    let (cube, tokens) = if args.small { (128, 64) } else { (4096, 4096) };
-    let (c, f) = if args.small { (96, 384) } else { (768, 3072) };
+fn products(bench: &mut Bench, plan: &Plan, _: &OutputArgs) -> Result<()> {
+    let dtypes = dtypes(bench, "matmul");
     let mut products = Vec::new();
-    for dtype in dtypes(bench, "matmul") {
-        let product = |m, k, n, a, b| Product {
-            transposes: Transposes { a, b },
-            ..Product::new(m, k, n, dtype)
-        };
-        products.extend([
-            product(cube, cube, cube, false, false),
-            product(tokens, c, c, false, true),
-            product(tokens, c, f, false, true),
-            product(tokens, f, c, false, true),
-            product(tokens, f, c, false, false),
-            product(f, tokens, c, true, false),
-        ]);
+    for dtype in dtypes {
+        for ([m, k, n], layout) in &plan.products {
+            let plain = Product::new(*m, *k, *n, dtype);
+            products.push(Product {
+                transposes: Transposes::parse(layout).unwrap_or(plain.transposes),
+                ..plain
+            });
+        }
     }
     matmul::run(bench, &products)
 }
 
-/// 64 MiB of rows of 1024.
-fn rows(bench: &mut Bench, args: &TableArgs) -> Result<()> {
-    let shape = if args.small {
-        [512, 256]
-    } else {
-        [16_384, 1024]
-    };
+/// Kernels that memory bounds.
+fn rows(bench: &mut Bench, plan: &Plan, _: &OutputArgs) -> Result<()> {
     for op in ["softmax", "layer_norm", "rms_norm", "gelu", "add"] {
         let device = bench.device.clone();
-        let case = ops::at_size(&device, wgrad_tensor::ops::cases(), op, &shape, DType::F32);
-        match case {
+        let cases = wgrad_tensor::ops::cases();
+        match ops::at_size(&device, cases, op, &plan.rows, DType::F32) {
             Ok(case) => ops::run(bench, &[case])?,
             Err(error) => {
                 bench.check_alive(&error)?;
@@ -107,50 +200,36 @@ fn rows(bench: &mut Bench, args: &TableArgs) -> Result<()> {
     Ok(())
 }
 
-fn attend(bench: &mut Bench, args: &TableArgs) -> Result<()> {
-    let (b, t, h) = if args.small {
-        (1, 64, 2)
-    } else {
-        (4, 2048, 12)
-    };
+fn attend(bench: &mut Bench, plan: &Plan, _: &OutputArgs) -> Result<()> {
     let mut sizes = Vec::new();
     for dtype in dtypes(bench, "attention") {
-        for causal in [false, true] {
-            let d = 64;
-            sizes.push(Size {
-                b,
-                t,
-                h,
-                d,
-                dtype,
-                causal,
-            });
+        for [b, t, h, d] in plan.attention.iter().copied() {
+            for causal in [false, true] {
+                sizes.push(Size {
+                    b,
+                    t,
+                    h,
+                    d,
+                    dtype,
+                    causal,
+                });
+            }
         }
     }
     attention::run(bench, &sizes)
 }
 
-fn training(bench: &mut Bench, args: &TableArgs) -> Result<()> {
-    let small = Overrides {
-        batch: Some(2),
-        seq: Some(16),
-        layers: Some(1),
-        vocab: Some(512),
-    };
-    let settings = TrainArgs {
-        output: args.output.clone(),
-        case: Vec::new(),
-        overrides: match args.small {
-            true => small,
-            false => Overrides::default(),
-        },
-        steps: if args.small { 3 } else { 12 },
-        kernels: false,
-        freeze: false,
-    };
-    for case in [TrainCase::Mlp, TrainCase::Bert, TrainCase::GptSmall] {
-        let sizes = case.sizes(settings.overrides)?;
-        train::time(bench, case, &sizes, &settings)?;
+fn training(bench: &mut Bench, plan: &Plan, output: &OutputArgs) -> Result<()> {
+    for (case, overrides) in &plan.train {
+        let settings = TrainArgs {
+            output: output.clone(),
+            case: vec![*case],
+            overrides: *overrides,
+            steps: plan.steps,
+            kernels: false,
+            freeze: false,
+        };
+        train::time(bench, *case, &case.sizes(*overrides)?, &settings)?;
     }
     bench.add(Row::skipped(
         "train gpt-small, f16 with f32 masters",
@@ -159,27 +238,7 @@ fn training(bench: &mut Bench, args: &TableArgs) -> Result<()> {
     Ok(())
 }
 
-fn decoding(bench: &mut Bench, args: &TableArgs) -> Result<()> {
-    let stack = match args.small {
-        true => StackArgs {
-            layers: 1,
-            channels: 64,
-            hidden: 128,
-            heads: 2,
-            vocab: 256,
-            context: 16,
-            dtype: Vec::new(),
-        },
-        false => StackArgs {
-            layers: 22,
-            channels: 2048,
-            hidden: 5632,
-            heads: 32,
-            vocab: 32_000,
-            context: 1024,
-            dtype: Vec::new(),
-        },
-    };
+fn decoding(bench: &mut Bench, plan: &Plan, _: &OutputArgs) -> Result<()> {
     let dtype = dtypes(bench, "decode")
         .into_iter()
         .map(|dtype| match dtype {
@@ -187,5 +246,9 @@ fn decoding(bench: &mut Bench, args: &TableArgs) -> Result<()> {
             _ => Dtype::F32,
         })
         .collect();
-    decode::time(bench, &StackArgs { dtype, ..stack })
+    let stack = StackArgs {
+        dtype,
+        ..plan.decode.clone()
+    };
+    decode::time(bench, &stack)
 }

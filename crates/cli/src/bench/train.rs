@@ -1,11 +1,7 @@
 //! `wgrad bench train`: the time of a training step, forward, backward and AdamW, the loss read back.
 
-use std::time::Instant;
-
 use anyhow::{Result, bail, ensure};
 use clap::ValueEnum;
-use wgrad_nn::Parameters;
-use wgrad_nn::optim::{Adam, Optimizer, ParamGroup};
 use wgrad_runtime::Device;
 use wgrad_tensor::Generator;
 use wgrad_tune::bench::stats::{median, paired_ratio};
@@ -16,6 +12,7 @@ use super::kernels::side;
 use super::least;
 use super::models::{Sizes, Workload, bert, gpt, mlp};
 use super::output::OutputArgs;
+use super::steps::{Trainer, steps};
 
 /// Time training steps: forward, backward, AdamW, the loss read back
 #[derive(clap::Args, Clone)]
@@ -29,7 +26,7 @@ pub struct TrainArgs {
     #[command(flatten)]
     pub overrides: Overrides,
     /// Steps of each; the last two thirds are timed
-    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(3..))]
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(3..))]
     pub steps: u32,
     /// Show the time of each kernel too (that step is slower)
     #[arg(long)]
@@ -140,128 +137,6 @@ impl TrainCase {
     }
 }
 
-/// A model with the optimizer of the comparison with other engines.
-struct Trainer<'a> {
-    device: Device,
-    model: &'a Workload,
-    optimizer: Optimizer,
-    trained: usize,
-}
-
-impl<'a> Trainer<'a> {
-    /// Trains the parameters that `wanted` names; the rest is frozen.
-    fn new(device: &Device, model: &'a Workload, wanted: impl Fn(&str) -> bool) -> Result<Self> {
-        let mut trained = Parameters::new();
-        for (name, tensor) in &model.parameters {
-            tensor.set_requires_grad(wanted(name))?;
-            if wanted(name) {
-                trained.push((name.clone(), tensor.clone()));
-            }
-        }
-        let count = trained.iter().map(|(_, tensor)| tensor.numel()).sum();
-        let group = ParamGroup::new(trained).weight_decay(0.01);
-        Ok(Self {
-            device: device.clone(),
-            model,
-            optimizer: Optimizer::adamw(Adam::default(), vec![group], 3e-4)?,
-            trained: count,
-        })
-    }
-
-    /// One step, the loss read back: the loss before the step and the seconds.
-    fn step(&mut self) -> Result<(f32, f64)> {
-        let start = Instant::now();
-        let loss = (self.model.loss)()?;
-        let gradients = loss.backward()?;
-        self.optimizer.step(&gradients, None)?;
-        let loss = loss.item()?;
-        self.device.synchronize()?;
-        Ok((loss, start.elapsed().as_secs_f64()))
-    }
-
-    /// Device seconds of forward, backward and optimizer in one step.
-    fn parts(&mut self) -> Result<[f64; 3]> {
-        let mut watch = self.device.stopwatch()?;
-        watch.mark()?;
-        let loss = (self.model.loss)()?;
-        watch.mark()?;
-        let gradients = loss.backward()?;
-        watch.mark()?;
-        self.optimizer.step(&gradients, None)?;
-        watch.mark()?;
-        match watch.read()?.as_slice() {
-            [forward, backward, optimizer] => Ok([*forward, *backward, *optimizer]),
-            other => bail!("{} parts of a step were measured", other.len()),
-        }
-    }
-}
-
-/// What some steps took.
-pub struct Steps {
-    /// Seconds of each step.
-    pub seconds: Vec<f64>,
-    /// The loss before each step.
-    pub losses: Vec<f32>,
-    /// Dispatches and submits of the last step.
-    pub dispatches: u64,
-    pub submits: u64,
-    /// Bytes that the last step's launches and copies read and wrote.
-    pub moved: u64,
-    /// Trained numbers.
-    pub parameters: usize,
-    /// Processor time of each step, where the system tells.
-    cpu: Vec<CpuTime>,
-}
-
-impl Steps {
-    /// The first step behind the warm-up.
-    fn warm(&self) -> usize {
-        (self.seconds.len() / 3).max(2).min(self.seconds.len() - 1)
-    }
-
-    /// Median and best of the steps behind the warm-up.
-    pub fn steady(&self) -> (f64, f64) {
-        let tail = &self.seconds[self.warm()..];
-        let best = tail.iter().copied().fold(f64::INFINITY, f64::min);
-        (median(tail), best)
-    }
-}
-
-/// Trains all of `model` for some steps with AdamW, as the comparison prescribes it.
-pub fn steps(device: &Device, model: &Workload, n: usize) -> Result<Steps> {
-    many(&mut Trainer::new(device, model, |_| true)?, n)
-}
-
-fn many(trainer: &mut Trainer, n: usize) -> Result<Steps> {
-    let device = trainer.device.clone();
-    let mut out = Steps {
-        seconds: Vec::new(),
-        losses: Vec::new(),
-        dispatches: 0,
-        submits: 0,
-        moved: 0,
-        parameters: trainer.trained,
-        cpu: Vec::new(),
-    };
-    for _ in 0..n {
-        let (before, moved) = (device.counters(), device.bytes_moved());
-        let cpu = CpuTime::now();
-        let (loss, seconds) = trainer.step()?;
-        if let (Some(from), Some(to)) = (cpu, CpuTime::now()) {
-            out.cpu.push(CpuTime {
-                thread: to.thread - from.thread,
-                process: to.process - from.process,
-            });
-        }
-        out.losses.push(loss);
-        out.seconds.push(seconds);
-        let after = device.counters();
-        (out.dispatches, out.submits) = (after.0 - before.0, after.1 - before.1);
-        out.moved = device.bytes_moved() - moved;
-    }
-    Ok(out)
-}
-
 /// Runs `wgrad bench train`.
 pub fn run(args: TrainArgs) -> Result<()> {
     let sizes: Vec<Sizes> = args
@@ -320,7 +195,7 @@ fn full(
     n: usize,
 ) -> Result<Row> {
     let mut trainer = Trainer::new(device, model, |_| true)?;
-    let done = many(&mut trainer, n)?;
+    let done = trainer.many(n)?;
     let work = case.work(sizes);
     let tail = done.seconds[done.warm()..].to_vec();
     let step = median(&tail);

@@ -32,6 +32,12 @@ fn percent(share: f64) -> String {
     format!("{}%", digits(share * 100.0))
 }
 
+/// Half of the interval's width over the median; `None` of a single sample.
+pub fn uncertainty(row: &Row) -> Option<f64> {
+    let measurement = row.measurement().filter(|m| m.count > 1)?;
+    Some(measurement.time.uncertainty())
+}
+
 /// The heads of the columns that [`cells`] fills.
 const HEADS: [&str; 6] = ["time", "+-", "GFLOP/s", "GB/s", "roofline", "row"];
 
@@ -50,7 +56,7 @@ fn cells(row: &Row, roof: &Roof) -> [String; 6] {
     }
     [
         or_dash(time.map(|t| t.median), seconds),
-        or_dash(time.map(|t| t.uncertainty()), percent),
+        or_dash(uncertainty(row), percent),
         or_dash(row.gflops(), digits),
         or_dash(row.gbps(), digits),
         or_dash(row.share(roof), percent),

@@ -16,11 +16,13 @@ pub mod report;
 mod results;
 mod row;
 mod session;
+mod settings;
 pub mod stats;
 mod thermometer;
 pub mod values;
 
-pub use meter::{Cache, Call, Measurement, Meter, Settings, cache_bytes, measure};
+pub use meter::{Call, Meter, cache_bytes, measure};
 pub use results::{BAND, Compared, Results, check_name};
 pub use row::{Outcome, Roof, Row, Unit, Work};
 pub use session::Bench;
+pub use settings::{Cache, Measurement, Settings};

@@ -128,7 +128,6 @@ pub fn at_size(
     for mut case in cases {
         let fits = case.op == op
             && matches!(case.expect, Expect::Values(_))
-            && case.inputs.iter().all(|i| i.layout == Layout::Contiguous)
             && case
                 .inputs
                 .first()
@@ -150,7 +149,9 @@ fn stretch(case: &mut Case, shape: &[usize]) -> bool {
     if old.iter().zip(shape).any(|(o, n)| *o == 1 && *n != 1) {
         return false;
     }
+    case.note = "stretched".to_owned();
     for input in &mut case.inputs {
+        input.layout = Layout::Contiguous;
         let lead = old.len().checked_sub(input.shape.len());
         let Some(lead) = lead else { return false };
         for (at, side) in input.shape.iter_mut().enumerate() {
@@ -185,6 +186,7 @@ mod tests {
         let mut norm = case(&[&[5, 64], &[64], &[64]]);
         assert!(stretch(&mut norm, &[4096, 1024]));
         assert_eq!(shapes(&norm), [vec![4096, 1024], vec![1024], vec![1024]]);
+        assert!(norm.name().ends_with(" stretched"), "{}", norm.name());
         let mut labels = case(&[&[5, 64], &[5]]);
         assert!(stretch(&mut labels, &[100, 10]));
         assert_eq!(shapes(&labels), [vec![100, 10], vec![100]]);

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use wgrad_runtime::Device;
 
 use super::row::{Roof, Row};
-use super::stats::{Interval, Verdict};
+use super::stats::{ENOUGH, Interval, Verdict};
 
 /// What the first line of a file says.
 const FORMAT: &str = "wgrad bench 1";
@@ -75,21 +75,26 @@ impl Results {
         Ok(results)
     }
 
-    /// Every row that both have measured, in this one's order.
+    /// Every row that both have measured, in this one's order. With too few samples for an interval the
+    /// verdict is UNCLEAR.
     pub fn compare(&self, baseline: &Results) -> Vec<Compared> {
         let find = |name: &str| baseline.rows.iter().find(|row| row.name == name);
         self.rows
             .iter()
             .filter_map(|row| {
-                let new = row.measurement()?.time;
-                let old = find(&row.name)?.measurement()?.time;
+                let (new, old) = (row.measurement()?, find(&row.name)?.measurement()?);
+                let enough = new.count.min(old.count) >= ENOUGH;
+                let (new, old) = (new.time, old.time);
                 let ratio = new.over(&old);
                 Some(Compared {
                     name: row.name.clone(),
                     old: old.median,
                     new: new.median,
                     ratio,
-                    verdict: Verdict::of(&ratio, BAND),
+                    verdict: match enough {
+                        true => Verdict::of(&ratio, BAND),
+                        false => Verdict::Unclear,
+                    },
                 })
             })
             .collect()
@@ -148,8 +153,8 @@ pub fn check_name(name: &str) -> Result<()> {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use super::super::row::Work;
     use super::super::row::tests::{ROOF, row};
+    use super::super::row::{Outcome, Work};
     use super::*;
 
     pub(crate) fn results(rows: Vec<Row>) -> Results {
@@ -202,6 +207,13 @@ pub(crate) mod tests {
         assert_eq!(json["rows"][2]["compared"]["verdict"], "SLOWER");
         assert_eq!(json["rows"][2]["compared"]["ratio"], 2.0);
         assert!(json["rows"][0].get("compared").is_none());
+        // Three samples have no interval.
+        let mut few = row("faster", work, 0.5, 0.0);
+        if let Outcome::Measured(measurement) = &mut few.outcome {
+            measurement.count = 3;
+        }
+        let found = results(vec![few]).compare(&old);
+        assert_eq!(found[0].verdict, Verdict::Unclear);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use wgrad_runtime::Peak;
 
-use super::meter::Measurement;
+use super::settings::Measurement;
 
 /// What a call must do at least.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
@@ -210,6 +210,7 @@ pub(crate) mod tests {
             },
             best: median * (1.0 - share),
             spread: share,
+            count: 9,
             samples: vec![median; 9],
             discarded: 1,
             steady: true,

@@ -3,10 +3,14 @@
 use anyhow::{Error, Result};
 use wgrad_runtime::Device;
 
-use super::meter::{Measurement, Meter, Settings};
+use super::meter::Meter;
 use super::results::Results;
 use super::row::{Roof, Row, Work};
+use super::settings::{Measurement, Settings};
 use super::stats;
+
+/// Takes each row as it comes, with the roofline.
+type Show<'a> = Box<dyn FnMut(&Row, &Roof) + 'a>;
 
 /// Measures rows and hands each to `show` at once.
 pub struct Bench<'a> {
@@ -16,7 +20,7 @@ pub struct Bench<'a> {
     pub meter: Meter,
     /// The rows so far.
     pub results: Results,
-    show: Box<dyn FnMut(&Row, &Roof) + 'a>,
+    show: Show<'a>,
     temperatures: Vec<f64>,
 }
 

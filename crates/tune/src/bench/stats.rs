@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 /// their intervals with 95 %.
 pub const CONFIDENCE: f64 = 0.975;
 
+/// Samples that an interval at [`CONFIDENCE`] takes: the range of n holds the median with 1 - 2^(1 - n).
+pub const ENOUGH: usize = 7;
+
 fn sorted(values: &[f64]) -> Vec<f64> {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);

@@ -6,7 +6,7 @@ mod roofline;
 
 use std::fmt::Write;
 
-use super::format::{digits, seconds};
+use super::format::{digits, seconds, uncertainty};
 use super::results::{Compared, Results};
 use super::row::{Outcome, Row};
 
@@ -117,7 +117,7 @@ fn line(number: usize, row: &Row, results: &Results) -> String {
     format!(
         "<tr><td class=\"number\">{number}</td><td>{name}{figures}</td>{}{}{}{}{}<td class=\"bar\">{bar}</td></tr>\n",
         cell(time.map(|t| seconds(t.median))),
-        cell(time.map(|t| format!("{:.1}%", t.uncertainty() * 100.0))),
+        cell(uncertainty(row).map(|u| format!("{:.1}%", u * 100.0))),
         cell(row.gflops().map(digits)),
         cell(row.gbps().map(digits)),
         cell(share.map(|s| format!("{:.1}%", s * 100.0))),

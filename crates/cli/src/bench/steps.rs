@@ -1,0 +1,139 @@
+//! Training steps, one after another, with what each took.
+
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use wgrad_nn::Parameters;
+use wgrad_nn::optim::{Adam, Optimizer, ParamGroup};
+use wgrad_runtime::Device;
+use wgrad_tune::bench::stats::median;
+
+use super::cpu::CpuTime;
+use super::models::Workload;
+
+/// A model with the optimizer of the comparison with other engines.
+pub struct Trainer<'a> {
+    device: Device,
+    model: &'a Workload,
+    optimizer: Optimizer,
+    trained: usize,
+}
+
+impl<'a> Trainer<'a> {
+    /// Trains the parameters that `wanted` names; the rest is frozen.
+    pub fn new(
+        device: &Device,
+        model: &'a Workload,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<Self> {
+        let mut trained = Parameters::new();
+        for (name, tensor) in &model.parameters {
+            tensor.set_requires_grad(wanted(name))?;
+            if wanted(name) {
+                trained.push((name.clone(), tensor.clone()));
+            }
+        }
+        let count = trained.iter().map(|(_, tensor)| tensor.numel()).sum();
+        let group = ParamGroup::new(trained).weight_decay(0.01);
+        Ok(Self {
+            device: device.clone(),
+            model,
+            optimizer: Optimizer::adamw(Adam::default(), vec![group], 3e-4)?,
+            trained: count,
+        })
+    }
+
+    /// One step, the loss read back: the loss before the step and the seconds.
+    pub fn step(&mut self) -> Result<(f32, f64)> {
+        let start = Instant::now();
+        let loss = (self.model.loss)()?;
+        let gradients = loss.backward()?;
+        self.optimizer.step(&gradients, None)?;
+        let loss = loss.item()?;
+        self.device.synchronize()?;
+        Ok((loss, start.elapsed().as_secs_f64()))
+    }
+
+    /// Device seconds of forward, backward and optimizer in one step.
+    pub fn parts(&mut self) -> Result<[f64; 3]> {
+        let mut watch = self.device.stopwatch()?;
+        watch.mark()?;
+        let loss = (self.model.loss)()?;
+        watch.mark()?;
+        let gradients = loss.backward()?;
+        watch.mark()?;
+        self.optimizer.step(&gradients, None)?;
+        watch.mark()?;
+        match watch.read()?.as_slice() {
+            [forward, backward, optimizer] => Ok([*forward, *backward, *optimizer]),
+            other => bail!("{} parts of a step were measured", other.len()),
+        }
+    }
+
+    /// Some steps.
+    pub fn many(&mut self, n: usize) -> Result<Steps> {
+        let device = self.device.clone();
+        let mut out = Steps {
+            seconds: Vec::new(),
+            losses: Vec::new(),
+            dispatches: 0,
+            submits: 0,
+            moved: 0,
+            parameters: self.trained,
+            cpu: Vec::new(),
+        };
+        for _ in 0..n {
+            let (before, moved) = (device.counters(), device.bytes_moved());
+            let cpu = CpuTime::now();
+            let (loss, seconds) = self.step()?;
+            if let (Some(from), Some(to)) = (cpu, CpuTime::now()) {
+                out.cpu.push(CpuTime {
+                    thread: to.thread - from.thread,
+                    process: to.process - from.process,
+                });
+            }
+            out.losses.push(loss);
+            out.seconds.push(seconds);
+            let after = device.counters();
+            (out.dispatches, out.submits) = (after.0 - before.0, after.1 - before.1);
+            out.moved = device.bytes_moved() - moved;
+        }
+        Ok(out)
+    }
+}
+
+/// What some steps took.
+pub struct Steps {
+    /// Seconds of each step.
+    pub seconds: Vec<f64>,
+    /// The loss before each step.
+    pub losses: Vec<f32>,
+    /// Dispatches and submits of the last step.
+    pub dispatches: u64,
+    pub submits: u64,
+    /// Bytes that the last step's launches and copies read and wrote.
+    pub moved: u64,
+    /// Trained numbers.
+    pub parameters: usize,
+    /// Processor time of each step, where the system tells.
+    pub cpu: Vec<CpuTime>,
+}
+
+impl Steps {
+    /// The first step behind the warm-up.
+    pub fn warm(&self) -> usize {
+        (self.seconds.len() / 3).max(2).min(self.seconds.len() - 1)
+    }
+
+    /// Median and best of the steps behind the warm-up.
+    pub fn steady(&self) -> (f64, f64) {
+        let tail = &self.seconds[self.warm()..];
+        let best = tail.iter().copied().fold(f64::INFINITY, f64::min);
+        (median(tail), best)
+    }
+}
+
+/// Trains all of `model` for some steps with AdamW, as the comparison prescribes it.
+pub fn steps(device: &Device, model: &Workload, n: usize) -> Result<Steps> {
+    Trainer::new(device, model, |_| true)?.many(n)
+}

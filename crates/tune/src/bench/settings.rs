@@ -1,0 +1,125 @@
+//! How to measure, and what was measured.
+
+use serde::{Deserialize, Serialize};
+
+use super::stats::{self, Interval};
+
+/// What the caches hold when a sample starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Cache {
+    /// What the call before left there.
+    Warm,
+    /// Something else: memory larger than the last cache is copied before each sample, which is one call.
+    Cold,
+}
+
+/// How to measure. Times in seconds.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Warm-up at most. It ends earlier, after a quarter of this, once three calls in a row were no
+    /// faster than those before.
+    pub warmup: f64,
+    /// A sample at least: short calls are repeated in it, and their mean is the sample.
+    pub sample: f64,
+    /// Samples kept, at least ([`stats::ENOUGH`] for an interval).
+    pub floor: usize,
+    /// Samples taken, at most.
+    pub most: usize,
+    /// Sampling ends when half of the median's interval is this share of the median, or less.
+    pub uncertainty: f64,
+    /// Sampling ends after this time too, once the floor is reached; after four times this in any case.
+    pub budget: f64,
+    /// What the caches hold.
+    pub cache: Cache,
+    /// A sample is thrown away if the reference kernel before or behind it is off its median by more
+    /// than this share. `None`: no reference kernel.
+    pub drift: Option<f64>,
+    /// By the host's clock, from an idle device to an idle device again, with all that launches and
+    /// submits cost. Else by the device's timestamps where it has them, without the cost of launches.
+    pub by_clock: bool,
+}
+
+impl Default for Settings {
+    /// For a table: up to two seconds a row.
+    fn default() -> Self {
+        Self {
+            warmup: 0.5,
+            sample: 0.005,
+            floor: 12,
+            most: 200,
+            uncertainty: 0.01,
+            budget: 2.0,
+            cache: Cache::Warm,
+            drift: Some(0.2),
+            by_clock: false,
+        }
+    }
+}
+
+impl Settings {
+    /// For many small rows or many candidates: some hundredths of a second each.
+    pub fn quick() -> Self {
+        Self {
+            warmup: 0.02,
+            sample: 0.001,
+            floor: 7,
+            most: 40,
+            uncertainty: 0.05,
+            budget: 0.04,
+            ..Self::default()
+        }
+    }
+}
+
+/// What was measured. Times in seconds of one call.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Measurement {
+    /// The median of the samples kept, with its interval.
+    #[serde(flatten)]
+    pub time: Interval,
+    /// The fastest sample.
+    pub best: f64,
+    /// Distance of the quartiles over the median.
+    pub spread: f64,
+    /// How many samples were kept.
+    pub count: usize,
+    /// The samples kept, in their order; empty where they were let go.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub samples: Vec<f64>,
+    /// Samples thrown away because the reference kernel drifted.
+    pub discarded: usize,
+    /// Whether the reference kernel was steady often enough. If not, no sample was thrown away.
+    pub steady: bool,
+    /// Calls in one sample.
+    pub calls: usize,
+    /// Launches of one call.
+    pub launches: f64,
+    /// The cost of its empty launches, taken off every call.
+    pub overhead: f64,
+    /// The first call by the clock, with the compilation of its kernels.
+    pub first: f64,
+    /// Whether the device's timestamps were read, not the clock.
+    pub by_device: bool,
+}
+
+impl Measurement {
+    /// Of samples that were taken elsewhere by the clock, one call each, which must not be none. `first`
+    /// is the call before them.
+    pub fn by_clock(first: f64, samples: Vec<f64>) -> Self {
+        Self {
+            time: Interval::of(&samples),
+            best: samples.iter().copied().fold(f64::INFINITY, f64::min),
+            spread: stats::spread(&samples),
+            count: samples.len(),
+            samples,
+            discarded: 0,
+            steady: true,
+            calls: 1,
+            launches: 0.0,
+            overhead: 0.0,
+            first,
+            by_device: false,
+        }
+    }
+}
