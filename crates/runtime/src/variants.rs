@@ -53,6 +53,7 @@ pub struct VariantTable {
 /// What a table says for a launch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Choice {
+    files: Vec<String>,
     values: BTreeMap<String, u32>,
     /// How near what was tuned is to what is asked for.
     pub source: Source,
@@ -73,6 +74,12 @@ impl Choice {
     /// The value of a parameter.
     pub fn get(&self, name: &str) -> Option<u32> {
         self.values.get(name).copied()
+    }
+
+    /// The shader file to launch: of several, the one with the index `KERNEL`.
+    pub fn file(&self) -> Option<&str> {
+        let at = self.get("KERNEL").unwrap_or(0) as usize;
+        self.files.get(at).map(String::as_str)
     }
 
     /// All values by name.
@@ -240,6 +247,7 @@ impl VariantTable {
         let ranked = candidates.filter_map(|e| Some((rank(e)?, e)));
         let ((source, _), entry) = ranked.min_by_key(|(rank, _)| *rank)?;
         Some(Choice {
+            files: entry.files.clone(),
             values: entry.values.clone(),
             source,
         })
@@ -252,7 +260,8 @@ impl Device {
     ///
     /// ```ignore
     /// let choice = device.variant("matmul", &[("m", 512), ("n", 512), ("k", 1024)]);
-    /// let tile = choice.and_then(|c| c.get("TILE_M")).unwrap_or(64);
+    /// let tiled = choice.as_ref().is_some_and(|c| c.file() == Some("matmul_tiled"));
+    /// let rows = choice.and_then(|c| c.get("BM")).unwrap_or(64);
     /// ```
     pub fn variant(&self, kernel: &str, sizes: &[(&str, u64)]) -> Option<Choice> {
         let adapter = self.adapter();

@@ -7,11 +7,12 @@ use wgrad_tune::tuner::outcome::{Outcome, Status};
 use wgrad_tune::tuner::session::{Event, Report};
 use wgrad_tune::tuner::spec::show;
 
-/// The moving line. Where standard error is no terminal, each new best has a line of its own.
+/// The moving line. Where standard error is no terminal, each new best has a line on standard output.
 pub struct Progress {
     name: String,
     terminal: bool,
     allowed: usize,
+    sizes: usize,
     rejected: usize,
     best: f64,
 }
@@ -22,6 +23,7 @@ impl Progress {
             name: name.to_owned(),
             terminal: std::io::stderr().is_terminal(),
             allowed: 0,
+            sizes: 1,
             rejected: 0,
             best: f64::INFINITY,
         }
@@ -37,6 +39,7 @@ impl Progress {
                 known,
             } => {
                 self.allowed = *allowed;
+                self.sizes = machine.bytes.len();
                 let known = if *known > 0 {
                     format!(", {known} known already")
                 } else {
@@ -54,8 +57,12 @@ impl Progress {
                 seconds,
             } => {
                 self.rejected += usize::from(outcome.status != Status::Correct);
+                let size = match self.sizes {
+                    1 => String::new(),
+                    n => format!("size {}/{n}, ", outcome.size + 1),
+                };
                 let line = format!(
-                    "{seconds:6.1} s  {tried}/{} tried, {} rejected, best {:.2} x",
+                    "{seconds:6.1} s  {size}{tried}/{} tried, {} rejected, best {:.2} x",
                     self.allowed,
                     self.rejected,
                     1.0 / best
@@ -64,13 +71,9 @@ impl Progress {
                     eprint!("\r\x1b[K{line}");
                     let _ = std::io::stderr().flush();
                 } else if *best < self.best {
-                    eprintln!("{line}  {}", show(&outcome.values));
+                    println!("{line}  {}", show(&outcome.values));
                 }
-                if *best == 1.0 {
-                    // Another size starts.
-                    self.best = 1.0;
-                }
-                self.best = self.best.min(*best);
+                self.best = *best;
             }
         }
     }

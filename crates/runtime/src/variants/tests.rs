@@ -51,6 +51,8 @@ fn the_nearest_device_wins_then_the_nearest_shape() {
     ]);
     assert_eq!(width(&all, 1000), Some((64, Source::Exact)));
     assert_eq!(width(&all, 100), Some((32, Source::Exact)));
+    let choice = all.lookup("softmax", &[("n", 100)], &WANTED).unwrap();
+    assert_eq!(choice.file(), Some("softmax"));
     let others = table(&[entry("b", "1", 1024, 8), entry("a", "2", 1024, 16)]);
     assert_eq!(width(&others, 1024), Some((16, Source::Adapter)));
     let similar = table(&[entry("b", "1", 1024, 8)]);

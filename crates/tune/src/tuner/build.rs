@@ -67,8 +67,10 @@ pub fn tuned_text(
 ) -> Result<String, String> {
     let scope = scope(spec, values, sizes)?;
     let text = assembled(spec, source, sizes, &scope)?;
-    // What stood in front and has found its place in the file leaves empty lines.
-    Ok(text.trim_start().to_owned())
+    // What stood in front and has found its place in the file leaves lines of spaces.
+    let left = |line: &&str| line.is_empty() || !line.trim().is_empty();
+    let lines: Vec<&str> = text.lines().filter(left).collect();
+    Ok(lines.join("\n") + "\n")
 }
 
 /// Parameters, sizes and constants.

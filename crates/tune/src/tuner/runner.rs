@@ -12,7 +12,7 @@ use super::expr::{Expr, Scope};
 use super::job::{Job, Machine, Phase, Reply, Source};
 use super::outcome::{Needs, Outcome, Status};
 use super::spec::{Spec, show};
-use crate::bench::stats::paired_ratio;
+use crate::bench::stats::{Interval, paired_ratio};
 use crate::bench::{Measurement, Meter, Settings};
 
 mod check;
@@ -27,6 +27,8 @@ const PADDING: u64 = 1024;
 const POISON: u32 = 0xffc5_ffc5;
 /// What outputs hold before the second run: a NaN again, but another one.
 const POISON_AGAIN: u32 = 0x7fab_ffab;
+/// Pipelines kept at most.
+const KERNELS: usize = 200;
 /// A first launch slower than the incumbent's by this much needs no exact figure.
 const HOPELESS: f64 = 2.0;
 
@@ -50,19 +52,24 @@ struct Ready {
     built: Arc<Built>,
     /// The buffer of each binding.
     buffers: Vec<usize>,
-    /// The first launch at this size, by the clock, once it has been made.
-    first: Option<f64>,
+    /// Seconds of a launch by the clock; 0 until there was one.
+    first: f64,
 }
+
+/// Seconds, samples, and the ratio to another candidate's.
+type Timed = (Interval, Vec<f64>, Option<Interval>);
 
 /// A worker's state.
 pub struct Runner {
     device: Device,
-    job: Job,
-    spec: Spec,
+    job: Arc<Job>,
+    spec: Arc<Spec>,
     meter: Option<Meter>,
     /// The checked sizes, then the timed ones; made when first needed.
     problems: Vec<Option<Arc<Problem>>>,
     compiled: BTreeMap<(String, usize), Ready>,
+    /// By text: where sizes are no constants, one pipeline serves all of them.
+    kernels: BTreeMap<String, Arc<Kernel>>,
 }
 
 impl Runner {
@@ -80,11 +87,12 @@ impl Runner {
         let count = spec.check.len() + spec.time.len();
         Ok(Runner {
             device,
-            job,
-            spec,
+            job: Arc::new(job),
+            spec: Arc::new(spec),
             meter: None,
             problems: vec![None; count],
             compiled: BTreeMap::new(),
+            kernels: BTreeMap::new(),
         })
     }
 
@@ -184,9 +192,9 @@ impl Runner {
         outcome.check_seconds = start.elapsed().as_secs_f64() - outcome.compile_seconds;
         phase(Phase::Time);
         match self.time(values, timed, incumbent) {
-            Ok((seconds, ratio)) => {
-                outcome.time = Some(seconds.time);
-                outcome.samples = seconds.samples;
+            Ok((time, samples, ratio)) => {
+                outcome.time = Some(time);
+                outcome.samples = samples;
                 outcome.ratio = ratio;
                 Ok(outcome)
             }
@@ -194,36 +202,33 @@ impl Runner {
         }
     }
 
-    /// The measurement of `values`, and its ratio to the incumbent's by pairs.
-    fn time(
-        &mut self,
-        values: &Scope,
-        at: usize,
-        incumbent: Option<&Scope>,
-    ) -> Result<(Measurement, Option<crate::bench::stats::Interval>)> {
+    /// Seconds of `values`, the samples, and the ratio to the incumbent's by pairs.
+    fn time(&mut self, values: &Scope, at: usize, incumbent: Option<&Scope>) -> Result<Timed> {
         let candidate = self.timed(values, at)?;
         let Some(incumbent) = incumbent else {
             let mut all = self.interleave(&[&candidate], by_turns(), at)?;
             let only = all.pop().ok_or_else(|| anyhow!("nothing was measured"))?;
-            return Ok((only, None));
+            return Ok((only.time, only.samples, None));
         };
         let rival = self.timed(incumbent, at)?;
-        let slow = |ready: &Ready| ready.first.unwrap_or(f64::INFINITY);
-        let settings = match slow(&candidate) > HOPELESS * slow(&rival) {
-            true => Settings {
-                warmup: 0.0,
-                floor: 2,
-                most: 2,
-                ..by_turns()
-            },
-            false => by_turns(),
-        };
-        let mut both = self.interleave(&[&candidate, &rival], settings, at)?;
+        if candidate.first > HOPELESS * rival.first {
+            // Once more, by turns: it may have been the machine.
+            let (new, old) = (self.once(&candidate, at)?, self.once(&rival, at)?);
+            if new > HOPELESS * old {
+                let point = |value| Interval {
+                    median: value,
+                    low: value,
+                    high: value,
+                };
+                return Ok((point(new), vec![new], Some(point(new / old))));
+            }
+        }
+        let mut both = self.interleave(&[&candidate, &rival], by_turns(), at)?;
         let (Some(old), Some(new)) = (both.pop(), both.pop()) else {
             bail!("nothing was measured");
         };
         let ratio = paired_ratio(&new.samples, &old.samples);
-        Ok((new, Some(ratio)))
+        Ok((new.time, new.samples, Some(ratio)))
     }
 
     /// Times `values` and `against` by turns for some seconds.
@@ -254,18 +259,23 @@ impl Runner {
         let mut ready = self.ready(values, at).map_err(|refused| match refused {
             Refused::Compile(message) | Refused::Constraint(message) => anyhow!(message),
         })?;
-        if ready.first.is_none() {
-            let problem = self.problem(at)?;
-            let buffers = self.upload(&ready, &problem, 0)?;
-            self.launch(&ready, &buffers)?;
-            self.device.synchronize()?;
-            let start = Instant::now();
-            self.launch(&ready, &buffers)?;
-            self.device.synchronize()?;
-            ready.first = Some(start.elapsed().as_secs_f64());
+        if ready.first == 0.0 {
+            self.once(&ready, at)?;
+            ready.first = self.once(&ready, at)?;
             self.compiled.insert((show(values), at), ready.clone());
         }
         Ok(ready)
+    }
+
+    /// Seconds of one launch by the clock.
+    fn once(&mut self, ready: &Ready, at: usize) -> Result<f64> {
+        let problem = self.problem(at)?;
+        let buffers = self.upload(ready, &problem, 0)?;
+        self.device.synchronize()?;
+        let start = Instant::now();
+        self.launch(ready, &buffers)?;
+        self.device.synchronize()?;
+        Ok(start.elapsed().as_secs_f64())
     }
 
     fn interleave(
@@ -309,8 +319,8 @@ impl Runner {
             Some(super::expr::Value::Int(i)) if self.job.kernels.len() > 1 => *i as usize,
             _ => 0,
         };
-        let source = self
-            .job
+        let job = self.job.clone();
+        let source = job
             .kernels
             .get(kernel)
             .ok_or_else(|| Refused::Compile("no such kernel file".into()))?;
@@ -322,7 +332,7 @@ impl Runner {
         Ok(ready)
     }
 
-    fn compile(&self, source: &Source, built: Built) -> Result<Ready, Refused> {
+    fn compile(&mut self, source: &Source, built: Built) -> Result<Ready, Refused> {
         check_limits(&self.device, &built)?;
         let mut buffers = Vec::new();
         for binding in &built.info.bindings {
@@ -341,17 +351,24 @@ impl Runner {
             };
             buffers.push(found.ok_or_else(|| Refused::Compile(missing()))?);
         }
-        // Of several candidates with one text (a parameter that does nothing here) each is compiled anew;
-        // the driver's own cache knows them.
-        let kernel = self
-            .device
-            .compile(&source.name, &built.text)
-            .map_err(|e| Refused::Compile(e.to_string()))?;
+        if self.kernels.len() >= KERNELS {
+            self.kernels.clear();
+            self.compiled.clear();
+        }
+        let kernel = match self.kernels.get(&built.text) {
+            Some(kernel) => kernel.clone(),
+            None => {
+                let compiled = self.device.compile(&source.name, &built.text);
+                let kernel = Arc::new(compiled.map_err(|e| Refused::Compile(e.to_string()))?);
+                self.kernels.insert(built.text.clone(), kernel.clone());
+                kernel
+            }
+        };
         Ok(Ready {
-            kernel: Arc::new(kernel),
+            kernel,
             built: Arc::new(built),
             buffers,
-            first: None,
+            first: 0.0,
         })
     }
 }

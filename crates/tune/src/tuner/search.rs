@@ -27,8 +27,10 @@ pub struct Search<'a> {
     random: Random,
     /// What came out of each choice: `None` not tried, `Some(None)` failed, else its cost.
     tried: Vec<Option<Option<f64>>>,
-    /// For `Exhaustive` and `Random`: the rest, last first.
+    /// What is tried where nothing else decides, last first.
     order: Vec<usize>,
+    /// Other kernels than the default's, each by its first choice: they differ more than tiles do.
+    kernels: Vec<usize>,
     at: Option<usize>,
     temperature: f64,
     refused: usize,
@@ -53,8 +55,13 @@ impl<'a> Search<'a> {
         }
         let mut tried = vec![None; space.choices.len()];
         tried[space.default] = Some(Some(1.0));
+        let kernels = match strategy {
+            Strategy::Anneal => other_kernels(space),
+            Strategy::Exhaustive | Strategy::Random => Vec::new(),
+        };
         Search {
             space,
+            kernels,
             strategy,
             random,
             tried,
@@ -81,6 +88,11 @@ impl<'a> Search<'a> {
 
     /// The choice to try next; `None` when all are tried.
     pub fn next(&mut self) -> Option<usize> {
+        while let Some(next) = self.kernels.pop() {
+            if self.tried[next].is_none() {
+                return Some(next);
+            }
+        }
         if let (Strategy::Anneal, Some(at)) = (self.strategy, self.at) {
             let mut near = self.space.neighbours(at);
             near.retain(|n| self.tried[*n].is_none());
@@ -119,6 +131,26 @@ impl<'a> Search<'a> {
     }
 }
 
+/// The first allowed choice of each value of the parameter `KERNEL` but the default's.
+fn other_kernels(space: &Space) -> Vec<usize> {
+    let Some(at) = space
+        .parameters
+        .iter()
+        .position(|(name, _)| name == "KERNEL")
+    else {
+        return Vec::new();
+    };
+    let mut seen = vec![space.choices[space.default][at]];
+    let mut found = Vec::new();
+    for (i, choice) in space.choices.iter().enumerate() {
+        if !seen.contains(&choice[at]) {
+            seen.push(choice[at]);
+            found.push(i);
+        }
+    }
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::expr::Value;
@@ -132,8 +164,8 @@ mod tests {
 
     /// Fastest at A=8, B=4, C=2; choices with C=16 fail.
     fn cost(space: &Space, at: usize) -> Option<f64> {
-        let off = |name: &str, best: f64| match space.values(at)[name] {
-            Value::Int(v) => ((v as f64).log2() - best).abs(),
+        let off = |name: &str, best: f64| match space.values(at).get(name).copied() {
+            Some(Value::Int(v)) => ((v as f64).log2() - best).abs(),
             _ => f64::NAN,
         };
         (off("C", 4.0) > 0.0).then(|| 0.2 + 0.1 * (off("A", 3.0) + off("B", 2.0) + off("C", 1.0)))
@@ -193,6 +225,16 @@ mod tests {
         };
         let (anneal, random) = (mean(Strategy::Anneal), mean(Strategy::Random));
         assert!(anneal * 3 < random * 2, "{anneal} steps against {random}");
+    }
+
+    #[test]
+    fn other_kernels_come_first() {
+        let parameters = "KERNEL = [0, 1, 2]\nA = [1, 2, 4]\nB = [1, 2, 4]";
+        let constraint = "\"KERNEL != 1 || A == 4\"";
+        let space = Space::new(&spec(parameters, constraint, "")).unwrap();
+        let order = run(&space, Strategy::Anneal, 1, 2);
+        let kernels: Vec<Value> = order.iter().map(|at| space.values(*at)["KERNEL"]).collect();
+        assert_eq!(kernels, [Value::Int(2), Value::Int(1)]);
     }
 
     #[test]

@@ -190,3 +190,58 @@ impl Drop for Worker {
         let _ = self.child.wait();
     }
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use crate::tuner::builtin;
+    use crate::tuner::expr::Scope;
+
+    /// A worker whose driver does `what` while the candidate is checked.
+    fn ask(what: &str) -> Lost {
+        let machine = "{\"adapter\":\"\",\"driver\":\"\",\"backend\":\"\",\"device_type\":\"\",\"bytes\":[],\"flops\":[]}";
+        let script = format!(
+            "read line; echo '{{\"Opened\":{machine}}}'; read line; echo noise; echo '{{\"Phase\":\"Check\"}}'; {what}"
+        );
+        let command = WorkerCommand {
+            program: "sh".into(),
+            arguments: vec!["-c".into(), script],
+        };
+        let job = builtin::job("softmax").unwrap();
+        let (mut worker, _) = Worker::start(&command, &job, Duration::from_secs(20)).unwrap();
+        let request = Request::Try {
+            values: Scope::new(),
+            size: 0,
+            incumbent: None,
+        };
+        worker
+            .ask(&request, Duration::from_millis(700))
+            .unwrap_err()
+    }
+
+    #[test]
+    fn a_worker_that_dies_hangs_or_refuses_is_told_apart() {
+        let died = ask("kill -SEGV $$");
+        assert!(
+            matches!(&died, Lost::Died(Phase::Check, how) if how.contains("11")),
+            "{died:?}"
+        );
+        let hung = ask("exec sleep 60");
+        assert!(matches!(hung, Lost::TimedOut(Phase::Check)), "{hung:?}");
+        let failed = ask("echo '{\"Failed\":\"no such buffer\"}'; read line");
+        assert!(
+            matches!(&failed, Lost::Failed(message) if message == "no such buffer"),
+            "{failed:?}"
+        );
+    }
+
+    #[test]
+    fn a_loop_answers_what_it_is_asked() {
+        let mut output = Vec::new();
+        serve("\"Peak\"\n".as_bytes(), &mut output).unwrap();
+        let text = String::from_utf8(output).unwrap();
+        assert_eq!(text, "{\"Failed\":\"the worker has no job yet\"}\n");
+        let error = serve("nonsense\n".as_bytes(), Vec::new()).unwrap_err();
+        assert!(error.to_string().contains("not a request"));
+    }
+}

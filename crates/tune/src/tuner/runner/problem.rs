@@ -52,8 +52,8 @@ impl Runner {
     }
 
     /// What the reference makes of a problem.
-    fn expected(&self, problem: &Problem) -> Result<BTreeMap<usize, Vec<f64>>> {
-        let spec = &self.spec;
+    fn expected(&mut self, problem: &Problem) -> Result<BTreeMap<usize, Vec<f64>>> {
+        let (job, spec) = (self.job.clone(), self.spec.clone());
         let at = |name: &str| spec.buffers.iter().position(|b| b.name == name);
         let reference = &spec.reference;
         let mut expected = BTreeMap::new();
@@ -91,14 +91,14 @@ impl Runner {
             let bytes = data::read_file(
                 file,
                 &problem.sizes,
-                &self.job.folder,
+                &job.folder,
                 count,
                 spec.buffers[i].dtype,
             )?;
             expected.insert(i, data::unpack(&bytes, spec.buffers[i].dtype));
         }
-        if let Some(source) = &self.job.reference {
-            let values = Space::new(spec)?;
+        if let Some(source) = &job.reference {
+            let values = Space::new(&spec)?;
             let values = values.values(values.default);
             let failed = |refused: Refused| match refused {
                 Refused::Compile(m) | Refused::Constraint(m) => {
@@ -106,7 +106,7 @@ impl Runner {
                 }
             };
             let built = build(
-                spec,
+                &spec,
                 source,
                 reference.entry.as_deref(),
                 &reference.workgroups,
