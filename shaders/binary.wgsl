@@ -1,7 +1,7 @@
 // One value from each pair of elements, broadcasting.
 // math: y = op(a, b), with a line `fn op(a: f32, b: f32) -> f32` put in front
 // shapes: a and b broadcast to the shape of y, which is contiguous
-// launch: one invocation an element of y
+// launch: one invocation an element of y, with VECTORS four, where all tensors are contiguous: LANES
 // numerics: computed in f32 (u32 and i32 by value), rounded once to the type of y
 // backward: binary_backward
 // reference: the table in ops/binary.rs
@@ -28,9 +28,14 @@ fn binary(
     @builtin(local_invocation_index) local: u32,
 ) {
     let i = linear_id(group, groups, local, 256u);
-    if (i >= params.n) {
+    if (i * LANES >= params.n) {
         return;
     }
+#ifdef VECTORS
+    let v = vec4<f32>(a[i + params.a_offset / 4u]);
+    let w = vec4<f32>(b[i + params.b_offset / 4u]);
+    y[i] = T(vec4<f32>(op(v.x, w.x), op(v.y, w.y), op(v.z, w.z), op(v.w, w.w)));
+#else
 #ifdef CONTIGUOUS
     let a_at = i + params.a_offset;
     let b_at = i + params.b_offset;
@@ -39,4 +44,5 @@ fn binary(
     let b_at = walk8(i, params.shape[0], params.shape[1], params.b_strides[0], params.b_strides[1]) + params.b_offset;
 #endif
     y[i] = T(op(COMPUTE(a[a_at]), COMPUTE(b[b_at])));
+#endif
 }

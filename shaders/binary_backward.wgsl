@@ -2,7 +2,7 @@
 // repeated dimensions are summed.
 // math: dx = derivative(dy, a, b), with that line put in front
 // shapes: dy, a and b any strides over one shape; dx that shape, contiguous
-// launch: one invocation an element
+// launch: one invocation an element, with VECTORS four, where all tensors are contiguous: LANES
 // numerics: computed in f32, rounded once; overwrites dx
 // backward: none
 // reference: the table in ops/binary.rs
@@ -32,11 +32,19 @@ fn binary_backward(
     @builtin(local_invocation_index) local: u32,
 ) {
     let i = linear_id(group, groups, local, 256u);
-    if (i >= params.n) {
+    if (i * LANES >= params.n) {
         return;
     }
+#ifdef VECTORS
+    let d = vec4<f32>(dy[i + params.dy_offset / 4u]);
+    let v = vec4<f32>(a[i + params.a_offset / 4u]);
+    let w = vec4<f32>(b[i + params.b_offset / 4u]);
+    dx[i] = S(vec4<f32>(derivative(d.x, v.x, w.x), derivative(d.y, v.y, w.y), derivative(d.z, v.z, w.z),
+        derivative(d.w, v.w, w.w)));
+#else
     let dy_at = walk8(i, params.shape[0], params.shape[1], params.dy_strides[0], params.dy_strides[1]) + params.dy_offset;
     let a_at = walk8(i, params.shape[0], params.shape[1], params.a_strides[0], params.a_strides[1]) + params.a_offset;
     let b_at = walk8(i, params.shape[0], params.shape[1], params.b_strides[0], params.b_strides[1]) + params.b_offset;
     dx[i] = S(derivative(f32(dy[dy_at]), f32(a[a_at]), f32(b[b_at])));
+#endif
 }

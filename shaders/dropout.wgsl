@@ -35,6 +35,9 @@ fn dropout(
     }
     let words = random_words(vec4<u32>(state[0], state[1], state[2], state[3]), params.op, block);
     let factors = select(vec4<f32>(0.0), vec4<f32>(params.keep), words >= vec4<u32>(params.threshold));
+#ifdef VECTORS
+    y[block] = S(vec4<f32>(x[block + params.offset / 4u]) * factors);
+#else
     for (var k = 0u; k < 4u; k++) {
         let i = block * 4u + k;
         if (i < params.n) {
@@ -46,4 +49,5 @@ fn dropout(
             y[i] = S(f32(x[at]) * factors[k]);
         }
     }
+#endif
 }

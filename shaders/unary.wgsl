@@ -1,7 +1,7 @@
 // One value from each element.
 // math: y = op(x, a, b), with a line `fn op(x: f32, a: f32, b: f32) -> f32` put in front
 // shapes: x any shape and strides; y the same shape, contiguous
-// launch: one invocation an element
+// launch: one invocation an element, with VECTORS four, where all tensors are contiguous: LANES
 // numerics: computed in f32, rounded once to the type of y
 // backward: unary_backward
 // reference: the table in ops/unary.rs
@@ -18,7 +18,7 @@ struct Params {
 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<S>; // (N) strided
-@group(0) @binding(2) var<storage, read_write> y: array<T>; // (N)
+@group(0) @binding(2) var<storage, read_write> y: array<S>; // (N)
 
 @compute @workgroup_size(256)
 fn unary(
@@ -27,13 +27,20 @@ fn unary(
     @builtin(local_invocation_index) local: u32,
 ) {
     let i = linear_id(group, groups, local, 256u);
-    if (i >= params.n) {
+    if (i * LANES >= params.n) {
         return;
     }
+#ifdef VECTORS
+    let v = vec4<f32>(x[i + params.offset / 4u]);
+    let a = params.a;
+    let b = params.b;
+    y[i] = S(vec4<f32>(op(v.x, a, b), op(v.y, a, b), op(v.z, a, b), op(v.w, a, b)));
+#else
 #ifdef CONTIGUOUS
     let at = i + params.offset;
 #else
     let at = walk8(i, params.shape[0], params.shape[1], params.strides[0], params.strides[1]) + params.offset;
 #endif
-    y[i] = T(op(f32(x[at]), params.a, params.b));
+    y[i] = S(op(f32(x[at]), params.a, params.b));
+#endif
 }

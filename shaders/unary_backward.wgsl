@@ -2,7 +2,7 @@
 // math: dx = dy * derivative(v, a, b), where v is the op's input or its output, whichever the line
 //   `fn derivative(v: f32, a: f32, b: f32) -> f32` put in front is written in
 // shapes: dy and v any strides over one shape; dx that shape, contiguous
-// launch: one invocation an element
+// launch: one invocation an element, with VECTORS four, where all tensors are contiguous: LANES
 // numerics: computed in f32, rounded once; overwrites dx
 // backward: none
 // reference: the table in ops/unary.rs
@@ -31,9 +31,16 @@ fn unary_backward(
     @builtin(local_invocation_index) local: u32,
 ) {
     let i = linear_id(group, groups, local, 256u);
-    if (i >= params.n) {
+    if (i * LANES >= params.n) {
         return;
     }
+#ifdef VECTORS
+    let d = vec4<f32>(dy[i + params.dy_offset / 4u]);
+    let w = vec4<f32>(v[i + params.v_offset / 4u]);
+    let a = params.a;
+    let b = params.b;
+    dx[i] = S(d * vec4<f32>(derivative(w.x, a, b), derivative(w.y, a, b), derivative(w.z, a, b), derivative(w.w, a, b)));
+#else
 #ifdef CONTIGUOUS
     let dy_at = i + params.dy_offset;
     let v_at = i + params.v_offset;
@@ -42,4 +49,5 @@ fn unary_backward(
     let v_at = walk8(i, params.shape[0], params.shape[1], params.v_strides[0], params.v_strides[1]) + params.v_offset;
 #endif
     dx[i] = S(f32(dy[dy_at]) * derivative(f32(v[v_at]), params.a, params.b));
+#endif
 }

@@ -1,10 +1,12 @@
 //! Pointwise functions of two tensors, broadcasting: one table row each.
 
-use wgrad_runtime::Defines;
+mod cases;
 
-use crate::cases::{Case, HostArray, Input, shapes};
+pub use cases::cases;
+
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::ops::rows::{Variant, elements};
 use crate::shape::{Walk, broadcast, broadcast_strides};
 use crate::tape::{record, refuse_grad};
 use crate::tensor::Tensor;
@@ -87,6 +89,17 @@ const BINARY: &[Binary] = &[
         range: (-2.0, 2.0),
     },
     Binary {
+        name: "swiglu",
+        wgsl: "a * sigmoid(a) * b",
+        gradient: Some([
+            "dy * b * sigmoid(a) * (1.0 + a * (1.0 - sigmoid(a)))",
+            "dy * a * sigmoid(a)",
+        ]),
+        reference: |a, b| a / (1.0 + (-a).exp()) * b,
+        torch: "F.silu(x0) * x1",
+        range: (-4.0, 4.0),
+    },
+    Binary {
         name: "eq",
         wgsl: "a == b",
         gradient: None,
@@ -136,45 +149,51 @@ const BINARY: &[Binary] = &[
     },
 ];
 
-fn row(name: &'static str) -> Result<&'static Binary> {
+fn row(name: &str) -> Result<&'static Binary> {
     BINARY
         .iter()
         .find(|row| row.name == name)
         .ok_or_else(|| Error::op("binary", format!("there is no pointwise op {name}")))
 }
 
-impl Tensor {
-    fn binary(&self, other: &Tensor, name: &'static str) -> Result<Tensor> {
-        let row = row(name)?;
-        if self.dtype() != other.dtype() {
-            return Err(Error::op(
-                row.name,
-                format!(
-                    "element types differ, {} and {}; cast one of them",
-                    self.dtype(),
-                    other.dtype()
-                ),
-            ));
-        }
-        let Some(gradient) = row.gradient else {
-            refuse_grad(row.name, &[self, other])?;
-            return forward(row, self, other);
-        };
-        let y = forward(row, self, other)?;
-        let (a, b) = (self.detach(), other.detach());
-        Ok(record(row.name, y, &[self, other], move |dy, needs| {
-            let part = |side: usize, of: &Tensor| {
-                if !needs[side] {
-                    return Ok(None);
-                }
-                let full = match gradient[side] {
-                    "dy" => dy.clone(),
-                    code => backward(row.name, code, dy, &a, &b)?,
-                };
-                full.sum_to(of.shape()).map(Some)
+/// The pointwise function `name` (as its method is called), by a chosen variant, as far as it can run:
+/// for benchmarks and checks.
+pub fn binary_with(a: &Tensor, b: &Tensor, name: &str, variant: Option<Variant>) -> Result<Tensor> {
+    let row = row(name)?;
+    if a.dtype() != b.dtype() {
+        return Err(Error::op(
+            row.name,
+            format!(
+                "element types differ, {} and {}; cast one of them",
+                a.dtype(),
+                b.dtype()
+            ),
+        ));
+    }
+    let Some(gradient) = row.gradient else {
+        refuse_grad(row.name, &[a, b])?;
+        return forward(row, a, b, variant);
+    };
+    let y = forward(row, a, b, variant)?;
+    let (a_kept, b_kept) = (a.detach(), b.detach());
+    Ok(record(row.name, y, &[a, b], move |dy, needs| {
+        let part = |side: usize, of: &Tensor| {
+            if !needs[side] {
+                return Ok(None);
+            }
+            let full = match gradient[side] {
+                "dy" => dy.clone(),
+                code => backward(row.name, code, [dy, &a_kept, &b_kept], variant)?,
             };
-            Ok(vec![part(0, &a)?, part(1, &b)?])
-        }))
+            full.sum_to(of.shape()).map(Some)
+        };
+        Ok(vec![part(0, &a_kept)?, part(1, &b_kept)?])
+    }))
+}
+
+impl Tensor {
+    fn binary(&self, other: &Tensor, name: &str) -> Result<Tensor> {
+        binary_with(self, other, name, None)
     }
 
     /// Sum of two tensors.
@@ -196,6 +215,10 @@ impl Tensor {
     /// `self` to the power `other`; the gradient of the exponent needs positive bases.
     pub fn pow(&self, other: &Tensor) -> Result<Tensor> {
         self.binary(other, "pow")
+    }
+    /// silu(self) * other, the gated unit of arXiv:2002.05202, in one kernel.
+    pub fn swiglu(&self, other: &Tensor) -> Result<Tensor> {
+        self.binary(other, "swiglu")
     }
     /// The larger; where both are equal each gets half of the gradient, as in PyTorch.
     pub fn maximum(&self, other: &Tensor) -> Result<Tensor> {
@@ -231,7 +254,7 @@ impl Tensor {
     }
 }
 
-fn forward(row: &Binary, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+fn forward(row: &Binary, a: &Tensor, b: &Tensor, variant: Option<Variant>) -> Result<Tensor> {
     let device = a.device();
     let shape = broadcast(row.name, a.shape(), b.shape())?;
     let arithmetic = row.gradient.is_some();
@@ -240,9 +263,9 @@ fn forward(row: &Binary, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     } else {
         a.dtype()
     };
-    if row.name == "pow" && !a.dtype().is_float() {
+    if ["pow", "swiglu"].contains(&row.name) && !a.dtype().is_float() {
         return Err(Error::op(
-            "pow",
+            row.name,
             "float tensors are needed; cast them first",
         ));
     }
@@ -258,10 +281,15 @@ fn forward(row: &Binary, a: &Tensor, b: &Tensor) -> Result<Tensor> {
         compute.wgsl(),
         row.wgsl
     );
-    let defines = Defines::new()
+    let vectors = (plain && arithmetic).then_some(variant);
+    let (defines, lanes) = elements(vectors.unwrap_or(Some(Variant::Plain)), &[a, b]);
+    let out = match lanes {
+        1 => out.wgsl().to_owned(),
+        _ => format!("vec4<{out}>"),
+    };
+    let defines = defines
         .code("op", &line)
-        .alias("S", a.dtype().wgsl())
-        .alias("T", out.wgsl())
+        .alias("T", &out)
         .alias("COMPUTE", compute.wgsl())
         .flag_if(plain, "CONTIGUOUS");
     let kernel = device.kernel("binary", &defines)?;
@@ -276,11 +304,16 @@ fn forward(row: &Binary, a: &Tensor, b: &Tensor) -> Result<Tensor> {
         .bind(a.buffer())
         .bind(b.buffer())
         .bind(y.buffer())
-        .invocations(y.numel() as u64)?;
+        .invocations(y.numel().div_ceil(lanes) as u64)?;
     Ok(y)
 }
 
-fn backward(op: &'static str, code: &str, dy: &Tensor, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+fn backward(
+    op: &'static str,
+    code: &str,
+    [dy, a, b]: [&Tensor; 3],
+    variant: Option<Variant>,
+) -> Result<Tensor> {
     let device = dy.device();
     let shape = dy.shape();
     let dx = Tensor::empty(device, shape, dy.dtype())?;
@@ -288,9 +321,9 @@ fn backward(op: &'static str, code: &str, dy: &Tensor, a: &Tensor, b: &Tensor) -
     let b_strides = broadcast_strides(b.shape(), b.strides(), shape);
     let walk = Walk::new(op, shape, &[dy.strides(), &a_strides, &b_strides])?;
     let line = format!("fn derivative(dy: f32, a: f32, b: f32) -> f32 {{ return {code}; }}");
-    let defines = Defines::new()
-        .code("derivative", &line)
-        .alias("S", dy.dtype().wgsl());
+    let vectors = (a.shape() == b.shape()).then_some(variant);
+    let (defines, lanes) = elements(vectors.unwrap_or(Some(Variant::Plain)), &[dy, a, b]);
+    let defines = defines.code("derivative", &line);
     let kernel = device.kernel("binary_backward", &defines)?;
     device
         .launch(&kernel)
@@ -306,73 +339,6 @@ fn backward(op: &'static str, code: &str, dy: &Tensor, a: &Tensor, b: &Tensor) -
         .bind(a.buffer())
         .bind(b.buffer())
         .bind(dx.buffer())
-        .invocations(dx.numel() as u64)?;
+        .invocations(dx.numel().div_ceil(lanes) as u64)?;
     Ok(dx)
-}
-
-/// The rows of the op matrix.
-pub fn cases(out: &mut Vec<Case>) {
-    for row in BINARY {
-        let name = row.name;
-        let reference = row.reference;
-        for dtype in [DType::F32, DType::F16] {
-            for (a, b) in shapes::pairs() {
-                let side = |(shape, layout): (Vec<usize>, _)| {
-                    let input = Input::new(&shape, dtype).layout(layout);
-                    // Comparisons draw from few values, so that equal pairs happen.
-                    match row.gradient {
-                        Some(_) => input.range(row.range.0, row.range.1),
-                        None => input.steps(4).frozen(),
-                    }
-                };
-                out.push(Case::new(
-                    name,
-                    row.torch,
-                    vec![side(a), side(b)],
-                    move |x| x[0].binary(&x[1], name),
-                    move |x: &[HostArray]| x[0].zip(&x[1], reference),
-                ));
-            }
-        }
-        out.push(Case::rejects(
-            name,
-            vec![
-                Input::new(&[3, 2], DType::F32).frozen(),
-                Input::new(&[4], DType::F32).frozen(),
-            ],
-            move |x| x[0].binary(&x[1], name),
-            "do not broadcast",
-        ));
-        out.push(Case::rejects(
-            name,
-            vec![
-                Input::new(&[3], DType::F32).frozen(),
-                Input::new(&[3], DType::U32).index(4),
-            ],
-            move |x| x[0].binary(&x[1], name),
-            "element types differ",
-        ));
-    }
-    for dtype in [DType::U32, DType::I32] {
-        out.push(Case::new(
-            "add",
-            "x0 + x1",
-            vec![
-                Input::new(&[5, 3], dtype).index(90),
-                Input::new(&[3], dtype).index(9),
-            ],
-            |x| x[0].add(&x[1]),
-            |x: &[HostArray]| x[0].zip(&x[1], |a, b| a + b),
-        ));
-        out.push(Case::new(
-            "eq",
-            "(x0 == x1)",
-            vec![
-                Input::new(&[300], dtype).index(3),
-                Input::new(&[300], dtype).index(3),
-            ],
-            |x| x[0].eq(&x[1]),
-            |x: &[HostArray]| x[0].zip(&x[1], |a, b| f64::from(a == b)),
-        ));
-    }
 }

@@ -1,10 +1,11 @@
 //! Dropout (Srivastava et al., JMLR 2014), with masks made from counters.
 
-use wgrad_runtime::{Defines, Launch};
+use wgrad_runtime::Launch;
 
 use crate::cases::{Case, HostArray, Input, Layout, shapes};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::ops::rows::elements;
 use crate::random::{Generator, state, word};
 use crate::shape::Walk;
 use crate::tape::record;
@@ -85,9 +86,8 @@ fn masked(x: &Tensor, drop: &Drop) -> Result<Tensor> {
     let device = x.device();
     let y = Tensor::empty(device, x.shape(), x.dtype())?;
     let walk = Walk::new("dropout", x.shape(), &[x.strides()])?;
-    let defines = Defines::new()
-        .alias("S", x.dtype().wgsl())
-        .flag_if(x.is_contiguous(), "CONTIGUOUS");
+    let (defines, _) = elements(None, &[x]);
+    let defines = defines.flag_if(x.is_contiguous(), "CONTIGUOUS");
     let kernel = device.kernel("dropout", &defines)?;
     Drop::params(Some(drop), device.launch(&kernel))
         .u32("n", x.numel())
@@ -106,6 +106,7 @@ pub fn cases(out: &mut Vec<Case>) {
     let more = [
         (vec![1023], Layout::Contiguous),
         (vec![1025], Layout::Contiguous),
+        (vec![9, 132], Layout::Contiguous),
         (vec![70, 33], Layout::Transposed),
     ];
     for dtype in [DType::F32, DType::F16] {

@@ -10,16 +10,23 @@ use crate::tensor::Tensor;
 pub enum Variant {
     /// The op from other ops, where it is a fused one; else as `Plain`.
     Composed,
-    /// A row to a workgroup, sums in workgroup memory; an element to an invocation. For GPUs.
+    /// A row to a workgroup, sums in workgroup memory; an element to an invocation.
     Plain,
+    /// For ops on elements: four to an invocation.
+    Vectors,
     /// A row to a subgroup of 8, in registers; tensors as textures. For the software adapter.
     Subgroup,
 }
 
 impl Variant {
-    pub(crate) const ALL: [Variant; 3] = [Variant::Composed, Variant::Plain, Variant::Subgroup];
+    /// Those of ops on rows.
+    pub(crate) const ROWS: [Variant; 3] = [Variant::Composed, Variant::Plain, Variant::Subgroup];
+    /// Those of ops on elements.
+    pub(crate) const ELEMENTS: [Variant; 2] = [Variant::Plain, Variant::Vectors];
 }
 
+/// Elements below which no texture is filled, unless a case asks for it: the copy costs more.
+const FEW: usize = 2048;
 /// Texels of a row that a lane holds at most: compile time grows with them.
 const MOST_TEXELS: usize = 32;
 
@@ -76,23 +83,45 @@ impl Rows {
 
 /// Whether `tensors` are to be read as textures, and can be: float32 in whole texels.
 pub(crate) fn in_texels(variant: Option<Variant>, tensors: &[&Tensor]) -> bool {
-    let Some(device) = tensors.first().map(|x| x.device()) else {
+    let Some(first) = tensors.first() else {
         return false;
     };
+    let device = first.device();
     let wanted = match variant {
-        None => device.adapter().is_software(),
+        None => device.adapter().is_software() && first.numel() >= FEW,
         Some(variant) => variant == Variant::Subgroup,
     };
     wanted
         && device.subgroup_size() == Some(8)
-        && tensors.iter().all(|x| {
-            x.dtype() == DType::F32
-                && x.is_contiguous()
-                && x.offset().is_multiple_of(4)
-                && x.numel() > 0
-                && x.numel().is_multiple_of(4)
-                && device.fits_texture(x.buffer())
-        })
+        && in_vectors(tensors)
+        && tensors
+            .iter()
+            .all(|x| x.dtype() == DType::F32 && device.fits_texture(x.buffer()))
+}
+
+/// Whether `tensors` are floats in whole vectors of 4.
+fn in_vectors(tensors: &[&Tensor]) -> bool {
+    tensors.iter().all(|x| {
+        x.dtype().is_float()
+            && x.is_contiguous()
+            && x.offset().is_multiple_of(4)
+            && x.numel() > 0
+            && x.numel().is_multiple_of(4)
+    })
+}
+
+/// The defines of a pointwise kernel that reads `tensors`, all of one shape and type: `S`, what lies in
+/// memory, and `LANES`; and those elements that an invocation takes.
+pub(crate) fn elements(variant: Option<Variant>, tensors: &[&Tensor]) -> (Defines, usize) {
+    let name = tensors.first().map_or("f32", |x| x.dtype().wgsl());
+    let vectors = variant != Some(Variant::Plain) && in_vectors(tensors);
+    let defines = Defines::new()
+        .constant("LANES", if vectors { 4 } else { 1 })
+        .flag_if(vectors, "VECTORS");
+    match vectors {
+        true => (defines.alias("S", &format!("vec4<{name}>")), 4),
+        false => (defines.alias("S", name), 1),
+    }
 }
 
 /// The texels a lane holds where `tensors` of rows of `length` suit the `_subgroup` kernels.

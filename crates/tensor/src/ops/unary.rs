@@ -1,10 +1,11 @@
 //! Pointwise functions of one tensor: one table row each.
 
-use wgrad_runtime::Defines;
+mod cases;
 
-use crate::cases::{Case, HostArray, Input, shapes};
-use crate::dtype::DType;
+pub use cases::cases;
+
 use crate::error::{Error, Result};
+use crate::ops::rows::{Variant, elements};
 use crate::shape::Walk;
 use crate::tape::record;
 use crate::tensor::Tensor;
@@ -221,31 +222,42 @@ const UNARY: &[Unary] = &[
     },
 ];
 
-fn row(name: &'static str) -> Result<&'static Unary> {
+fn row(name: &str) -> Result<&'static Unary> {
     UNARY
         .iter()
         .find(|row| row.name == name)
         .ok_or_else(|| Error::op("unary", format!("there is no pointwise op {name}")))
 }
 
+/// The pointwise function `name` (as its method is called) with its parameters, by a chosen variant, as
+/// far as it can run: for benchmarks and checks.
+pub fn unary_with(
+    x: &Tensor,
+    name: &str,
+    [a, b]: [f32; 2],
+    variant: Option<Variant>,
+) -> Result<Tensor> {
+    let row = row(name)?;
+    if !x.dtype().is_float() {
+        return Err(Error::op(
+            row.name,
+            format!("a float tensor is needed, {x:?} was given; cast it first"),
+        ));
+    }
+    let y = forward(row, x, [a, b], variant)?;
+    let saved = if row.from_result {
+        y.clone()
+    } else {
+        x.detach()
+    };
+    Ok(record(row.name, y, &[x], move |dy, _| {
+        Ok(vec![Some(backward(row, dy, &saved, [a, b], variant)?)])
+    }))
+}
+
 impl Tensor {
     fn unary(&self, name: &'static str, a: f32, b: f32) -> Result<Tensor> {
-        let row = row(name)?;
-        if !self.dtype().is_float() {
-            return Err(Error::op(
-                row.name,
-                format!("a float tensor is needed, {self:?} was given; cast it first"),
-            ));
-        }
-        let y = forward(row, self, a, b)?;
-        let saved = if row.from_result {
-            y.clone()
-        } else {
-            self.detach()
-        };
-        Ok(record(row.name, y, &[self], move |dy, _| {
-            Ok(vec![Some(backward(row, dy, &saved, a, b)?)])
-        }))
+        unary_with(self, name, [a, b], None)
     }
 
     /// Negative.
@@ -330,11 +342,12 @@ impl Tensor {
     }
 }
 
-fn forward(row: &Unary, x: &Tensor, a: f32, b: f32) -> Result<Tensor> {
+fn forward(row: &Unary, x: &Tensor, [a, b]: [f32; 2], variant: Option<Variant>) -> Result<Tensor> {
     let device = x.device();
     let y = Tensor::empty(device, x.shape(), x.dtype())?;
     let walk = Walk::new(row.name, x.shape(), &[x.strides()])?;
-    let defines = Defines::new()
+    let (defines, lanes) = elements(variant, &[x]);
+    let defines = defines
         .code(
             "op",
             &format!(
@@ -342,8 +355,6 @@ fn forward(row: &Unary, x: &Tensor, a: f32, b: f32) -> Result<Tensor> {
                 row.wgsl
             ),
         )
-        .alias("S", x.dtype().wgsl())
-        .alias("T", x.dtype().wgsl())
         .flag_if(x.is_contiguous(), "CONTIGUOUS");
     let kernel = device.kernel("unary", &defines)?;
     device
@@ -356,11 +367,17 @@ fn forward(row: &Unary, x: &Tensor, a: f32, b: f32) -> Result<Tensor> {
         .words("strides", &walk.strides[0])
         .bind(x.buffer())
         .bind(y.buffer())
-        .invocations(x.numel() as u64)?;
+        .invocations(x.numel().div_ceil(lanes) as u64)?;
     Ok(y)
 }
 
-fn backward(row: &Unary, dy: &Tensor, v: &Tensor, a: f32, b: f32) -> Result<Tensor> {
+fn backward(
+    row: &Unary,
+    dy: &Tensor,
+    v: &Tensor,
+    [a, b]: [f32; 2],
+    variant: Option<Variant>,
+) -> Result<Tensor> {
     let device = dy.device();
     let dx = Tensor::empty(device, dy.shape(), dy.dtype())?;
     let walk = Walk::new(row.name, dy.shape(), &[dy.strides(), v.strides()])?;
@@ -369,9 +386,9 @@ fn backward(row: &Unary, dy: &Tensor, v: &Tensor, a: f32, b: f32) -> Result<Tens
         "fn derivative({name}: f32, a: f32, b: f32) -> f32 {{ return {}; }}",
         row.derivative
     );
-    let defines = Defines::new()
+    let (defines, lanes) = elements(variant, &[dy, v]);
+    let defines = defines
         .code("derivative", &line)
-        .alias("S", dy.dtype().wgsl())
         .flag_if(dy.is_contiguous() && v.is_contiguous(), "CONTIGUOUS");
     let kernel = device.kernel("unary_backward", &defines)?;
     device
@@ -387,50 +404,11 @@ fn backward(row: &Unary, dy: &Tensor, v: &Tensor, a: f32, b: f32) -> Result<Tens
         .bind(dy.buffer())
         .bind(v.buffer())
         .bind(dx.buffer())
-        .invocations(dy.numel() as u64)?;
+        .invocations(dy.numel().div_ceil(lanes) as u64)?;
     Ok(dx)
 }
 
 /// `dy` times the derivative of the exact GELU at `x`: what fused kernels need in their backward pass.
 pub(crate) fn gelu_backward(dy: &Tensor, x: &Tensor) -> Result<Tensor> {
-    backward(row("gelu")?, dy, x, 0.0, 0.0)
-}
-
-/// The rows of the op matrix.
-pub fn cases(out: &mut Vec<Case>) {
-    for row in UNARY {
-        let (a, b) = match row.name {
-            "affine" => (1.5f32, -0.25f32),
-            "pow_scalar" => (2.5, 0.0),
-            "clamp" => (-0.7501, 0.5002),
-            _ => (0.0, 0.0),
-        };
-        for dtype in [DType::F32, DType::F16] {
-            for (shape, layout) in shapes::pointwise() {
-                let torch = row
-                    .torch
-                    .replace("{a}", &a.to_string())
-                    .replace("{b}", &b.to_string());
-                let input = Input::new(&shape, dtype)
-                    .layout(layout)
-                    .range(row.range.0, row.range.1);
-                let name = row.name;
-                let reference = row.reference;
-                out.push(Case::new(
-                    name,
-                    &torch,
-                    vec![input],
-                    move |x| x[0].unary(name, a, b),
-                    move |x: &[HostArray]| x[0].map(|v| reference(v, a.into(), b.into())),
-                ));
-            }
-        }
-        let name = row.name;
-        out.push(Case::rejects(
-            name,
-            vec![Input::new(&[3], DType::U32).index(5)],
-            move |x| x[0].unary(name, a, b),
-            "float tensor is needed",
-        ));
-    }
+    backward(row("gelu")?, dy, x, [0.0, 0.0], None)
 }

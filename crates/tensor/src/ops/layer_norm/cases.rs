@@ -138,7 +138,7 @@ fn variants(out: &mut Vec<Case>) {
             }
             out.push(longest);
         }
-        for variant in Variant::ALL {
+        for variant in Variant::ROWS {
             for p in [0.0, 0.3] {
                 for (shape, dtype, layout) in [
                     ([70, 36], DType::F32, Layout::Contiguous),

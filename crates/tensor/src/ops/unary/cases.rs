@@ -1,0 +1,52 @@
+//! The rows of the op matrix for pointwise functions of one tensor.
+
+use super::{UNARY, unary_with};
+use crate::cases::{Case, HostArray, Input, shapes};
+use crate::dtype::DType;
+use crate::ops::rows::Variant;
+
+/// The rows of the op matrix.
+pub fn cases(out: &mut Vec<Case>) {
+    for row in UNARY {
+        let (a, b) = match row.name {
+            "affine" => (1.5f32, -0.25f32),
+            "pow_scalar" => (2.5, 0.0),
+            "clamp" => (-0.7501, 0.5002),
+            _ => (0.0, 0.0),
+        };
+        let torch = row
+            .torch
+            .replace("{a}", &a.to_string())
+            .replace("{b}", &b.to_string());
+        let (name, reference) = (row.name, row.reference);
+        let mut push = |input: Input, variant: Option<Variant>| {
+            let mut case = Case::new(
+                name,
+                &torch,
+                vec![input.range(row.range.0, row.range.1)],
+                move |x| unary_with(&x[0], name, [a, b], variant),
+                move |x: &[HostArray]| x[0].map(|v| reference(v, a.into(), b.into())),
+            );
+            if let Some(variant) = variant {
+                case.note = format!("{variant:?}");
+            }
+            out.push(case);
+        };
+        for dtype in [DType::F32, DType::F16] {
+            for (shape, layout) in shapes::pointwise() {
+                push(Input::new(&shape, dtype).layout(layout), None);
+            }
+        }
+        for variant in Variant::ELEMENTS {
+            push(Input::new(&[5, 412], DType::F32), Some(variant));
+        }
+        push(Input::new(&[36], DType::F16), Some(Variant::Vectors));
+        let name = row.name;
+        out.push(Case::rejects(
+            name,
+            vec![Input::new(&[3], DType::U32).index(5)],
+            move |x| unary_with(&x[0], name, [a, b], None),
+            "float tensor is needed",
+        ));
+    }
+}
