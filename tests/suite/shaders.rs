@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use naga::back::{hlsl, msl, spv};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
+use wgrad::runtime::{Defines, MatrixUnit, assemble};
 use wgrad::tensor::{Device, DeviceOptions};
 
 /// The keys of a header comment, in their order.
@@ -22,6 +23,8 @@ const OUTSIDE_THE_MATRIX: &[(&str, &str)] = &[
     ("peak_copy", "measures the adapter"),
     ("peak_empty", "measures the adapter"),
     ("peak_fma", "measures the adapter"),
+    ("peak_matrix", "measures the adapter"),
+    ("matmul_cooperative", "needs matrix units"),
 ];
 
 /// Takes every kernel compiled on `device` through naga. After the `whole` matrix every kernel file must
@@ -65,8 +68,10 @@ fn translate(text: &str) -> Vec<(&'static str, String)> {
         Err(e) => return vec![("WGSL", e.emit_to_string(text))],
     };
     // What the runtime asks a device for, at most.
-    let capabilities =
-        Capabilities::SHADER_FLOAT16 | Capabilities::SUBGROUP | Capabilities::SUBGROUP_BARRIER;
+    let capabilities = Capabilities::SHADER_FLOAT16
+        | Capabilities::SUBGROUP
+        | Capabilities::SUBGROUP_BARRIER
+        | Capabilities::COOPERATIVE_MATRIX;
     let info = match Validator::new(ValidationFlags::all(), capabilities).validate(&module) {
         Ok(info) => info,
         Err(e) => return vec![("validation", e.emit_to_string(text))],
@@ -159,6 +164,42 @@ fn the_adapter_is_measured() {
     assert_eq!(peak.fma_f16_gflops.is_some(), device.has_f16());
     assert_eq!(device.memory().allocated, 0, "it keeps no memory");
     check(&device, false);
+}
+
+/// Kernels for matrix units, which no adapter at hand may have: validated and written for Vulkan. (Metal's
+/// writer wants a newer language, DX12's knows no such units.)
+#[test]
+fn matrix_kernels_are_valid() {
+    for (side, half) in [(16, true), (8, true), (8, false)] {
+        let units = Defines::new()
+            .matrices(MatrixUnit { side, half })
+            .constant("WIDTH", 32);
+        let h = if half { "f16" } else { "f32" };
+        let four = format!("vec4<{h}>");
+        let product = |flags: &[&str]| {
+            let vec = |flag| if flags.contains(&flag) { &four } else { h };
+            flags
+                .iter()
+                .fold(units.clone(), |d, flag| d.flag(flag))
+                .alias("A", vec("VEC_A"))
+                .alias("B", vec("VEC_B"))
+                .alias("T", vec("VEC4"))
+                .alias("S", h)
+        };
+        for (kernel, defines) in [
+            ("peak_matrix", units.clone().constant("ROUNDS", 4)),
+            ("matmul_cooperative", product(&[])),
+            ("matmul_cooperative", product(&["VEC_A", "VEC_B", "VEC4", "BIAS", "GELU"])),
+            ("matmul_cooperative", product(&["A_ALONG_M", "B_ALONG_K", "VEC_B"])),
+        ] {
+            let text = assemble(kernel, &defines).expect("a text");
+            let refused: Vec<_> = translate(&text)
+                .into_iter()
+                .filter(|(to, _)| matches!(*to, "WGSL" | "validation" | "SPIR-V"))
+                .collect();
+            assert!(refused.is_empty(), "{kernel} {side} {half}: {refused:?}");
+        }
+    }
 }
 
 #[test]

@@ -28,10 +28,44 @@ impl AdapterDescription {
     }
 }
 
+/// The product that an adapter's matrix units compute: square matrices, sums in f32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MatrixUnit {
+    /// Rows and columns of each matrix: 8 or 16.
+    pub side: u32,
+    /// Whether the factors are f16, else f32.
+    pub half: bool,
+}
+
+/// The best of those products that an adapter has and wgrad's kernels use.
+pub(crate) fn matrix_unit(adapter: &wgpu::Adapter) -> Option<MatrixUnit> {
+    use wgpu::CooperativeScalarType as S;
+    let all = adapter.cooperative_matrix_properties();
+    let has = |side: u32, ab: S| {
+        let found = all.iter().find(|p| {
+            (p.m_size, p.n_size, p.k_size) == (side, side, side)
+                && p.ab_type == ab
+                && p.cr_type == S::F32
+        });
+        found.map(|_| MatrixUnit {
+            side,
+            half: ab == S::F16,
+        })
+    };
+    has(16, S::F16)
+        .or_else(|| has(8, S::F16))
+        .or_else(|| has(8, S::F32))
+}
+
 /// The features asked for where the adapter has them.
 pub(crate) fn wanted_features() -> wgpu::Features {
     use wgpu::Features as F;
-    F::SHADER_F16 | F::SUBGROUP | F::SUBGROUP_BARRIER | F::TIMESTAMP_QUERY | F::PIPELINE_CACHE
+    F::SHADER_F16
+        | F::SUBGROUP
+        | F::SUBGROUP_BARRIER
+        | F::TIMESTAMP_QUERY
+        | F::PIPELINE_CACHE
+        | F::EXPERIMENTAL_COOPERATIVE_MATRIX
 }
 
 fn instance() -> wgpu::Instance {

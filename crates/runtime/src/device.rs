@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::adapter::{self, AdapterDescription};
+use crate::adapter::{self, AdapterDescription, MatrixUnit};
 use crate::error::{Error, Result};
 use crate::kernel::{Defines, Kernel};
 use crate::pool::Pool;
@@ -42,6 +42,7 @@ pub(crate) struct Inner {
     pub(crate) options: DeviceOptions,
     pub(crate) variants: VariantTable,
     pub(crate) description: AdapterDescription,
+    pub(crate) matrix_unit: Option<MatrixUnit>,
     pub(crate) pipeline_cache: Option<wgpu::PipelineCache>,
     pub(crate) kernels: Mutex<HashMap<String, HashMap<Defines, Arc<Kernel>>>>,
     pub(crate) pool: Mutex<Pool>,
@@ -65,14 +66,26 @@ impl Device {
         let mut features = adapter.features() & adapter::wanted_features();
         let mut limits = adapter.limits();
         if options.webgpu_limits {
-            features.remove(wgpu::Features::SUBGROUP | wgpu::Features::SUBGROUP_BARRIER);
+            features.remove(
+                wgpu::Features::SUBGROUP
+                    | wgpu::Features::SUBGROUP_BARRIER
+                    | wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX,
+            );
             limits = wgpu::Limits::default();
         }
+        let matrix_unit = features
+            .contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX)
+            .then(|| adapter::matrix_unit(&adapter))
+            .flatten()
+            .filter(|unit| !unit.half || features.contains(wgpu::Features::SHADER_F16));
         let request = wgpu::DeviceDescriptor {
             label: Some("wgrad"),
             required_features: features,
             required_limits: limits.clone(),
             memory_hints: wgpu::MemoryHints::Performance,
+            // SAFETY: the one experimental feature asked for is cooperative matrices; only kernels of our
+            // own use them, which the shader test validates.
+            experimental_features: unsafe { wgpu::ExperimentalFeatures::enabled() },
             ..Default::default()
         };
         let (raw, queue) = pollster::block_on(adapter.request_device(&request)).map_err(|e| {
@@ -125,6 +138,7 @@ impl Device {
             options,
             variants: variants.current(),
             description,
+            matrix_unit,
             pipeline_cache,
             kernels: Mutex::default(),
             pool: Mutex::default(),
@@ -150,6 +164,11 @@ impl Device {
     pub fn subgroup_size(&self) -> Option<u32> {
         let (low, high) = self.0.description.subgroup_sizes?;
         (low == high && self.0.features.contains(wgpu::Features::SUBGROUP)).then_some(low)
+    }
+
+    /// What the adapter's matrix units compute, where it has such units and kernels may use them.
+    pub fn matrix_unit(&self) -> Option<MatrixUnit> {
+        self.0.matrix_unit
     }
 
     /// Whether the device can measure itself.

@@ -20,7 +20,7 @@ mod stopwatch;
 mod texture;
 pub mod variants;
 
-pub use adapter::{AdapterDescription, adapters};
+pub use adapter::{AdapterDescription, MatrixUnit, adapters};
 pub use device::{Device, DeviceOptions};
 pub use error::{Error, Result};
 pub use gather::GATHER_ALIGN;

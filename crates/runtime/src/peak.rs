@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::adapter::MatrixUnit;
 use crate::device::Device;
 use crate::error::Result;
 use crate::kernel::{Defines, Kernel};
@@ -30,6 +31,9 @@ pub struct Peak {
     pub fma_gflops: f64,
     /// The same in f16, where kernels may use it.
     pub fma_f16_gflops: Option<f64>,
+    /// The same by the adapter's matrix units, where it has some: products of f16 (or f32, as
+    /// [`Device::matrix_unit`] says) summed in f32.
+    pub matrix_gflops: Option<f64>,
 }
 
 impl Device {
@@ -40,11 +44,14 @@ impl Device {
         let copy_gbps = self.copy_rate()? / 1e9;
         let fma_gflops = self.fma_rate("f32")? / 1e9;
         let half = self.has_f16().then(|| self.fma_rate("f16")).transpose()?;
+        let matrix = self.matrix_unit().map(|unit| self.matrix_rate(unit));
+        let matrix = matrix.transpose()?;
         self.trim()?;
         Ok(Peak {
             copy_gbps,
             fma_gflops,
             fma_f16_gflops: half.map(|rate| rate / 1e9),
+            matrix_gflops: matrix.map(|rate| rate / 1e9),
         })
     }
 
@@ -111,6 +118,38 @@ impl Device {
             })?;
             if seconds >= FMA_SECONDS || groups >= 1 << 16 {
                 return Ok(n as f64 * OPERATIONS / seconds);
+            }
+            groups *= 8;
+        }
+    }
+
+    /// The kernel that measures the matrix units, with the operations of one of its groups.
+    pub fn matrix_kernel(&self, unit: MatrixUnit) -> Result<(Arc<Kernel>, f64)> {
+        // A group is one subgroup; where their sizes vary, the largest holds it whole.
+        let width = self.adapter().subgroup_sizes.map_or(32, |sizes| sizes.1);
+        let defines = Defines::new()
+            .matrices(unit)
+            .constant("WIDTH", width)
+            .constant("ROUNDS", ROUNDS);
+        let kernel = self.kernel("peak_matrix", &defines)?;
+        let operations = 8.0 * 2.0 * f64::from(unit.side).powi(3) * f64::from(ROUNDS);
+        Ok((kernel, operations))
+    }
+
+    /// Operations a second by matrix units.
+    fn matrix_rate(&self, unit: MatrixUnit) -> Result<f64> {
+        let (kernel, operations) = self.matrix_kernel(unit)?;
+        let area = u64::from(unit.side) * u64::from(unit.side);
+        let x = self.alloc(area * 4)?;
+        self.zero(&x)?;
+        let mut groups = 64;
+        loop {
+            let y = self.alloc(groups * area * 4)?;
+            let seconds = self.fastest(&kernel, || {
+                self.launch(&kernel).bind(&x).bind(&y).grid([groups, 1, 1])
+            })?;
+            if seconds >= FMA_SECONDS || groups >= 1 << 15 {
+                return Ok(groups as f64 * operations / seconds);
             }
             groups *= 8;
         }

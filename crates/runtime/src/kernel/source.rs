@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::repeat;
+use crate::adapter::MatrixUnit;
 
 /// The choices that turn one kernel file into one variant. Sorted, so equal choices give equal keys.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -57,6 +58,19 @@ impl Defines {
         self
     }
 
+    /// The types of cooperative matrices: `H` of their factors' elements, `MatrixA`, `MatrixB` and
+    /// `MatrixC`, and `SIDE`.
+    pub fn matrices(self, unit: MatrixUnit) -> Self {
+        let MatrixUnit { side, half } = unit;
+        let h = if half { "f16" } else { "f32" };
+        self.flag("COOPERATIVE_MATRIX")
+            .alias("H", h)
+            .alias("MatrixA", &format!("coop_mat{side}x{side}<{h}, A>"))
+            .alias("MatrixB", &format!("coop_mat{side}x{side}<{h}, B>"))
+            .alias("MatrixC", &format!("coop_mat{side}x{side}<f32, C>"))
+            .constant("SIDE", side)
+    }
+
     /// A readable key of this variant.
     pub fn key(&self) -> String {
         let mut parts: Vec<&str> = self.flags.iter().map(String::as_str).collect();
@@ -77,6 +91,9 @@ pub fn assemble_text(name: &str, text: &str, defines: &Defines) -> Result<String
     let mut out = String::new();
     if defines.flags.contains("F16") {
         out.push_str("enable f16;\n");
+    }
+    if defines.flags.contains("COOPERATIVE_MATRIX") {
+        out.push_str("enable wgpu_cooperative_matrix;\n");
     }
     for line in defines.lines.values() {
         out.push_str(line);

@@ -27,6 +27,7 @@ pub fn run(bench: &mut Bench) -> Result<()> {
     } else {
         bench.add(Row::skipped("fma f16", "the adapter has no shader-f16"));
     }
+    matrix(bench)?;
     raise(bench);
     launches(bench)
 }
@@ -90,6 +91,34 @@ fn fma(bench: &mut Bench, ty: &str) -> Result<()> {
         |y| {
             let launch = device.launch(&kernel).u32("n", n as usize);
             Ok(launch.f32("a", 0.5).f32("b", 0.5).bind(y).groups(groups)?)
+        },
+    )
+}
+
+fn matrix(bench: &mut Bench) -> Result<()> {
+    let device = bench.device.clone();
+    let Some(unit) = device.matrix_unit() else {
+        let why = "the adapter has no cooperative matrices";
+        bench.add(Row::skipped("matrix units", why));
+        return Ok(());
+    };
+    const GROUPS: u64 = 1 << 15;
+    let ty = if unit.half { "f16" } else { "f32" };
+    let (kernel, operations) = device.matrix_kernel(unit)?;
+    let work = Work::new(GROUPS as f64 * operations, 0.0);
+    let work = if unit.half { work.half() } else { work };
+    let area = u64::from(unit.side * unit.side);
+    bench.time_with(
+        &format!("matrix units {ty} {0}x{0}x{0}", unit.side),
+        work,
+        |device| {
+            let x = device.alloc(area * 4)?;
+            device.zero(&x)?;
+            Ok((x, device.alloc(GROUPS * area * 4)?))
+        },
+        |(x, y)| {
+            let launch = device.launch(&kernel).bind(x).bind(y);
+            Ok(launch.grid([GROUPS, 1, 1])?)
         },
     )
 }

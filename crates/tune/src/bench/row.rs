@@ -64,7 +64,10 @@ impl From<Peak> for Roof {
         Self {
             copy_gbps: peak.copy_gbps,
             fma_gflops: peak.fma_gflops,
-            half_gflops: peak.fma_f16_gflops,
+            half_gflops: [peak.fma_f16_gflops, peak.matrix_gflops]
+                .into_iter()
+                .flatten()
+                .reduce(f64::max),
         }
     }
 }
