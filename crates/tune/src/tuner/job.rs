@@ -174,6 +174,8 @@ pub enum Reply {
 /// What a worker is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Phase {
+    /// Contents of buffers and references, once for all candidates.
+    Prepare,
     Compile,
     Check,
     Time,

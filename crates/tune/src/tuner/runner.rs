@@ -19,7 +19,7 @@ mod check;
 mod launch;
 mod problem;
 
-use problem::Problem;
+use problem::{Expected, Problem};
 
 /// Bytes behind every buffer while candidates are checked.
 const PADDING: u64 = 1024;
@@ -65,8 +65,9 @@ pub struct Runner {
     job: Arc<Job>,
     spec: Arc<Spec>,
     meter: Option<Meter>,
-    /// The checked sizes, then the timed ones; made when first needed.
+    /// The checked sizes, then the timed ones; made when first needed, as what is expected of them.
     problems: Vec<Option<Arc<Problem>>>,
+    expected: BTreeMap<usize, Arc<Expected>>,
     compiled: BTreeMap<(String, usize), Ready>,
     /// By text: where sizes are no constants, one pipeline serves all of them.
     kernels: BTreeMap<String, Arc<Kernel>>,
@@ -91,6 +92,7 @@ impl Runner {
             spec: Arc::new(spec),
             meter: None,
             problems: vec![None; count],
+            expected: BTreeMap::new(),
             compiled: BTreeMap::new(),
             kernels: BTreeMap::new(),
         })
@@ -166,8 +168,12 @@ impl Runner {
             })
         };
         for at in checked {
-            phase(Phase::Compile);
+            if !self.expected.contains_key(&at) {
+                phase(Phase::Prepare);
+            }
             let problem = self.problem(at)?;
+            let expected = self.expected(at)?;
+            phase(Phase::Compile);
             let start = Instant::now();
             let ready = self.ready(values, at);
             outcome.compile_seconds += start.elapsed().as_secs_f64();
@@ -180,7 +186,7 @@ impl Runner {
             };
             outcome.needs = needs(&ready.built);
             phase(Phase::Check);
-            match self.check(&ready, &problem) {
+            match self.check(&ready, &problem, &expected) {
                 Ok(None) => {}
                 Ok(Some(wrong)) => {
                     let message = format!("{wrong} at {}", show(&problem.sizes));
@@ -190,6 +196,10 @@ impl Runner {
             }
         }
         outcome.check_seconds = start.elapsed().as_secs_f64() - outcome.compile_seconds;
+        if self.problems[timed].is_none() {
+            phase(Phase::Prepare);
+            self.problem(timed)?;
+        }
         phase(Phase::Time);
         match self.time(values, timed, incumbent) {
             Ok((time, samples, ratio)) => {

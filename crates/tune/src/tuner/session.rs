@@ -324,9 +324,9 @@ impl Session<'_> {
             incumbent: incumbent.cloned(),
         };
         let limit = Duration::from_secs_f64(self.options.time_limit);
-        // A worker's first candidate also pays for the references.
-        let limit = if self.outcomes.is_empty() {
-            limit + OPENING
+        // Nothing goes on without a default, so it may take longer.
+        let limit = if incumbent.is_none() {
+            4 * limit
         } else {
             limit
         };
@@ -385,6 +385,7 @@ impl Session<'_> {
 
 fn describe(lost: &Lost) -> String {
     let doing = |phase: &Phase| match phase {
+        Phase::Prepare => "the references were computed",
         Phase::Compile => "it was compiled",
         Phase::Check => "it was checked",
         Phase::Time => "it was timed",

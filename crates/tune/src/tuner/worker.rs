@@ -91,6 +91,9 @@ pub enum Lost {
     Failed(String),
 }
 
+/// Time for contents of buffers and references.
+const PREPARING: Duration = Duration::from_secs(120);
+
 /// A worker process. It is ended when this is dropped.
 pub struct Worker {
     child: Child,
@@ -154,12 +157,20 @@ impl Worker {
         if sent.is_err() {
             return Err(self.died(phase));
         }
-        let end = Instant::now() + limit;
+        let mut end = Instant::now() + limit;
         loop {
             let left = end.saturating_duration_since(Instant::now());
             match self.lines.recv_timeout(left) {
                 Ok(line) => match serde_json::from_str(&line) {
-                    Ok(Reply::Phase(next)) => phase = next,
+                    Ok(Reply::Phase(next)) => {
+                        // What is prepared for all candidates is not held against this one.
+                        if next == Phase::Prepare {
+                            end = Instant::now() + PREPARING;
+                        } else if phase == Phase::Prepare {
+                            end = Instant::now() + limit;
+                        }
+                        phase = next;
+                    }
                     Ok(Reply::Failed(message)) => return Err(Lost::Failed(message)),
                     Ok(reply) => return Ok(reply),
                     // A driver that prints to the standard output.

@@ -3,13 +3,19 @@
 use anyhow::Result;
 use wgrad_runtime::BindingKind;
 
+use super::problem::Expected;
 use super::{PADDING, POISON, POISON_AGAIN, Problem, Ready, Runner};
 use crate::tuner::data;
 use crate::tuner::spec::BufferSpec;
 
 impl Runner {
     /// Runs a candidate twice. `Some` says what is wrong.
-    pub(super) fn check(&self, ready: &Ready, problem: &Problem) -> Result<Option<String>> {
+    pub(super) fn check(
+        &self,
+        ready: &Ready,
+        problem: &Problem,
+        expected: &Expected,
+    ) -> Result<Option<String>> {
         let bound = self.upload(ready, problem, PADDING)?;
         self.launch(ready, &bound)?;
         let first = self.outputs(ready, &bound)?;
@@ -24,11 +30,11 @@ impl Runner {
         }
         for (i, (name, bytes, _)) in ready.buffers.iter().zip(&first) {
             let spec = &self.spec.buffers[*i];
-            let Some(expected) = problem.expected.get(i).filter(|_| spec.output) else {
+            let Some(wanted) = expected.get(i).filter(|_| spec.output) else {
                 continue;
             };
             let values = data::unpack(bytes, spec.dtype);
-            if let Some(wrong) = self.off(&values, expected) {
+            if let Some(wrong) = self.off(&values, wanted) {
                 return Ok(Some(format!("{name}{wrong}")));
             }
         }
@@ -46,7 +52,7 @@ impl Runner {
         for ((i, (name, one, exact)), (_, two, _)) in ready.buffers.iter().zip(&first).zip(&second)
         {
             let spec = &self.spec.buffers[*i];
-            let used = used_bytes(spec, problem.expected.get(i), *exact);
+            let used = used_bytes(spec, expected.get(i), *exact);
             if spec.output && one[..used] != two[..used] {
                 let element = one.iter().zip(two).position(|(a, b)| a != b).unwrap_or(0) as u64
                     / spec.dtype.bytes();

@@ -11,13 +11,14 @@ use crate::tuner::expr::Scope;
 use crate::tuner::space::Space;
 use crate::tuner::{data, reference};
 
-/// A problem size: first contents of the buffers and what the outputs must be.
+/// What outputs must be, by the index of their buffer.
+pub(super) type Expected = BTreeMap<usize, Vec<f64>>;
+
+/// A problem size: first contents of the buffers.
 pub(super) struct Problem {
     pub sizes: Scope,
     /// By buffer; `None` for outputs that hold nothing at first.
     pub contents: Vec<Option<Vec<u8>>>,
-    /// By buffer, outputs only.
-    pub expected: BTreeMap<usize, Vec<f64>>,
 }
 
 impl Runner {
@@ -40,19 +41,24 @@ impl Runner {
             let seed = self.job.seed.wrapping_add(1000 * at as u64 + i as u64);
             contents.push(data::contents(buffer, &sizes, &self.job.folder, seed)?);
         }
-        let mut problem = Problem {
-            sizes,
-            contents,
-            expected: BTreeMap::new(),
-        };
-        problem.expected = self.expected(&problem)?;
-        let problem = Arc::new(problem);
+        let problem = Arc::new(Problem { sizes, contents });
         self.problems[at] = Some(problem.clone());
         Ok(problem)
     }
 
+    /// What the outputs of problem `at` must be, by buffer.
+    pub(super) fn expected(&mut self, at: usize) -> Result<Arc<Expected>> {
+        if let Some(found) = self.expected.get(&at) {
+            return Ok(found.clone());
+        }
+        let problem = self.problem(at)?;
+        let expected = Arc::new(self.reference(&problem)?);
+        self.expected.insert(at, expected.clone());
+        Ok(expected)
+    }
+
     /// What the reference makes of a problem.
-    fn expected(&mut self, problem: &Problem) -> Result<BTreeMap<usize, Vec<f64>>> {
+    fn reference(&mut self, problem: &Problem) -> Result<Expected> {
         let (job, spec) = (self.job.clone(), self.spec.clone());
         let at = |name: &str| spec.buffers.iter().position(|b| b.name == name);
         let reference = &spec.reference;
