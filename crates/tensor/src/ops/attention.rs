@@ -104,7 +104,7 @@ pub fn attention_packed_with(
     let parts = [part(&plain, 0)?, part(&plain, 1)?, part(&plain, 2)?];
     let [q, k, v] = &parts;
     let sizes = Sizes::new(q, k, v, options)?;
-    let Some(variant) = fused::choose(&parts, &sizes, options, variant)? else {
+    let Some(variant) = fused::choose(&parts, &sizes, options, true, variant)? else {
         let y = composed(
             &part(qkv, 0)?,
             &part(qkv, 1)?,
@@ -114,19 +114,22 @@ pub fn attention_packed_with(
         )?;
         return y.permute(&[0, 2, 1, 3])?.contiguous();
     };
-    let rows = if plain.dtype() == DType::F32 || variant == Variant::Tiled {
-        [Rows::new(q)?, Rows::new(k)?, Rows::new(v)?]
-    } else {
-        // The software adapter's kernels read float32 texels.
-        let wide = plain.cast(DType::F32)?;
-        [0, 1, 2]
-            .map(|at| part(&wide, at).and_then(|p| Rows::new(&p)))
-            .into_iter()
-            .collect::<Result<Vec<_>>>()?
-            .try_into()
-            .map_err(|_| Error::op(OP, "three parts"))?
+    // The software adapter's kernels read float32 texels.
+    let dtype = match variant {
+        Variant::Subgroup => DType::F32,
+        _ => plain.dtype(),
     };
-    let fused = Fused::new(rows, sizes, options, variant, qkv.dtype())?;
+    let whole = plain.is_contiguous() && plain.offset().is_multiple_of(4);
+    let source = if whole && plain.dtype() == dtype {
+        plain
+    } else {
+        let packed = Tensor::empty(plain.device(), plain.shape(), dtype)?;
+        plain.copy_into(&packed)?;
+        packed
+    };
+    let one = |at| Rows::new(&part(&source, at)?);
+    let rows = [one(0)?, one(1)?, one(2)?];
+    let fused = Fused::new(rows, true, sizes, options, variant, qkv.dtype())?;
     let (y, statistics) = fused.forward()?;
     let (kept, shape) = (y.clone(), qkv.shape().to_vec());
     Ok(record("attention_packed", y, &[qkv], move |dy, _| {
@@ -149,7 +152,7 @@ pub fn attention_with(
 ) -> Result<Tensor> {
     let sizes = Sizes::new(q, k, v, options)?;
     let parts = [q.detach(), k.detach(), v.detach()];
-    let Some(variant) = fused::choose(&parts, &sizes, options, variant)? else {
+    let Some(variant) = fused::choose(&parts, &sizes, options, false, variant)? else {
         return composed(q, k, v, &sizes, options);
     };
     let dtype = q.dtype();
@@ -158,7 +161,7 @@ pub fn attention_with(
         _ => Rows::new(&x.cast(DType::F32)?),
     };
     let rows = [wide(&parts[0])?, wide(&parts[1])?, wide(&parts[2])?];
-    let fused = Fused::new(rows, sizes, options, variant, dtype)?;
+    let fused = Fused::new(rows, false, sizes, options, variant, dtype)?;
     let (y, statistics) = fused.forward()?;
     let kept = y.clone();
     let y = y.permute(&[0, 2, 1, 3])?;

@@ -108,6 +108,8 @@ impl Rows {
 /// One call of attention: what forward and backward share.
 pub(super) struct Fused {
     rows: [Rows; 3],
+    /// The three are views of one tensor, which is bound once.
+    packed: bool,
     sizes: Sizes,
     variant: Variant,
     dtype: DType,
@@ -118,11 +120,12 @@ pub(super) struct Fused {
     dropout: Option<Drop>,
 }
 
-/// Which kernels, `None` for the composed form. `wanted` is a case's choice, as far as it can run.
+/// Which kernels, `None` for the composed form; `packed` if the parts are views of one tensor. `wanted` is a case's choice, as far as it can run.
 pub(super) fn choose(
     parts: &[Tensor; 3],
     sizes: &Sizes,
     options: &Attention,
+    packed: bool,
     wanted: Option<Variant>,
 ) -> Result<Option<Variant>> {
     let device = parts[0].device();
@@ -141,7 +144,6 @@ pub(super) fn choose(
         None if shuffles && device.adapter().is_software() => Variant::Subgroup,
         None => Variant::Tiled,
     };
-    let packed = is_packed(parts);
     let dropped = options.dropout.is_some_and(|(p, _)| p > 0.0);
     let buffers = if packed { 5 } else { 7 }
         + usize::from(options.mask.is_some())
@@ -167,13 +169,10 @@ pub(super) fn choose(
     Ok(fits.then_some(variant))
 }
 
-fn is_packed(parts: &[Tensor; 3]) -> bool {
-    parts[0].shares_memory(&parts[1]) && parts[0].shares_memory(&parts[2])
-}
-
 impl Fused {
     pub fn new(
         rows: [Rows; 3],
+        packed: bool,
         sizes: Sizes,
         options: &Attention,
         variant: Variant,
@@ -192,6 +191,7 @@ impl Fused {
             .and_then(|(p, generator)| Drop::new(p, generator));
         Ok(Fused {
             rows,
+            packed,
             variant,
             dtype,
             causal: options.causal,
@@ -292,7 +292,7 @@ impl Fused {
         } = self.sizes;
         let device = self.device();
         let [q, k, v] = &self.rows;
-        let packed = is_packed(&[q.tensor.clone(), k.tensor.clone(), v.tensor.clone()]);
+        let packed = self.packed;
         let mut bound = vec![("AT_Q", &q.tensor)];
         if !packed {
             bound.extend([("AT_K", &k.tensor), ("AT_V", &v.tensor)]);
