@@ -3,7 +3,7 @@
 //   the target is the ignored one
 // shapes: x (R, C), rows contiguous; statistics (2, R): max(x), then lse(x) - max(x); with COUNT loss is
 //   (2, R): losses, then 1 where the row counts and 0 where it is ignored
-// launch: one workgroup of WIDTH lanes a row
+// launch: one workgroup of WIDTH lanes a row; with VECTORS they read four columns at a time
 // numerics: f32, one pass with an online maximum; a target beyond C counts as C - 1
 // backward: cross_entropy_backward
 // reference: ops/cross_entropy.rs
@@ -21,10 +21,18 @@ struct Params {
     smoothing: f32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<S>; // (R, C)
+@group(0) @binding(1) var<storage, read> x: array<V>; // (R, C)
 @group(0) @binding(2) var<storage, read> targets: array<u32>; // (R) strided
 @group(0) @binding(3) var<storage, read_write> loss: array<f32>; // (R), with COUNT (2, R)
 @group(0) @binding(4) var<storage, read_write> statistics: array<f32>; // (2, R)
+
+fn logit(i: u32) -> f32 {
+#ifdef VECTORS
+    return f32(x[i / 4u][i & 3u]);
+#else
+    return f32(x[i]);
+#endif
+}
 
 @compute @workgroup_size(WIDTH)
 fn cross_entropy(
@@ -37,20 +45,35 @@ fn cross_entropy(
         return;
     }
     let base = row * params.length + params.offset;
-    let first = f32(x[base]);
+    let first = logit(base);
     var top = -3.4028234e38;
     var total = 0.0;
     var above = 0.0;
+    // Whenever a larger value appears, what was summed so far is scaled to it.
+#ifdef VECTORS
+    for (var j = lane; j < params.length / 4u; j += WIDTH) {
+        let v = vec4<f32>(x[base / 4u + j]);
+        let higher = max(top, max(max(v.x, v.y), max(v.z, v.w)));
+        let e = vec4<f32>(precise_exp(v.x - higher), precise_exp(v.y - higher), precise_exp(v.z - higher),
+            precise_exp(v.w - higher));
+        total = total * precise_exp(top - higher) + ((e.x + e.y) + (e.z + e.w));
+        top = higher;
+#ifdef SMOOTH
+        let d = v - first;
+        above += (d.x + d.y) + (d.z + d.w);
+#endif
+    }
+#else
     for (var j = lane; j < params.length; j += WIDTH) {
         let v = f32(x[base + j]);
         let e = precise_exp(-abs(v - top));
-        // Whenever a larger value appears, what was summed so far is scaled to it.
         total = select(total + e, total * e + 1.0, v > top);
         top = max(v, top);
 #ifdef SMOOTH
         above += v - first;
 #endif
     }
+#endif
     let lane_top = top;
     top = row_max(top, lane);
     total = row_sum(total * precise_exp(lane_top - top), lane);
@@ -61,7 +84,7 @@ fn cross_entropy(
         return;
     }
     let wanted = targets[row * params.target_stride + params.target_offset];
-    let at_target = f32(x[base + min(wanted, params.length - 1u)]);
+    let at_target = logit(base + min(wanted, params.length - 1u));
     let log_total = precise_log(total);
     // Differences before sums: logits far from 0 cost no digits.
     var value = log_total + (1.0 - params.smoothing) * (top - at_target);

@@ -2,8 +2,8 @@
 // math: dx = g * (softmax(x) - (1 - smoothing) * [j = target] - smoothing / C), g = scale * dy, with COUNT
 //   g = dy / count; 0 in rows whose target is the ignored one
 // shapes: x and dx (R, C), rows contiguous; dy (R) strided; statistics (2, R): max(x), then lse(x) - max(x)
-// launch: one workgroup of WIDTH lanes a row
-// numerics: f32, rounded once; overwrites dx; a target beyond C counts as C - 1
+// launch: one workgroup of WIDTH lanes a row; with VECTORS they take four columns at a time
+// numerics: f32, rounded once; overwrites dx, with IN_PLACE x; a target beyond C counts as C - 1
 // backward: none
 // reference: ops/cross_entropy.rs
 #import common/index
@@ -23,11 +23,25 @@ struct Params {
 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> dy: array<f32>; // (R) strided
-@group(0) @binding(2) var<storage, read> x: array<S>; // (R, C)
+#ifdef IN_PLACE
+@group(0) @binding(2) var<storage, read_write> x: array<V>; // (R, C)
+#else
+@group(0) @binding(2) var<storage, read> x: array<V>; // (R, C)
+#endif
 @group(0) @binding(3) var<storage, read> targets: array<u32>; // (R) strided
 @group(0) @binding(4) var<storage, read> statistics: array<f32>; // (2, R)
 @group(0) @binding(5) var<storage, read> count: array<f32>; // (1); unused without COUNT
-@group(0) @binding(6) var<storage, read_write> dx: array<S>; // (R, C)
+#ifndef IN_PLACE
+@group(0) @binding(6) var<storage, read_write> dx: array<V>; // (R, C)
+#endif
+
+fn store(at: u32, d: V) {
+#ifdef IN_PLACE
+    x[at + params.offset / LANES] = d;
+#else
+    dx[at] = d;
+#endif
+}
 
 @compute @workgroup_size(WIDTH)
 fn cross_entropy_backward(
@@ -54,8 +68,17 @@ fn cross_entropy_backward(
     g = select(g, 0.0, wanted == params.ignored);
 #endif
     let even = params.smoothing / f32(params.length);
+#ifdef VECTORS
+    for (var j = lane; j < params.length / 4u; j += WIDTH) {
+        let v = vec4<f32>(x[(base + params.offset) / 4u + j]) - top - log_total;
+        let p = vec4<f32>(precise_exp(v.x), precise_exp(v.y), precise_exp(v.z), precise_exp(v.w));
+        let hit = vec4<u32>(4u * j) + vec4<u32>(0u, 1u, 2u, 3u) == vec4<u32>(at_target);
+        store(base / 4u + j, V(g * (p - even - select(vec4<f32>(), vec4<f32>(1.0 - params.smoothing), hit))));
+    }
+#else
     for (var j = lane; j < params.length; j += WIDTH) {
         let p = precise_exp(f32(x[base + j + params.offset]) - top - log_total);
-        dx[base + j] = S(g * (p - even - select(0.0, 1.0 - params.smoothing, j == at_target)));
+        store(base + j, V(g * (p - even - select(0.0, 1.0 - params.smoothing, j == at_target))));
     }
+#endif
 }

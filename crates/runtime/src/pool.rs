@@ -102,6 +102,12 @@ impl Buffer {
         Arc::ptr_eq(&self.place().0, &other.place().0)
     }
 
+    /// How many handles there are to this buffer, this one included; nothing for a part of another.
+    pub fn handles(&self) -> Option<usize> {
+        let place = self.0.place.read().unwrap_or_else(PoisonError::into_inner);
+        matches!(&*place, Place::Own(_)).then(|| Arc::strong_count(&self.0))
+    }
+
     /// Its memory, and the byte there that it begins at.
     pub(crate) fn place(&self) -> (Arc<Taken>, u64) {
         let place = self.0.place.read().unwrap_or_else(PoisonError::into_inner);

@@ -39,6 +39,14 @@ impl Drop for NodeInner {
     }
 }
 
+impl Node {
+    /// The tensor that this node sees in another shape, if that is all it does.
+    pub(crate) fn reshaped(&self) -> Option<&Tensor> {
+        let view = self.0.op == "reshape";
+        self.0.inputs.first().filter(|_| view)
+    }
+}
+
 thread_local! {
     static RECORDING: Cell<bool> = const { Cell::new(true) };
 }

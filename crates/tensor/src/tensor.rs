@@ -1,7 +1,7 @@
 //! The tensor: a view of device memory, and its place in the graph.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use half::f16;
 use wgrad_runtime::{Buffer, Device};
@@ -28,6 +28,34 @@ struct Inner {
     dtype: DType,
     requires_grad: AtomicBool,
     node: Option<Node>,
+}
+
+/// A handle to a tensor that does not keep it.
+pub(crate) struct Observer(Weak<Inner>);
+
+impl Observer {
+    /// Whether nobody will read the tensor's memory but the one node of the graph that has it as its
+    /// input, and `kept` more buffer handles of that node's own. The tensor is the result of an op.
+    pub(crate) fn is_last_use(&self, kept: usize) -> bool {
+        let Some(tensor) = self.0.upgrade() else {
+            return false;
+        };
+        // The node's handle, and the one just made.
+        if Arc::strong_count(&tensor) != 2 {
+            return false;
+        }
+        let mut at = &tensor;
+        let mut handles = 1 + kept;
+        // What it is a reshaped view of has no other use either.
+        while let Some(source) = at.node.as_ref().and_then(Node::reshaped) {
+            if Arc::strong_count(&source.0) != 1 {
+                return false;
+            }
+            at = &source.0;
+            handles += 1;
+        }
+        at.node.is_some() && at.buffer.handles() == Some(handles)
+    }
 }
 
 /// Host types that tensors are made from.
@@ -303,6 +331,10 @@ impl Tensor {
     /// Whether both are views of one buffer.
     pub fn shares_memory(&self, other: &Tensor) -> bool {
         self.buffer().same(other.buffer())
+    }
+    /// A handle that does not keep it.
+    pub(crate) fn observe(&self) -> Observer {
+        Observer(Arc::downgrade(&self.0))
     }
     /// Its node, if this was the last handle to it.
     pub(crate) fn into_node(self) -> Option<Node> {

@@ -1,13 +1,20 @@
 //! Cross-entropy of logits and target classes.
 
-use crate::cases::{Case, HostArray, Input, Layout};
+mod cases;
+
+pub use cases::cases;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use wgrad_runtime::{Defines, Device};
+
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::tape::{record, refuse_grad};
-use crate::tensor::Tensor;
+use crate::tensor::{Observer, Tensor};
 
 pub use super::losses::Reduction;
-use super::rows::Rows;
+use super::rows::{Rows, in_vectors};
 
 /// How [`Tensor::cross_entropy`] computes its loss; the default is PyTorch's.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -18,6 +25,10 @@ pub struct CrossEntropy {
     pub label_smoothing: f32,
     /// What becomes of the losses of the rows.
     pub reduction: Reduction,
+    /// The backward pass writes the gradient over the logits, if they are the result of an op and
+    /// nobody else has a handle to them then; it can run once only. Saves the memory of the largest
+    /// tensor of a language model.
+    pub in_place: bool,
 }
 
 impl Tensor {
@@ -73,9 +84,8 @@ fn forward(logits: &Tensor, targets: Tensor, options: CrossEntropy) -> Result<Te
     let sides: &[usize] = if counted { &[2, rows] } else { &[rows] };
     let losses = Tensor::empty(device, sides, DType::F32)?;
     let statistics = Tensor::empty(device, &[2, rows], DType::F32)?;
-    let defines = Rows::new(device, classes, 0, None)
-        .defines()
-        .alias("S", logits.dtype().wgsl())
+    let vectors = in_vectors(&[logits]) && classes.is_multiple_of(4);
+    let defines = columns(device, classes, vectors, logits.dtype())
         .flag_if(options.label_smoothing > 0.0, "SMOOTH")
         .flag_if(options.ignore_index.is_some(), "IGNORE")
         .flag_if(counted, "COUNT");
@@ -108,6 +118,9 @@ fn forward(logits: &Tensor, targets: Tensor, options: CrossEntropy) -> Result<Te
         Reduction::Mean => losses.mean_all()?,
     };
     let saved = Saved {
+        vectors,
+        observer: logits.observe(),
+        overwritten: AtomicBool::new(false),
         logits: logits.detach(),
         targets,
         statistics,
@@ -119,7 +132,24 @@ fn forward(logits: &Tensor, targets: Tensor, options: CrossEntropy) -> Result<Te
     }))
 }
 
+/// The defines of a layout of rows, of `V`, what lies in memory, and `LANES`, the values in it.
+fn columns(device: &Device, classes: usize, vectors: bool, dtype: DType) -> Defines {
+    let value = dtype.wgsl();
+    let defines = Rows::new(device, classes, 0, None).defines();
+    match vectors {
+        true => defines
+            .flag("VECTORS")
+            .constant("LANES", 4)
+            .alias("V", &format!("vec4<{value}>")),
+        false => defines.constant("LANES", 1).alias("V", value),
+    }
+}
+
 struct Saved {
+    vectors: bool,
+    /// Of the logits in the graph.
+    observer: Observer,
+    overwritten: AtomicBool,
     logits: Tensor,
     targets: Tensor,
     statistics: Tensor,
@@ -133,18 +163,28 @@ impl Saved {
         let x = &self.logits;
         let device = x.device();
         let (rows, classes) = (x.shape()[0], x.shape()[1]);
-        let dx = Tensor::empty(device, x.shape(), x.dtype())?;
+        if self.overwritten.load(Ordering::Relaxed) {
+            return Err(Error::op(
+                "cross_entropy",
+                "the first backward pass wrote over the logits, as in_place asks; a second one needs in_place: false",
+            ));
+        }
+        let in_place = self.options.in_place && self.observer.is_last_use(1);
+        self.overwritten.store(in_place, Ordering::Relaxed);
+        let dx = match in_place {
+            true => x.detach(),
+            false => Tensor::empty(device, x.shape(), x.dtype())?,
+        };
         let scale = match self.options.reduction {
             Reduction::Mean => 1.0 / rows as f32,
             Reduction::Sum | Reduction::None => 1.0,
         };
-        let defines = Rows::new(device, classes, 0, None)
-            .defines()
-            .alias("S", x.dtype().wgsl())
+        let defines = columns(device, classes, self.vectors, x.dtype())
+            .flag_if(in_place, "IN_PLACE")
             .flag_if(self.options.ignore_index.is_some(), "IGNORE")
             .flag_if(self.count.is_some(), "COUNT");
         let kernel = device.kernel("cross_entropy_backward", &defines)?;
-        device
+        let launch = device
             .launch(&kernel)
             .u32("rows", rows)
             .u32("length", classes)
@@ -160,140 +200,12 @@ impl Saved {
             .bind(x.buffer())
             .bind(self.targets.buffer())
             .bind(self.statistics.buffer())
-            .bind(self.count.as_ref().unwrap_or(&self.statistics).buffer())
-            .bind(dx.buffer())
-            .groups(rows as u64)?;
-        Ok(dx)
-    }
-}
-
-fn reference(x: &[HostArray], options: CrossEntropy) -> HostArray {
-    let classes = x[0].shape[1];
-    let smoothing = f64::from(options.label_smoothing);
-    let mut count = 0.0f64;
-    let mut losses = HostArray::zeros(&x[1].shape);
-    let rows = x[0].data.chunks_exact(classes).zip(&x[1].data);
-    for ((row, target), loss) in rows.zip(&mut losses.data) {
-        if options
-            .ignore_index
-            .is_some_and(|i| f64::from(i) == *target)
-        {
-            continue;
-        }
-        count += 1.0;
-        let top = row.iter().fold(f64::MIN, |m, v| m.max(*v));
-        let lse = top + row.iter().map(|v| (v - top).exp()).sum::<f64>().ln();
-        let mean = row.iter().sum::<f64>() / classes as f64;
-        let wanted = row[(*target as usize).min(classes - 1)];
-        *loss = lse - (1.0 - smoothing) * wanted - smoothing * mean;
-    }
-    let total: f64 = losses.data.iter().sum();
-    let one = |value| HostArray {
-        shape: vec![],
-        data: vec![value],
-    };
-    match options.reduction {
-        Reduction::None => losses,
-        Reduction::Sum => one(total),
-        Reduction::Mean => one(total / count.max(1.0)),
-    }
-}
-
-fn case(logits: Input, targets: Input, options: CrossEntropy) -> Case {
-    let ignore = options
-        .ignore_index
-        .map_or(String::new(), |i| format!(", ignore_index={i}"));
-    let torch = format!(
-        "F.cross_entropy(x0, x1{ignore}, label_smoothing={}, reduction='{}')",
-        options.label_smoothing,
-        options.reduction.torch()
-    );
-    Case::new(
-        "cross_entropy",
-        &torch,
-        vec![logits, targets],
-        move |x| x[0].cross_entropy(&x[1], &options),
-        move |x: &[HostArray]| reference(x, options),
-    )
-}
-
-/// The rows of the op matrix.
-pub fn cases(out: &mut Vec<Case>) {
-    use Layout::{Contiguous, Expanded, Sliced, Transposed};
-    let targets = |rows: usize, classes: u32| Input::new(&[rows], DType::U32).index(classes);
-    let plain = CrossEntropy::default();
-    for dtype in [DType::F32, DType::F16] {
-        for (shape, layout) in [
-            ([1, 1], Contiguous),
-            ([5, 2], Contiguous),
-            ([3, 257], Transposed),
-            ([7, 33], Sliced),
-            ([4, 10], Expanded),
-            ([2, 3001], Contiguous),
-        ] {
-            for (smoothing, ignore) in [(0.0, None), (0.1, None), (0.0, Some(1)), (0.3, Some(0))] {
-                for reduction in [Reduction::Mean, Reduction::Sum, Reduction::None] {
-                    let logits = Input::new(&shape, dtype).layout(layout).range(-4.0, 4.0);
-                    let wanted = targets(shape[0], shape[1] as u32);
-                    let wanted = match layout {
-                        Sliced => wanted.layout(Sliced),
-                        _ => wanted,
-                    };
-                    let options = CrossEntropy {
-                        ignore_index: ignore,
-                        label_smoothing: smoothing,
-                        reduction,
-                    };
-                    let mut row = case(logits, wanted, options);
-                    if shape[1] == 1 && ignore == Some(0) && reduction == Reduction::Mean {
-                        // Every row is ignored: PyTorch's mean is NaN.
-                        row.torch = "(x0 * 0.0).sum()".into();
-                    }
-                    out.push(row);
-                }
-            }
-        }
-    }
-    let far = Input::new(&[6, 50], DType::F32).range(900.0, 910.0);
-    let smooth = CrossEntropy {
-        label_smoothing: 0.1,
-        ..plain
-    };
-    out.push(case(far, targets(6, 50), smooth).note("far from 0"));
-    let many = Input::new(&[70_000, 3], DType::F32);
-    out.push(case(many, targets(70_000, 3), plain));
-    let small = || Input::new(&[4, 5], DType::F32);
-    let mut beyond = case(small(), targets(4, 9), plain).note("targets beyond the classes");
-    beyond.torch = "F.cross_entropy(x0, x1.clamp(max=4))".into();
-    out.push(beyond);
-    for (inputs, smoothing, text) in [
-        (
-            vec![Input::new(&[4], DType::F32), targets(4, 5)],
-            0.0,
-            "logits have shape [N, C]",
-        ),
-        (
-            vec![Input::new(&[0, 5], DType::F32), targets(0, 5)],
-            0.0,
-            "at least one row and class",
-        ),
-        (vec![small(), targets(3, 5)], 0.0, "the targets are u32 [4]"),
-        (
-            vec![small(), Input::new(&[4], DType::F32)],
-            0.0,
-            "the targets are u32 [4]",
-        ),
-        (vec![small(), targets(4, 5)], 1.5, "must be in 0..=1"),
-    ] {
-        let options = CrossEntropy {
-            label_smoothing: smoothing,
-            ..plain
+            .bind(self.count.as_ref().unwrap_or(&self.statistics).buffer());
+        let launch = match in_place {
+            true => launch,
+            false => launch.bind(dx.buffer()),
         };
-        out.push(Case::rejects(
-            "cross_entropy",
-            inputs,
-            move |x| x[0].cross_entropy(&x[1], &options),
-            text,
-        ));
+        launch.groups(rows as u64)?;
+        Ok(dx)
     }
 }

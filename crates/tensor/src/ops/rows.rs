@@ -100,7 +100,7 @@ pub(crate) fn in_texels(variant: Option<Variant>, tensors: &[&Tensor]) -> bool {
 }
 
 /// Whether `tensors` are floats in whole vectors of 4.
-fn in_vectors(tensors: &[&Tensor]) -> bool {
+pub(crate) fn in_vectors(tensors: &[&Tensor]) -> bool {
     tensors.iter().all(|x| {
         x.dtype().is_float()
             && x.is_contiguous()
