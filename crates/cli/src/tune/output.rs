@@ -45,7 +45,7 @@ impl Progress {
                 } else {
                     String::new()
                 };
-                eprintln!(
+                println!(
                     "{} on {}: {allowed} choices, {forbidden} more forbidden{known}",
                     self.name, machine.adapter
                 );

@@ -1,6 +1,6 @@
 //! The built `wgrad` command on a BERT of two small layers that each test writes for itself: what it
 //! prints and writes, that a seed fixes every byte, that a killed run goes on as if nothing had been,
-//! that frozen parts stay, that memory does not grow, and one line for every kind of bad input.
+//! that frozen parts stay, that memory does not grow, and one line for every kind of bad input; and `wgrad tune`.
 
 mod adapter;
 mod bad_input;
@@ -9,3 +9,4 @@ mod determinism;
 mod frozen;
 mod output;
 mod support;
+mod tune;

@@ -131,7 +131,7 @@ impl<'a> Search<'a> {
     }
 }
 
-/// The first allowed choice of each value of the parameter `KERNEL` but the default's.
+/// The first allowed choice of each value of the parameter `KERNEL` but the default's, last first.
 fn other_kernels(space: &Space) -> Vec<usize> {
     let Some(at) = space
         .parameters
@@ -148,6 +148,7 @@ fn other_kernels(space: &Space) -> Vec<usize> {
             found.push(i);
         }
     }
+    found.reverse();
     found
 }
 

@@ -202,7 +202,8 @@ impl Drop for Worker {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(unix)]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::tuner::builtin;

@@ -72,7 +72,7 @@ fn mistakes_are_one_line_with_the_place() {
         (
             "check = [{ N = 33 }]",
             "check = [{ M = 33 }]",
-            ["size `M`", "N=1024"],
+            ["size `N`", "not in M=33"],
         ),
         (
             "check = [{ N = 33 }]",

@@ -94,6 +94,7 @@ fn our_own_kernels_go_through() {
     for name in ["softmax", "matmul_subgroup"] {
         let defines = wgrad_runtime::Defines::new()
             .constant("WIDTH", 64)
+            .constant("ROWS", 64)
             .alias("S", "f32")
             .alias("T", "f32");
         let text = wgrad_runtime::assemble(name, &defines).unwrap();
