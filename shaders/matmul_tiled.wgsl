@@ -71,8 +71,8 @@ fn matmul_tiled(
 ) {
     let row0 = group.y * BM;
     let col0 = group.x * BN;
-    let a0 = params.a_offset + batch_start(group.z, params.a_batch);
-    let b0 = params.b_offset + batch_start(group.z, params.b_batch);
+    let a_start = params.a_offset + batch_start(group.z, params.a_batch);
+    let b_start = params.b_offset + batch_start(group.z, params.b_batch);
     let tx = local % (BN / TN);
     let ty = local / (BN / TN);
     // Where in the tiles an invocation's loads go: (K, M / 4) and (K, N / 4), or (M, K / 4) and (N, K / 4).
@@ -84,7 +84,7 @@ fn matmul_tiled(
     let a_k{i} = (local + {i}u * THREADS) % (BK / 4u) * 4u;
     let a_m{i} = (local + {i}u * THREADS) / (BK / 4u);
 #endif
-    var next_a{i} = load_a(a0, row0 + a_m{i}, a_k{i});
+    var next_a{i} = load_a(a_start, row0 + a_m{i}, a_k{i});
 #endrepeat
 #repeat i BN * BK / 4 / THREADS
 #ifdef B_ALONG_K
@@ -94,7 +94,7 @@ fn matmul_tiled(
     let b_k{i} = (local + {i}u * THREADS) / (BN / 4u);
     let b_n{i} = (local + {i}u * THREADS) % (BN / 4u) * 4u;
 #endif
-    var next_b{i} = load_b(b0, b_k{i}, col0 + b_n{i});
+    var next_b{i} = load_b(b_start, b_k{i}, col0 + b_n{i});
 #endrepeat
 #repeat i TM
 #repeat j TN / 4
@@ -129,10 +129,10 @@ fn matmul_tiled(
         // Loads beyond the end give zeros.
         let ahead = k0 + BK;
 #repeat i BM * BK / 4 / THREADS
-        next_a{i} = load_a(a0, row0 + a_m{i}, ahead + a_k{i});
+        next_a{i} = load_a(a_start, row0 + a_m{i}, ahead + a_k{i});
 #endrepeat
 #repeat i BN * BK / 4 / THREADS
-        next_b{i} = load_b(b0, ahead + b_k{i}, col0 + b_n{i});
+        next_b{i} = load_b(b_start, ahead + b_k{i}, col0 + b_n{i});
 #endrepeat
         for (var k = 0u; k < BK; k++) {
 #repeat i TM / 4

@@ -24,8 +24,8 @@ struct Params {
 @group(0) @binding(1) var a: texture_2d<f32>; // (batch, M, K) or (batch, K, M), flat
 @group(0) @binding(2) var b: texture_2d<f32>; // (batch, K, N) or (batch, N, K), flat
 #else
-@group(0) @binding(1) var<storage, read> a: array<A>; // (batch, M, K) strided
-@group(0) @binding(2) var<storage, read> b: array<B>; // (batch, K, N) strided
+@group(0) @binding(1) var<storage, read> a: array<TA>; // (batch, M, K) strided
+@group(0) @binding(2) var<storage, read> b: array<TB>; // (batch, K, N) strided
 #endif
 @group(0) @binding(3) var<storage, read_write> y: array<T>; // (batch, M, N)
 #ifdef BIAS

@@ -181,8 +181,8 @@ fn matrix_kernels_are_valid() {
             flags
                 .iter()
                 .fold(units.clone(), |d, flag| d.flag(flag))
-                .alias("A", vec("VEC_A"))
-                .alias("B", vec("VEC_B"))
+                .alias("TA", vec("VEC_A"))
+                .alias("TB", vec("VEC_B"))
                 .alias("T", vec("VEC4"))
                 .alias("S", h)
         };

@@ -29,20 +29,12 @@ const LONG: &[(&str, &str)] = &[
         "one file format, half of it tests of damaged files",
     ),
     (
-        "crates/tensor/src/ops/matmul.rs",
-        "one op with three kernels, their choice, and its cases",
-    ),
-    (
         "crates/tensor/src/ops/unary.rs",
         "the table of pointwise ops, a few lines each",
     ),
     (
         "crates/train/src/trainer.rs",
         "one loop; its parts have no use of their own",
-    ),
-    (
-        "shaders/matmul_subgroup.wgsl",
-        "32 named accumulators: WGSL has no other way to keep them in registers",
     ),
 ];
 

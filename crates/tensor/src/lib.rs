@@ -4,6 +4,7 @@
 pub mod cases;
 mod dtype;
 mod error;
+mod host;
 pub mod ops;
 pub mod random;
 pub mod shape;
@@ -12,10 +13,11 @@ mod tensor;
 
 pub use dtype::DType;
 pub use error::{Error, Result};
+pub use host::Element;
 pub use ops::attention::{Attention, attention_packed, scaled_dot_product_attention};
 pub use ops::layer_norm::Norm;
 pub use ops::matmul::Activation;
 pub use random::Generator;
 pub use tape::{Gradients, no_grad};
-pub use tensor::{Element, Tensor};
+pub use tensor::Tensor;
 pub use wgrad_runtime::{self as runtime, Device, DeviceOptions};

@@ -1,7 +1,9 @@
 //! Matrix products: 2-D and batched, any layout, with bias and GELU fused.
 
 mod cases;
+mod choice;
 mod gemm;
+mod operand;
 mod several;
 
 pub use cases::cases;
@@ -31,11 +33,32 @@ pub enum Variant {
     Tiled,
     /// `matmul_subgroup`: textures and shuffles; for the software adapter.
     Subgroup,
+    /// `matmul_vector`: up to eight rows in registers, any layout; for GPUs.
+    Vector,
+    /// `matmul_cooperative`: the adapter's matrix units, any layout; by table or name only.
+    Cooperative,
 }
 
 impl Variant {
     /// All of them, for benchmarks that compare them.
-    pub const ALL: [Variant; 3] = [Variant::Simple, Variant::Tiled, Variant::Subgroup];
+    pub const ALL: [Variant; 5] = [
+        Variant::Simple,
+        Variant::Tiled,
+        Variant::Subgroup,
+        Variant::Vector,
+        Variant::Cooperative,
+    ];
+
+    /// Its shader file.
+    pub fn file(self) -> &'static str {
+        match self {
+            Variant::Simple => "matmul",
+            Variant::Tiled => "matmul_tiled",
+            Variant::Subgroup => "matmul_subgroup",
+            Variant::Vector => "matmul_vector",
+            Variant::Cooperative => "matmul_cooperative",
+        }
+    }
 }
 
 impl Tensor {

@@ -1,5 +1,6 @@
 //! The float64 reference of matrix products and their rows of the op matrix.
 
+use super::gemm::split_k;
 use super::{Activation, Variant, linear_rows};
 use crate::cases::{Case, HostArray, Input, Layout};
 use crate::dtype::DType;
@@ -82,6 +83,21 @@ pub fn cases(out: &mut Vec<Case>) {
             );
             out.push(case.note("Tiled, many tiles"));
         }
+    }
+    for layout in [Contiguous, Transposed, Sliced] {
+        out.push(
+            Case::new(
+                "matmul",
+                "x0 @ x1",
+                vec![
+                    Input::new(&[5, 32], DType::F32).layout(layout).frozen(),
+                    Input::new(&[32, 7], DType::F32).layout(layout).frozen(),
+                ],
+                |x| split_k("matmul", &x[0], &x[1], 4, Some(Variant::Tiled)),
+                |x: &[HostArray]| product(&x[0], &x[1]),
+            )
+            .note("split along K"),
+        );
     }
     linear_cases(out);
     for (a, b) in [

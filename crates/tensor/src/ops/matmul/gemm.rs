@@ -1,15 +1,15 @@
 //! One matrix product outside the graph: its operands, the kernel that fits them, the launch.
 
-use wgrad_runtime::{Defines, Device};
+use wgrad_runtime::Defines;
 
 use super::Variant;
+use super::choice::{choose, splits};
+use super::operand::Operand;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::shape::{broadcast, broadcast_strides, numel};
+use crate::shape::{broadcast, numel};
+use crate::tape::no_grad;
 use crate::tensor::Tensor;
-
-/// Products of fewer multiplications than this are not worth a tile.
-const SMALL: usize = 16 * 16 * 16;
 
 /// What the kernel does besides the sums. At most one of `bias`, `gelu_input` and `row_sums`.
 #[derive(Default)]
@@ -31,175 +31,6 @@ pub(super) struct Product {
     pub pre: Option<Tensor>,
     /// (batch, M)
     pub row_sums: Option<Tensor>,
-}
-
-/// One operand as the kernels see it: strides in elements, batch dimensions padded to four.
-#[derive(Clone)]
-struct Operand {
-    tensor: Tensor,
-    row: usize,
-    col: usize,
-    batch: [u32; 4],
-}
-
-impl Operand {
-    fn new(tensor: &Tensor, lead: &[usize]) -> Operand {
-        let rank = tensor.rank();
-        let (shape, strides) = (tensor.shape(), tensor.strides());
-        let expanded = broadcast_strides(&shape[..rank - 2], &strides[..rank - 2], lead);
-        let mut batch = [0; 4];
-        for (slot, stride) in batch[4 - lead.len()..].iter_mut().zip(expanded) {
-            *slot = stride as u32;
-        }
-        Operand {
-            tensor: tensor.clone(),
-            row: strides[rank - 2],
-            col: strides[rank - 1],
-            batch,
-        }
-    }
-
-    /// Whether it is contiguous along one dimension and everything else begins at multiples of four.
-    fn in_fours(&self) -> bool {
-        let step = match (self.row, self.col) {
-            (row, 1) => row,
-            (1, col) => col,
-            _ => return false,
-        };
-        step.is_multiple_of(4)
-            && self.tensor.offset().is_multiple_of(4)
-            && self.batch.iter().all(|s| s.is_multiple_of(4))
-    }
-
-    /// Whether the subgroup kernel can read it.
-    fn in_texels(&self) -> bool {
-        self.tensor.dtype() == DType::F32
-            && self.in_fours()
-            && self.tensor.device().fits_texture(self.tensor.buffer())
-    }
-
-    /// Whether the tiled kernel can load vectors of it; `side` is the one that it lies contiguous along.
-    fn in_vectors(&self, side: usize) -> bool {
-        self.in_fours() && side.is_multiple_of(4)
-    }
-}
-
-/// A float32 copy with both sides zero-padded to whole texels.
-fn padded(tensor: &Tensor) -> Result<Tensor> {
-    let rank = tensor.rank();
-    let mut shape = tensor.shape().to_vec();
-    for side in &mut shape[rank - 2..] {
-        *side = side.next_multiple_of(4);
-    }
-    let out = if shape == tensor.shape() {
-        Tensor::empty(tensor.device(), &shape, DType::F32)?
-    } else {
-        Tensor::zeros(tensor.device(), &shape, DType::F32)?
-    };
-    let window =
-        out.narrow(-2, 0, tensor.shape()[rank - 2])?
-            .narrow(-1, 0, tensor.shape()[rank - 1])?;
-    tensor.detach().copy_into(&window)?;
-    Ok(out)
-}
-
-/// The tile of a kernel: rows, columns, depth, and of an invocation rows and columns.
-#[derive(Clone, Copy)]
-struct Tile {
-    bm: usize,
-    bn: usize,
-    bk: usize,
-    tm: usize,
-    tn: usize,
-}
-
-impl Tile {
-    /// Rows of a tile of the subgroup kernel. Tiles of 64 rows load less for each product and run about
-    /// 1.2 times as fast, unless too many of their rows lie beyond the edge.
-    fn subgroup(m: usize) -> Tile {
-        let tall = 5 * m.next_multiple_of(64) <= 6 * m.next_multiple_of(32);
-        let bm = if tall { 64 } else { 32 };
-        Tile {
-            bm,
-            bn: 32,
-            bk: 4,
-            tm: bm,
-            tn: 4,
-        }
-    }
-
-    /// Of the tiled kernel: large where the output has enough of them to fill a GPU.
-    fn tiled(device: &Device, m: usize, n: usize, batches: usize) -> Tile {
-        let square = |side, bk, t| Tile {
-            bm: side,
-            bn: side,
-            bk,
-            tm: t,
-            tn: t,
-        };
-        let groups = |side: usize| m.div_ceil(side) * n.div_ceil(side) * batches;
-        // 17 KiB of workgroup memory.
-        let deep = if device.max_workgroup_bytes() >= 20 << 10 {
-            16
-        } else {
-            8
-        };
-        if groups(128) >= 64 && m >= 96 && n >= 96 {
-            square(128, deep, 8)
-        } else if groups(64) >= 32 {
-            square(64, 16, 4)
-        } else {
-            square(32, 16, 4)
-        }
-    }
-
-    fn defines(&self, defines: Defines) -> Defines {
-        let threads = self.bm / self.tm * (self.bn / self.tn);
-        [
-            ("BM", self.bm),
-            ("BN", self.bn),
-            ("BK", self.bk),
-            ("TM", self.tm),
-            ("TN", self.tn),
-            ("THREADS", threads),
-        ]
-        .into_iter()
-        .fold(defines, |d, (name, value)| d.constant(name, value as u32))
-    }
-}
-
-/// The kernel for these operands: `wanted` if they and the device allow it. Operands may be copied into
-/// the layout that it needs; `k` grows with them.
-fn choose(
-    wanted: Option<Variant>,
-    device: &Device,
-    sizes: (usize, usize, &mut usize),
-    lead: &[usize],
-    operands: (&mut Operand, &mut Operand),
-) -> Result<Variant> {
-    let (m, n, k) = sizes;
-    let (a, b) = operands;
-    let shuffles = device.subgroup_size() == Some(8);
-    let large = numel(lead) * m * n * *k >= SMALL;
-    let variant = match wanted {
-        Some(Variant::Subgroup) if !shuffles => Variant::Tiled,
-        Some(variant) => variant,
-        None if !large => Variant::Simple,
-        None if shuffles && device.adapter().is_software() => Variant::Subgroup,
-        None => Variant::Tiled,
-    };
-    if variant != Variant::Subgroup {
-        return Ok(variant);
-    }
-    if !(a.in_texels() && b.in_texels() && k.is_multiple_of(4)) {
-        *a = Operand::new(&padded(&a.tensor)?, lead);
-        *b = Operand::new(&padded(&b.tensor)?, lead);
-        *k = k.next_multiple_of(4);
-    }
-    Ok(match a.in_texels() && b.in_texels() {
-        true => Variant::Subgroup,
-        false => Variant::Tiled,
-    })
 }
 
 /// The product of the last two dimensions, leading ones broadcast, and what the epilogue asks for.
@@ -239,6 +70,26 @@ pub(super) fn gemm(
         ));
     }
     let device = a.device();
+    let parts = match (wanted, epilogue) {
+        (
+            None,
+            Epilogue {
+                bias: None,
+                gelu_input: None,
+                row_sums: false,
+                ..
+            },
+        ) if a.dtype() == DType::F32 => splits(device, [m, n, k], numel(&lead)),
+        _ => 1,
+    };
+    if parts > 1 && lead.is_empty() {
+        let y = split_k(op, a, b, parts, wanted)?;
+        return Ok(Product {
+            y,
+            pre: None,
+            row_sums: None,
+        });
+    }
     let of = |sides: &[usize]| Tensor::empty(device, &[&lead[..], sides].concat(), a.dtype());
     let out = Product {
         y: of(&[m, n])?,
@@ -253,29 +104,12 @@ pub(super) fn gemm(
     }
     let mut a = Operand::new(a, &lead);
     let mut b = Operand::new(b, &lead);
-    let variant = choose(wanted, device, (m, n, &mut k), &lead, (&mut a, &mut b))?;
+    let sizes = (m, n, &mut k);
+    let row_sums = epilogue.row_sums;
+    let (variant, tile) = choose(wanted, row_sums, sizes, &lead, (&mut a, &mut b))?;
     let batches = numel(&lead);
-    let (name, tile) = match variant {
-        Variant::Simple => (
-            "matmul",
-            Tile {
-                bm: 16,
-                bn: 16,
-                bk: 1,
-                tm: 1,
-                tn: 1,
-            },
-        ),
-        Variant::Tiled => ("matmul_tiled", Tile::tiled(device, m, n, batches)),
-        Variant::Subgroup => ("matmul_subgroup", Tile::subgroup(m)),
-    };
     let defines = defines(variant, (&a, &b), &out, epilogue, [m, k, n]);
-    let defines = match variant {
-        Variant::Simple => defines,
-        Variant::Tiled => tile.defines(defines),
-        Variant::Subgroup => defines.constant("ROWS", tile.bm as u32),
-    };
-    let kernel = device.kernel(name, &defines)?;
+    let kernel = device.kernel(variant.file(), &tile.defines(variant, defines))?;
     let mut batch = [1u32; 4];
     for (slot, side) in batch[4 - lead.len()..].iter_mut().zip(&lead) {
         *slot = *side as u32;
@@ -317,6 +151,32 @@ pub(super) fn gemm(
     Ok(out)
 }
 
+/// The product of two matrices, the inner dimension in `parts` equal parts that run side by side and are
+/// added up in order.
+pub(super) fn split_k(
+    op: &'static str,
+    a: &Tensor,
+    b: &Tensor,
+    parts: usize,
+    wanted: Option<Variant>,
+) -> Result<Tensor> {
+    let (m, k, n) = (a.shape()[0], a.shape()[1], b.shape()[1]);
+    let part = k / parts;
+    let (sa, sb) = (a.strides(), b.strides());
+    let a = a.view(
+        vec![parts, m, part],
+        vec![part * sa[1], sa[0], sa[1]],
+        a.offset(),
+    );
+    let b = b.view(
+        vec![parts, part, n],
+        vec![part * sb[0], sb[0], sb[1]],
+        b.offset(),
+    );
+    let y = gemm(op, &a, &b, &Epilogue::default(), wanted)?.y;
+    no_grad(|| y.sum(&[0], false))
+}
+
 /// What the kernel's text depends on.
 fn defines(
     variant: Variant,
@@ -326,10 +186,15 @@ fn defines(
     [m, k, n]: [usize; 3],
 ) -> Defines {
     let subgroup = variant == Variant::Subgroup;
-    let tiled = variant == Variant::Tiled;
+    let vectors = matches!(
+        variant,
+        Variant::Tiled | Variant::Vector | Variant::Cooperative
+    );
     let (a_along_m, b_along_k) = (a.row == 1 && a.col != 1, b.row == 1 && b.col != 1);
-    let vec_a = tiled && a.in_vectors(if a_along_m { m } else { k });
-    let vec_b = tiled && b.in_vectors(if b_along_k { k } else { n });
+    // The vector kernel loads a along K alone.
+    let along = variant != Variant::Vector || !a_along_m;
+    let vec_a = vectors && along && a.in_vectors(if a_along_m { m } else { k });
+    let vec_b = vectors && b.in_vectors(if b_along_k { k } else { n });
     let vec4 = variant != Variant::Simple && n.is_multiple_of(4);
     let ty = |dtype: DType, vector: bool| match vector {
         true => format!("vec4<{}>", dtype.wgsl()),
@@ -338,8 +203,16 @@ fn defines(
     let mut defines = Defines::new().alias("T", &ty(out.y.dtype(), vec4));
     if !subgroup {
         defines = defines
-            .alias("A", &ty(a.tensor.dtype(), vec_a))
-            .alias("B", &ty(b.tensor.dtype(), vec_b));
+            .alias("TA", &ty(a.tensor.dtype(), vec_a))
+            .alias("TB", &ty(b.tensor.dtype(), vec_b));
+    }
+    if variant == Variant::Cooperative
+        && let (Some(unit), Some(width)) = (
+            a.tensor.device().matrix_unit(),
+            a.tensor.device().subgroup_size(),
+        )
+    {
+        defines = defines.matrices(unit).constant("WIDTH", width);
     }
     if let Some(bias) = epilogue.bias {
         defines = defines.alias("S", bias.dtype().wgsl());

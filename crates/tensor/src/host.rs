@@ -1,0 +1,124 @@
+//! Tensors from values on the host, and back.
+
+use half::f16;
+
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::shape::numel;
+use crate::tensor::Tensor;
+use wgrad_runtime::Device;
+
+/// Host types that tensors are made from.
+pub trait Element: bytemuck::Pod {
+    /// The tensor type of these values.
+    const DTYPE: DType;
+}
+impl Element for f32 {
+    const DTYPE: DType = DType::F32;
+}
+impl Element for f16 {
+    const DTYPE: DType = DType::F16;
+}
+impl Element for u32 {
+    const DTYPE: DType = DType::U32;
+}
+impl Element for i32 {
+    const DTYPE: DType = DType::I32;
+}
+
+impl Tensor {
+    /// Uploads `values`, row-major, as a tensor of `shape`.
+    pub fn from_slice<T: Element>(
+        device: &Device,
+        values: &[T],
+        shape: &[usize],
+    ) -> Result<Tensor> {
+        if values.len() != numel(shape) {
+            return Err(Error::op(
+                "from_slice",
+                format!("{} values were given for shape {shape:?}", values.len()),
+            ));
+        }
+        let out = Tensor::empty(device, shape, T::DTYPE)?;
+        let bytes: &[u8] = bytemuck::cast_slice(values);
+        if bytes.len().is_multiple_of(4) {
+            device.upload(out.buffer(), 0, bytes)?;
+        } else {
+            let mut padded = bytes.to_vec();
+            padded.resize(bytes.len().next_multiple_of(4), 0);
+            device.upload(out.buffer(), 0, &padded)?;
+        }
+        Ok(out)
+    }
+
+    /// One f32 value of shape `[]`.
+    pub fn scalar(device: &Device, value: f32) -> Result<Tensor> {
+        Tensor::from_slice(device, &[value], &[])
+    }
+
+    /// Reads the values, row-major. Submits and waits.
+    pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
+        if T::DTYPE != self.dtype() {
+            return Err(Error::op(
+                "to_vec",
+                format!(
+                    "the tensor holds {}, {} was asked for",
+                    self.dtype(),
+                    T::DTYPE
+                ),
+            ));
+        }
+        if self.numel() == 0 {
+            return Ok(Vec::new());
+        }
+        let packed = crate::no_grad(|| self.contiguous())?;
+        let size = self.dtype().size();
+        let start = packed.offset() * size;
+        let (from, lead) = (start & !3, start & 3);
+        let length = packed.numel() * size;
+        let bytes = self.device().read(
+            packed.buffer(),
+            from as u64,
+            (lead + length).next_multiple_of(4) as u64,
+        )?;
+        Ok(bytemuck::pod_collect_to_vec(&bytes[lead..lead + length]))
+    }
+
+    /// The one value of a one-element f32 tensor. Submits and waits.
+    pub fn item(&self) -> Result<f32> {
+        if self.numel() != 1 {
+            return Err(Error::op(
+                "item",
+                format!(
+                    "shape {:?} has {} elements, not one",
+                    self.shape(),
+                    self.numel()
+                ),
+            ));
+        }
+        Ok(self.to_vec::<f32>()?[0])
+    }
+
+    /// Replaces the values in place, on all tensors that share the memory. `self` must be contiguous.
+    pub fn copy_from_slice<T: Element>(&self, values: &[T]) -> Result<()> {
+        if T::DTYPE != self.dtype() || values.len() != self.numel() || !self.is_contiguous() {
+            return Err(Error::op(
+                "copy_from_slice",
+                format!(
+                    "{} values of {} do not fit a tensor of {} {:?}",
+                    values.len(),
+                    T::DTYPE,
+                    self.dtype(),
+                    self.shape()
+                ),
+            ));
+        }
+        let bytes: &[u8] = bytemuck::cast_slice(values);
+        if bytes.len().is_multiple_of(4) {
+            let offset = self.offset() * self.dtype().size();
+            Ok(self.device().upload(self.buffer(), offset as u64, bytes)?)
+        } else {
+            Err(Error::op("copy_from_slice", "an odd number of f16 values"))
+        }
+    }
+}

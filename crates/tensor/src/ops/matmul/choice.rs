@@ -1,0 +1,235 @@
+//! Which kernel computes a product, and in which tiles: the tuned table's word, else a rule.
+
+use wgrad_runtime::variants::Choice;
+use wgrad_runtime::{Defines, Device, MatrixUnit};
+
+use super::Variant;
+use super::operand::{Operand, padded};
+use crate::dtype::DType;
+use crate::error::Result;
+use crate::shape::numel;
+
+/// Products of fewer multiplications than this are not worth a tile.
+const SMALL: usize = 16 * 16 * 16;
+/// The vector kernel keeps this many rows in registers at most.
+const FEW_ROWS: usize = 8;
+
+/// The tile of a kernel: rows, columns, depth, and of an invocation rows and columns.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Tile {
+    pub bm: usize,
+    pub bn: usize,
+    pub bk: usize,
+    pub tm: usize,
+    pub tn: usize,
+}
+
+impl Tile {
+    /// By rule, for a product (m, n) in `batches`.
+    fn of(variant: Variant, device: &Device, [m, n]: [usize; 2], batches: usize) -> Tile {
+        let square = |side, bk, t| Tile {
+            bm: side,
+            bn: side,
+            bk,
+            tm: t,
+            tn: t,
+        };
+        match variant {
+            Variant::Simple => square(16, 1, 1),
+            Variant::Vector => Tile {
+                bm: m,
+                bn: 4,
+                bk: 256,
+                tm: m,
+                tn: 4,
+            },
+            Variant::Tiled => Tile::tiled(device, m, n, batches),
+            Variant::Subgroup => Tile::subgroup(m),
+            Variant::Cooperative => square(64, 32, 32),
+        }
+    }
+
+    /// With what a table says of this kernel, where it can be launched.
+    fn tuned(self, variant: Variant, device: &Device, choice: &Choice) -> Tile {
+        let get = |name, default| choice.get(name).map_or(default, |v| v as usize);
+        match variant {
+            Variant::Subgroup => {
+                let rows = get("ROWS", self.bm);
+                let fits = (32..=128).contains(&rows) && rows.is_multiple_of(32);
+                let bm = if fits { rows } else { self.bm };
+                Tile { bm, tm: bm, ..self }
+            }
+            Variant::Tiled => {
+                let tile = Tile {
+                    bm: get("BM", self.bm),
+                    bn: get("BN", self.bn),
+                    bk: get("BK", self.bk),
+                    tm: get("TM", self.tm),
+                    tn: get("TN", self.tn),
+                };
+                if tile.launches(device) { tile } else { self }
+            }
+            Variant::Simple | Variant::Vector | Variant::Cooperative => self,
+        }
+    }
+
+    /// Of the tiled kernel: whether its parts divide and the device allows it.
+    fn launches(&self, device: &Device) -> bool {
+        let Tile { bm, bn, bk, tm, tn } = *self;
+        let fours = [bm, bn, bk, tm, tn]
+            .iter()
+            .all(|v| *v > 0 && v.is_multiple_of(4));
+        if !fours || !bm.is_multiple_of(tm) || !bn.is_multiple_of(tn) {
+            return false;
+        }
+        let threads = self.threads();
+        let bytes = 16 * bk * (bm / 4 + 1 + bn / 4 + 1);
+        (bm * bk / 4).is_multiple_of(threads)
+            && (bn * bk / 4).is_multiple_of(threads)
+            && threads <= device.max_workgroup_invocations() as usize
+            && bytes <= device.max_workgroup_bytes() as usize
+    }
+
+    fn threads(&self) -> usize {
+        self.bm / self.tm * (self.bn / self.tn)
+    }
+
+    /// Rows of a tile of the subgroup kernel. Tiles of 64 rows load less for each product and run about
+    /// 1.2 times as fast, unless too many of their rows lie beyond the edge.
+    fn subgroup(m: usize) -> Tile {
+        let tall = 5 * m.next_multiple_of(64) <= 6 * m.next_multiple_of(32);
+        let bm = if tall { 64 } else { 32 };
+        Tile {
+            bm,
+            bn: 32,
+            bk: 4,
+            tm: bm,
+            tn: 4,
+        }
+    }
+
+    /// Of the tiled kernel: large where the output has enough of them to fill a GPU.
+    fn tiled(device: &Device, m: usize, n: usize, batches: usize) -> Tile {
+        let square = |side, bk, t| Tile {
+            bm: side,
+            bn: side,
+            bk,
+            tm: t,
+            tn: t,
+        };
+        let groups = |side: usize| m.div_ceil(side) * n.div_ceil(side) * batches;
+        let deep = square(128, 16, 8);
+        if groups(128) >= 64 && m >= 96 && n >= 96 {
+            match deep.launches(device) {
+                true => deep,
+                false => square(128, 8, 8),
+            }
+        } else if groups(64) >= 32 {
+            square(64, 16, 4)
+        } else {
+            square(32, 16, 4)
+        }
+    }
+
+    /// The constants that the kernel's text takes.
+    pub fn defines(&self, variant: Variant, defines: Defines) -> Defines {
+        let put = |defines: Defines, name, value| defines.constant(name, value as u32);
+        match variant {
+            Variant::Simple | Variant::Cooperative => defines,
+            Variant::Vector | Variant::Subgroup => put(defines, "ROWS", self.bm),
+            Variant::Tiled => [
+                ("BM", self.bm),
+                ("BN", self.bn),
+                ("BK", self.bk),
+                ("TM", self.tm),
+                ("TN", self.tn),
+                ("THREADS", self.threads()),
+            ]
+            .into_iter()
+            .fold(defines, |d, (name, value)| put(d, name, value)),
+        }
+    }
+}
+
+/// Parts that the inner dimension is cut into, so that a small output with long sums fills a GPU. The
+/// software adapter has two cores to fill, not thousands.
+pub(super) fn splits(device: &Device, [m, n, k]: [usize; 3], batches: usize) -> usize {
+    let tiles = m.div_ceil(64) * n.div_ceil(64) * batches;
+    if device.adapter().is_software() || k < 2048 || tiles >= 32 || m <= FEW_ROWS {
+        return 1;
+    }
+    [8, 4, 2]
+        .into_iter()
+        .find(|parts| k.is_multiple_of(4 * parts))
+        .unwrap_or(1)
+}
+
+/// The kernel for these operands and its tile: `wanted`, what a table says, or what the rule says, as far
+/// as operands and device allow it. Operands may be copied into the layout that it needs; `k` grows with
+/// them. `row_sums` is what not every kernel computes.
+pub(super) fn choose(
+    wanted: Option<Variant>,
+    row_sums: bool,
+    (m, n, k): (usize, usize, &mut usize),
+    lead: &[usize],
+    (a, b): (&mut Operand, &mut Operand),
+) -> Result<(Variant, Tile)> {
+    let device = &a.tensor.device().clone();
+    let batches = numel(lead);
+    let small = batches * m * n * *k < SMALL;
+    let sizes = [("m", m as u64), ("n", n as u64), ("k", *k as u64)];
+    let tuned = match (wanted, small) {
+        (None, false) => device.variant("matmul", &sizes),
+        _ => None,
+    };
+    let named = tuned.as_ref().and_then(|choice| {
+        let file = choice.file()?;
+        Variant::ALL.into_iter().find(|v| v.file() == file)
+    });
+    let shuffles = device.subgroup_size() == Some(8);
+    let mut variant = wanted.or(named).unwrap_or(if small {
+        Variant::Simple
+    } else if shuffles && device.adapter().is_software() {
+        Variant::Subgroup
+    } else if m <= FEW_ROWS {
+        Variant::Vector
+    } else {
+        Variant::Tiled
+    });
+    let possible = match variant {
+        Variant::Simple | Variant::Tiled => true,
+        Variant::Vector => m <= FEW_ROWS,
+        Variant::Subgroup => shuffles,
+        Variant::Cooperative => !row_sums && in_units(device, a.tensor.dtype()),
+    };
+    if !possible {
+        variant = Variant::Tiled;
+    }
+    if variant == Variant::Subgroup {
+        if !(a.in_texels() && b.in_texels() && k.is_multiple_of(4)) {
+            *a = Operand::new(&padded(&a.tensor)?, lead);
+            *b = Operand::new(&padded(&b.tensor)?, lead);
+            *k = k.next_multiple_of(4);
+        }
+        if !(a.in_texels() && b.in_texels()) {
+            variant = Variant::Tiled;
+        }
+    }
+    let mut tile = Tile::of(variant, device, [m, n], batches);
+    if let Some(choice) = tuned.filter(|_| named == Some(variant)) {
+        tile = tile.tuned(variant, device, &choice);
+    }
+    if variant == Variant::Vector && b.row != 1 {
+        tile.bn = 256;
+    }
+    Ok((variant, tile))
+}
+
+/// Whether the device has matrix units for this type, and subgroups of one size to feed them.
+fn in_units(device: &Device, dtype: DType) -> bool {
+    let fits = |unit: MatrixUnit| (dtype == DType::F16) == unit.half;
+    let whole = device
+        .subgroup_size()
+        .is_some_and(|width| 128 % width == 0 && width >= 16);
+    whole && device.matrix_unit().is_some_and(fits)
+}

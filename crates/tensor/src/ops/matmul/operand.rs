@@ -1,0 +1,76 @@
+//! An operand of a matrix product as the kernels see it.
+
+use crate::dtype::DType;
+use crate::error::Result;
+use crate::shape::broadcast_strides;
+use crate::tensor::Tensor;
+
+/// One operand as the kernels see it: strides in elements, batch dimensions padded to four.
+#[derive(Clone)]
+pub(super) struct Operand {
+    pub tensor: Tensor,
+    pub row: usize,
+    pub col: usize,
+    pub batch: [u32; 4],
+}
+
+impl Operand {
+    pub fn new(tensor: &Tensor, lead: &[usize]) -> Operand {
+        let rank = tensor.rank();
+        let (shape, strides) = (tensor.shape(), tensor.strides());
+        let expanded = broadcast_strides(&shape[..rank - 2], &strides[..rank - 2], lead);
+        let mut batch = [0; 4];
+        for (slot, stride) in batch[4 - lead.len()..].iter_mut().zip(expanded) {
+            *slot = stride as u32;
+        }
+        Operand {
+            tensor: tensor.clone(),
+            row: strides[rank - 2],
+            col: strides[rank - 1],
+            batch,
+        }
+    }
+
+    /// Whether it is contiguous along one dimension and everything else begins at multiples of four.
+    fn in_fours(&self) -> bool {
+        let step = match (self.row, self.col) {
+            (row, 1) => row,
+            (1, col) => col,
+            _ => return false,
+        };
+        step.is_multiple_of(4)
+            && self.tensor.offset().is_multiple_of(4)
+            && self.batch.iter().all(|s| s.is_multiple_of(4))
+    }
+
+    /// Whether the subgroup kernel can read it.
+    pub fn in_texels(&self) -> bool {
+        self.tensor.dtype() == DType::F32
+            && self.in_fours()
+            && self.tensor.device().fits_texture(self.tensor.buffer())
+    }
+
+    /// Whether the tiled kernel can load vectors of it; `side` is the one that it lies contiguous along.
+    pub fn in_vectors(&self, side: usize) -> bool {
+        self.in_fours() && side.is_multiple_of(4)
+    }
+}
+
+/// A float32 copy with both sides zero-padded to whole texels.
+pub(super) fn padded(tensor: &Tensor) -> Result<Tensor> {
+    let rank = tensor.rank();
+    let mut shape = tensor.shape().to_vec();
+    for side in &mut shape[rank - 2..] {
+        *side = side.next_multiple_of(4);
+    }
+    let out = if shape == tensor.shape() {
+        Tensor::empty(tensor.device(), &shape, DType::F32)?
+    } else {
+        Tensor::zeros(tensor.device(), &shape, DType::F32)?
+    };
+    let window =
+        out.narrow(-2, 0, tensor.shape()[rank - 2])?
+            .narrow(-1, 0, tensor.shape()[rank - 1])?;
+    tensor.detach().copy_into(&window)?;
+    Ok(out)
+}
