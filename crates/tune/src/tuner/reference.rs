@@ -73,7 +73,7 @@ const BUILTINS: &[Builtin] = &[
         name: "layer_norm",
         inputs: 1,
         sizes: &["rows", "columns"],
-        compute: |x, s| by_row(x[0], s, |row| layer_norm(row)),
+        compute: |x, s| by_row(x[0], s, layer_norm),
     },
     Builtin {
         name: "matmul",

@@ -30,7 +30,7 @@ pub struct Head {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Line {
-    Head { head: Head },
+    Head { head: Box<Head> },
     Outcome(Box<Outcome>),
 }
 
@@ -80,7 +80,7 @@ pub fn known(path: &Path, head: &Head) -> Result<Vec<Outcome>> {
     let mut found = Vec::new();
     for line in text.lines() {
         match serde_json::from_str(line) {
-            Ok(Line::Head { head: other }) => ours = other == *head,
+            Ok(Line::Head { head: other }) => ours = *other == *head,
             Ok(Line::Outcome(outcome)) if ours => found.push(*outcome),
             Ok(Line::Outcome(_)) | Err(_) => {}
         }
@@ -123,7 +123,11 @@ mod tests {
         let two = Outcome::failed(values, 0, Status::Timeout, "");
         for (hash, outcome) in [("1", &one), ("2", &two)] {
             let mut results = Results::append(&path).unwrap();
-            results.write(&Line::Head { head: head(hash) }).unwrap();
+            results
+                .write(&Line::Head {
+                    head: Box::new(head(hash)),
+                })
+                .unwrap();
             results
                 .write(&Line::Outcome(Box::new(outcome.clone())))
                 .unwrap();
@@ -133,7 +137,11 @@ mod tests {
         file.write_all(b"{\"values\":{\"W\"").unwrap();
         drop(file);
         let mut results = Results::append(&path).unwrap();
-        results.write(&Line::Head { head: head("1") }).unwrap();
+        results
+            .write(&Line::Head {
+                head: Box::new(head("1")),
+            })
+            .unwrap();
         results
             .write(&Line::Outcome(Box::new(two.clone())))
             .unwrap();

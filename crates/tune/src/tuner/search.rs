@@ -87,7 +87,7 @@ impl<'a> Search<'a> {
     }
 
     /// The choice to try next; `None` when all are tried.
-    pub fn next(&mut self) -> Option<usize> {
+    pub fn pick(&mut self) -> Option<usize> {
         while let Some(next) = self.kernels.pop() {
             if self.tried[next].is_none() {
                 return Some(next);
@@ -112,7 +112,7 @@ impl<'a> Search<'a> {
         None
     }
 
-    /// Tells the cost (time over the default's) of the choice that [`Search::next`] gave, or that it failed.
+    /// Tells the cost (time over the default's) of the choice that [`Search::pick`] gave, or that it failed.
     pub fn report(&mut self, choice: usize, cost: Option<f64>) {
         self.tried[choice] = Some(cost);
         self.temperature *= COOLING;
@@ -176,7 +176,7 @@ mod tests {
         let mut search = Search::new(space, strategy, seed);
         let mut order = Vec::new();
         while order.len() < steps {
-            let Some(next) = search.next() else { break };
+            let Some(next) = search.pick() else { break };
             search.report(next, cost(space, next));
             order.push(next);
         }
@@ -246,7 +246,7 @@ mod tests {
         for at in &known {
             search.know(*at, cost(&space, *at));
         }
-        while let Some(next) = search.next() {
+        while let Some(next) = search.pick() {
             assert!(!known.contains(&next));
             search.report(next, cost(&space, next));
         }

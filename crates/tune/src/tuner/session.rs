@@ -122,7 +122,9 @@ pub fn run(
         known: known.len(),
     });
     let mut results = Results::append(&options.results)?;
-    results.write(&Line::Head { head: head.clone() })?;
+    results.write(&Line::Head {
+        head: Box::new(head.clone()),
+    })?;
     let mut session = Session {
         job,
         command,
@@ -196,7 +198,7 @@ impl Session<'_> {
             seconds: self.start.elapsed().as_secs_f64(),
         });
         let mut exhausted = true;
-        while let Some(next) = search.next() {
+        while let Some(next) = search.pick() {
             if self.start.elapsed().as_secs_f64() >= until {
                 exhausted = false;
                 break;
@@ -305,7 +307,7 @@ impl Session<'_> {
                 self.worker = None;
                 Err(anyhow!(
                     "the best choice failed in the last comparison: {}",
-                    describe(&lost)
+                    lost.describe()
                 ))
             }
         }
@@ -341,7 +343,7 @@ impl Session<'_> {
                     Lost::Died(Phase::Compile, _) => Status::Compile,
                     _ => Status::Runtime,
                 };
-                Outcome::failed(values.clone(), size, status, describe(&lost))
+                Outcome::failed(values.clone(), size, status, lost.describe())
             }
         };
         // A lost device is lost for all that follow.
@@ -380,19 +382,5 @@ impl Session<'_> {
             row.roofline = Some(least / row.best_time.median)
                 .filter(|share| share.is_finite() && *share > 0.0);
         }
-    }
-}
-
-fn describe(lost: &Lost) -> String {
-    let doing = |phase: &Phase| match phase {
-        Phase::Prepare => "the references were computed",
-        Phase::Compile => "it was compiled",
-        Phase::Check => "it was checked",
-        Phase::Time => "it was timed",
-    };
-    match lost {
-        Lost::TimedOut(phase) => format!("no answer within the time limit while {}", doing(phase)),
-        Lost::Died(phase, how) => format!("the worker ended ({how}) while {}", doing(phase)),
-        Lost::Failed(message) => message.clone(),
     }
 }

@@ -296,6 +296,7 @@ fn buffers(kernel: &KernelSpecification, out: &mut String, notes: &mut Vec<Strin
             "\n[[buffers]]\nname = \"{name}\"\ndtype = \"{dtype}\"\nsize = \"{size}\"\n"
         ));
         let value = argument.fill_value.unwrap_or(1.0);
+        let write_only = argument.access_type.as_deref() == Some("WriteOnly");
         match (
             argument.fill_type.as_deref(),
             argument.data_source.as_deref(),
@@ -303,6 +304,8 @@ fn buffers(kernel: &KernelSpecification, out: &mut String, notes: &mut Vec<Strin
             (Some("BinaryRaw"), Some(file)) => {
                 out.push_str(&format!("fill = \"file\"\nfile = \"{file}\"\n"))
             }
+            // What is not written must not look right by chance.
+            (Some("Constant"), _) if write_only => {}
             (Some("Constant"), _) if value == 0.0 => out.push_str("fill = \"zeros\"\n"),
             (Some("Constant"), _) => out.push_str(&format!(
                 "fill = \"uniform\"\nlow = {value:?}\nhigh = {value:?}\n"
@@ -316,8 +319,8 @@ fn buffers(kernel: &KernelSpecification, out: &mut String, notes: &mut Vec<Strin
         let marked = argument
             .output
             .as_ref()
-            .is_some_and(|o| *o != Json::from(0) && *o != Json::from(false));
-        if marked || argument.access_type.as_deref() == Some("WriteOnly") {
+            .is_some_and(|o| o.as_bool() == Some(true) || o.as_i64().is_some_and(|n| n != 0));
+        if marked || write_only {
             out.push_str("output = true\n");
         }
     }

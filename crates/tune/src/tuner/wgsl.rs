@@ -91,7 +91,17 @@ pub fn settle(text: &str, names: &BTreeSet<String>) -> String {
         let (Some(given), Some(own)) = (of_name.next(), of_name.next()) else {
             continue;
         };
-        let (Some(value), Some(old)) = (given.initializer(), own.initializer()) else {
+        let Some(value) = given.initializer() else {
+            continue;
+        };
+        let Some(old) = own.initializer() else {
+            // `override NAME: u32;` waits for a value, and has it.
+            let mut empty = text.as_bytes()[own.start..own.end].to_vec();
+            blank(&mut empty);
+            edits.push((
+                (own.start, own.end),
+                String::from_utf8_lossy(&empty).into_owned(),
+            ));
             continue;
         };
         let literal = text[value.0..value.1].trim_end_matches(['u', 'i', 'f']);

@@ -91,6 +91,23 @@ pub enum Lost {
     Failed(String),
 }
 
+impl Lost {
+    /// What happened, in a few words.
+    pub fn describe(&self) -> String {
+        let doing = |phase: &Phase| match phase {
+            Phase::Prepare => "the references were computed",
+            Phase::Compile => "it was compiled",
+            Phase::Check => "it was checked",
+            Phase::Time => "it was timed",
+        };
+        match self {
+            Lost::TimedOut(at) => format!("no answer within the time limit while {}", doing(at)),
+            Lost::Died(at, how) => format!("the worker ended ({how}) while {}", doing(at)),
+            Lost::Failed(message) => message.clone(),
+        }
+    }
+}
+
 /// Time for contents of buffers and references.
 const PREPARING: Duration = Duration::from_secs(120);
 

@@ -77,6 +77,15 @@ fn a_file_may_declare_its_parameters_itself() {
 }
 
 #[test]
+fn an_override_without_a_value_is_replaced() {
+    let text = settle(
+        "const A: u32 = 8u;\noverride A: u32;\n",
+        &["A".to_owned()].into(),
+    );
+    assert_eq!(text.trim(), "const A: u32 = 8u;");
+}
+
+#[test]
 fn directives_come_first() {
     let text = isolate(
         "const A: u32 = 1u;\nenable f16;\n@compute @workgroup_size(A) fn f() { let x = 1.0h; }",
