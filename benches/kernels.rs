@@ -2,10 +2,10 @@
 //! them. `cargo run --release -- bench` does the same and more, and keeps and compares results.
 
 use anyhow::Result;
-use wgrad::tensor::{DType, Device, DeviceOptions, ops::cases};
+use wgrad::tensor::{DType, Device, DeviceOptions};
 use wgrad_tune::bench::attention::{self, Size};
 use wgrad_tune::bench::matmul::{self, Product};
-use wgrad_tune::bench::{Bench, Settings, format, ops, peak};
+use wgrad_tune::bench::{Bench, Settings, format, peak, rows};
 
 fn main() -> Result<()> {
     let device = Device::open(DeviceOptions::default())?;
@@ -20,9 +20,8 @@ fn main() -> Result<()> {
         &mut bench,
         &[product(512, 512, 512), product(1024, 384, 1536)],
     )?;
-    for op in ["softmax", "layer_norm", "gelu"] {
-        let case = ops::at_size(&device, cases(), op, &[4096, 1024], DType::F32)?;
-        ops::run(&mut bench, &[case])?;
+    for op in rows::OPS {
+        rows::run(&mut bench, op, [4096, 1024], DType::F32)?;
     }
     let size = Size {
         b: 16,

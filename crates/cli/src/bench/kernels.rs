@@ -1,12 +1,12 @@
 //! `wgrad bench peak`, `ops`, `matmul` and `attention`.
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use clap::ValueEnum;
 use wgrad_tensor::DType;
 use wgrad_tensor::ops::matmul::Variant;
 use wgrad_tune::bench::attention::{self, Size};
 use wgrad_tune::bench::matmul::{self, Product, Transposes};
-use wgrad_tune::bench::{ops, peak};
+use wgrad_tune::bench::{ops, peak, rows};
 
 use super::output::OutputArgs;
 
@@ -58,7 +58,8 @@ pub struct MatmulArgs {
     /// How the two operands lie in memory: n as written, t transposed
     #[arg(long, value_delimiter = ',', default_value = "nn", value_parser = transposes)]
     transpose: Vec<Transposes>,
-    /// The kernels; else the one that is chosen for the size
+    /// The kernels; else the one that is chosen for the size. Several are timed by turns, against the
+    /// first; where one cannot run, another takes its place
     #[arg(long, value_delimiter = ',', value_parser = variant)]
     variant: Vec<Variant>,
 }
@@ -87,29 +88,27 @@ fn variant(text: &str) -> std::result::Result<Variant, String> {
 /// Runs `wgrad bench matmul`.
 pub fn matmul(args: MatmulArgs) -> Result<()> {
     let mut products = Vec::new();
-    let variants: Vec<Option<Variant>> = match args.variant.is_empty() {
-        true => vec![None],
-        false => args.variant.into_iter().map(Some).collect(),
-    };
     for dtype in args.dtype {
         for &m in &args.m {
             for &n in &args.n {
                 for &k in &args.k {
                     for &transposes in &args.transpose {
-                        for &variant in &variants {
-                            products.push(Product {
-                                transposes,
-                                variant,
-                                ..Product::new(m, k, n, dtype.into())
-                            });
-                        }
+                        products.push(Product {
+                            transposes,
+                            ..Product::new(m, k, n, dtype.into())
+                        });
                     }
                 }
             }
         }
     }
     let mut run = args.output.start(false)?;
-    matmul::run(&mut run.bench, &products)?;
+    for product in products {
+        match args.variant.as_slice() {
+            [] => matmul::run(&mut run.bench, &[product])?,
+            variants => matmul::variants(&mut run.bench, product, variants)?,
+        }
+    }
     run.finish()
 }
 
@@ -163,6 +162,46 @@ pub fn ops(args: OpsArgs) -> Result<()> {
             let device = run.bench.device.clone();
             let case = ops::at_size(&device, cases, op, &shape.0, args.dtype.into())?;
             ops::run(&mut run.bench, &[case])?;
+        }
+    }
+    run.finish()
+}
+
+/// Time ops that memory bounds: the plain kernel, and by turns with it the one that is chosen
+#[derive(clap::Args)]
+#[command(rename_all = "snake_case")]
+pub struct RowsArgs {
+    #[command(flatten)]
+    output: OutputArgs,
+    #[arg(long, value_delimiter = ',', default_values = rows::OPS)]
+    op: Vec<String>,
+    /// Rows and columns
+    #[arg(long, value_delimiter = ',', default_value = "4096x1024", value_parser = shape)]
+    size: Vec<Shape>,
+    #[arg(long, value_delimiter = ',', default_value = "f32")]
+    dtype: Vec<Dtype>,
+}
+
+/// Runs `wgrad bench rows`.
+pub fn rows(args: RowsArgs) -> Result<()> {
+    let sizes: Vec<[usize; 2]> = args
+        .size
+        .iter()
+        .map(|shape| <[usize; 2]>::try_from(shape.0.as_slice()))
+        .collect::<std::result::Result<_, _>>()
+        .map_err(|_| anyhow!("--size takes rows and columns, such as 4096x1024"))?;
+    if let Some(op) = args.op.iter().find(|op| !rows::OPS.contains(&op.as_str())) {
+        bail!(
+            "there is no row op `{op}`; there are {}",
+            rows::OPS.join(", ")
+        );
+    }
+    let mut run = args.output.start(false)?;
+    for dtype in args.dtype {
+        for size in &sizes {
+            for op in &args.op {
+                rows::run(&mut run.bench, op, *size, dtype.into())?;
+            }
         }
     }
     run.finish()

@@ -27,6 +27,7 @@ pub struct BenchArgs {
 enum What {
     Peak(kernels::PeakArgs),
     Ops(kernels::OpsArgs),
+    Rows(kernels::RowsArgs),
     Matmul(kernels::MatmulArgs),
     Attention(kernels::AttentionArgs),
     Train(Box<train::TrainArgs>),
@@ -43,6 +44,7 @@ pub fn run(args: BenchArgs) -> Result<()> {
     match args.what {
         What::Peak(args) => kernels::peak(args),
         What::Ops(args) => kernels::ops(args),
+        What::Rows(args) => kernels::rows(args),
         What::Matmul(args) => kernels::matmul(args),
         What::Attention(args) => kernels::attention(args),
         What::Train(args) => train::run(*args),

@@ -70,9 +70,12 @@ impl Layer {
 
     /// `x` is (B, T, C).
     fn post_norm(&self, x: &Tensor) -> Result<Tensor> {
-        let attended = self.attention.forward(x, None, false, &Mode::eval())?;
-        let x = self.norm1.forward(&x.add(&attended)?)?;
-        self.norm2.forward(&x.add(&self.feed_forward.forward(&x)?)?)
+        let mode = Mode::eval();
+        let none = &self.attention.dropout;
+        let attended = self.attention.forward(x, None, false, &mode)?;
+        let x = self.norm1.forward_residual(&attended, x, none, &mode)?;
+        let further = self.feed_forward.forward(&x)?;
+        self.norm2.forward_residual(&further, &x, none, &mode)
     }
 
     /// `x` is (B, T, C); no position sees those behind it.

@@ -4,9 +4,10 @@ use std::time::Instant;
 
 use anyhow::Result;
 use wgrad_tensor::DType;
+use wgrad_tensor::ops::matmul::Variant;
 use wgrad_tune::bench::attention::{self, Size};
 use wgrad_tune::bench::matmul::{self, Product, Transposes};
-use wgrad_tune::bench::{Bench, Row, ops, peak};
+use wgrad_tune::bench::{Bench, Row, peak, rows};
 
 use super::decode::{self, StackArgs};
 use super::kernels::Dtype;
@@ -141,7 +142,7 @@ pub fn run(args: TableArgs) -> Result<()> {
     let parts: [(&str, Part); 6] = [
         ("peak", |bench, _, _| peak::run(bench)),
         ("matmul", products),
-        ("ops", rows),
+        ("rows", memory),
         ("attention", attend),
         ("train", training),
         ("decode", decoding),
@@ -181,21 +182,23 @@ fn products(bench: &mut Bench, plan: &Plan, _: &OutputArgs) -> Result<()> {
             });
         }
     }
-    matmul::run(bench, &products)
+    matmul::run(bench, &products)?;
+    // The kernel that was chosen, against the plain one with workgroup memory.
+    let ([m, k, n], _) = plan.products[0];
+    let product = Product::new(m, k, n, DType::F32);
+    let software = bench.device.adapter().is_software();
+    let own = if software {
+        Variant::Subgroup
+    } else {
+        Variant::Tiled
+    };
+    matmul::variants(bench, product, &[Variant::Simple, own])
 }
 
 /// Kernels that memory bounds.
-fn rows(bench: &mut Bench, plan: &Plan, _: &OutputArgs) -> Result<()> {
-    for op in ["softmax", "layer_norm", "rms_norm", "gelu", "add"] {
-        let device = bench.device.clone();
-        let cases = wgrad_tensor::ops::cases();
-        match ops::at_size(&device, cases, op, &plan.rows, DType::F32) {
-            Ok(case) => ops::run(bench, &[case])?,
-            Err(error) => {
-                bench.check_alive(&error)?;
-                bench.add(Row::skipped(op, error.to_string()));
-            }
-        }
+fn memory(bench: &mut Bench, plan: &Plan, _: &OutputArgs) -> Result<()> {
+    for op in rows::OPS {
+        rows::run(bench, op, plan.rows, DType::F32)?;
     }
     Ok(())
 }

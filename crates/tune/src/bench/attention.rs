@@ -1,10 +1,11 @@
 //! Scaled dot-product attention: the op as it chooses its kernels, and composed of products and softmax.
 
 use anyhow::{Result, bail};
-use wgrad_tensor::{Attention, DType, Device, Tensor, no_grad, scaled_dot_product_attention};
+use wgrad_tensor::ops::attention::{Variant, attention_with};
+use wgrad_tensor::{Attention, DType, Device, Tensor, no_grad};
 
-use super::row::Work;
-use super::session::Bench;
+use super::row::{Row, Work};
+use super::session::{Bench, Way};
 use super::values::uniform;
 
 /// One size of attention: queries, keys and values are (B, H, T, D).
@@ -64,47 +65,47 @@ impl Size {
     }
 }
 
-fn fused([q, k, v]: &[Tensor; 3], causal: bool) -> Result<Tensor> {
+/// Attention by a chosen variant, or as the op chooses.
+fn attend(x: &[Tensor; 3], causal: bool, variant: Option<Variant>) -> Result<Tensor> {
     let options = Attention {
         causal,
         ..Attention::default()
     };
-    Ok(scaled_dot_product_attention(q, k, v, &options)?)
+    Ok(attention_with(&x[0], &x[1], &x[2], &options, variant)?)
 }
 
-fn composed([q, k, v]: &[Tensor; 3], causal: bool) -> Result<Tensor> {
-    let scale = 1.0 / (q.shape()[3] as f32).sqrt();
-    let scores = q.matmul(&k.transpose(-2, -1)?)?;
-    Ok(scores.softmax_masked(None, scale, causal)?.matmul(v)?)
-}
-
-/// Times each size: forward, and forward with backward, as the op does it and composed.
+/// Times each size, forward and forward with backward: composed of products and softmax, and as the op
+/// chooses, by turns.
 pub fn run(bench: &mut Bench, sizes: &[Size]) -> Result<()> {
-    type Way = fn(&[Tensor; 3], bool) -> Result<Tensor>;
-    let ways: [(&str, Way); 2] = [("", fused), ("composed ", composed)];
     for size in sizes {
-        for (way, attend) in ways {
-            let forward = size.name(&format!("{way}forward"));
-            bench.time_with(
-                &forward,
-                size.work(false),
-                |device| size.inputs(device),
-                |inputs| no_grad(|| attend(inputs, size.causal)).map(|_| ()),
-            )?;
-            let both = size.name(&format!("{way}forward and backward"));
-            bench.time_with(
-                &both,
-                size.work(true),
-                |device| {
-                    let dy = uniform(device, &[size.b, size.h, size.t, size.d], size.dtype, 4)?;
-                    Ok((size.inputs(device)?, dy))
-                },
-                |(inputs, dy)| {
-                    attend(inputs, size.causal)?.backward_with(dy)?;
-                    Ok(())
-                },
-            )?;
-        }
+        let made = size.inputs(&bench.device).and_then(|inputs| {
+            let shape = [size.b, size.h, size.t, size.d];
+            Ok((inputs, uniform(&bench.device, &shape, size.dtype, 4)?))
+        });
+        let (inputs, dy) = match made {
+            Ok(made) => made,
+            Err(error) => {
+                bench.check_alive(&error)?;
+                bench.add(Row::skipped(size.name(""), error.to_string()));
+                continue;
+            }
+        };
+        let (inputs, dy, causal) = (&inputs, &dy, size.causal);
+        let ways = [("composed ", Some(Variant::Composed)), ("", None)];
+        let forward = ways.map(|(way, variant)| -> Way {
+            let call = move || no_grad(|| attend(inputs, causal, variant)).map(|_| ());
+            (size.name(&format!("{way}forward")), Box::new(call))
+        });
+        bench.versus(size.work(false), forward.into())?;
+        let both = ways.map(|(way, variant)| -> Way {
+            let call = move || {
+                attend(inputs, causal, variant)?.backward_with(dy)?;
+                Ok(())
+            };
+            let name = format!("{way}forward and backward");
+            (size.name(&name), Box::new(call))
+        });
+        bench.versus(size.work(true), both.into())?;
     }
     Ok(())
 }

@@ -4,8 +4,8 @@ use anyhow::Result;
 use wgrad_tensor::ops::matmul::Variant;
 use wgrad_tensor::{DType, Device, Tensor};
 
-use super::row::Work;
-use super::session::Bench;
+use super::row::{Row, Work};
+use super::session::{Bench, Way};
 use super::values::uniform;
 
 /// How an operand lies in memory: `n` as written, `t` transposed.
@@ -105,6 +105,31 @@ impl Product {
 /// A kernel's name on the command line.
 pub fn variant_name(variant: Variant) -> String {
     format!("{variant:?}").to_lowercase()
+}
+
+/// Times one product by each of `variants` by turns, against the first.
+pub fn variants(bench: &mut Bench, product: Product, variants: &[Variant]) -> Result<()> {
+    let (a, b) = match product.operands(&bench.device) {
+        Ok(operands) => operands,
+        Err(error) => {
+            bench.check_alive(&error)?;
+            bench.add(Row::skipped(product.name(), error.to_string()));
+            return Ok(());
+        }
+    };
+    let (a, b) = (&a, &b);
+    let ways = variants.iter().map(|variant| -> Way {
+        let product = Product {
+            variant: Some(*variant),
+            ..product
+        };
+        let call = move || {
+            a.matmul_with(b, product.variant)?;
+            Ok(())
+        };
+        (product.name(), Box::new(call))
+    });
+    bench.versus(product.work(), ways.collect())
 }
 
 /// Times each of `products`.

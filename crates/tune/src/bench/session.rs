@@ -3,11 +3,14 @@
 use anyhow::{Error, Result};
 use wgrad_runtime::Device;
 
-use super::meter::Meter;
+use super::meter::{Call, Meter};
 use super::results::Results;
 use super::row::{Roof, Row, Work};
 use super::settings::{Measurement, Settings};
 use super::stats;
+
+/// A name and the work that it stands for.
+pub type Way<'a> = (String, Box<dyn FnMut() -> Result<()> + 'a>);
 
 /// Takes each row as it comes, with the roofline.
 type Show<'a> = Box<dyn FnMut(&Row, &Roof) + 'a>;
@@ -86,6 +89,42 @@ impl<'a> Bench<'a> {
                 self.check_alive(&error)?;
                 self.add(Row::skipped(name, one_line(&error)));
             }
+        }
+        self.read_reference()
+    }
+
+    /// Times several ways to the same result by turns. Every row but the first that runs says how many
+    /// times as fast as that one it is, from the ratios of each turn.
+    pub fn versus(&mut self, work: Work, mut ways: Vec<Way>) -> Result<()> {
+        let mut failed = Vec::new();
+        for (at, (_, call)) in ways.iter_mut().enumerate() {
+            if let Err(error) = call() {
+                failed.push((at, error));
+            }
+        }
+        for (at, error) in failed.into_iter().rev() {
+            self.check_alive(&error)?;
+            let (name, _) = ways.remove(at);
+            self.add(Row::skipped(name, one_line(&error)));
+        }
+        let (names, mut calls): (Vec<String>, Vec<_>) = ways.into_iter().unzip();
+        let mut calls: Vec<Call> = calls.iter_mut().map(|call| &mut **call as Call).collect();
+        if calls.is_empty() {
+            return Ok(());
+        }
+        let all = self.meter.interleave(&mut calls)?;
+        let first = all[0].samples.clone();
+        for (at, (name, measurement)) in names.iter().zip(all).enumerate() {
+            let ratio = stats::paired_ratio(&first, &measurement.samples);
+            let mut row = Row::measured(name, work, measurement);
+            if at > 0 {
+                let than = format!("times as fast as {}", names[0]);
+                row = row
+                    .figure(&than, ratio.median)
+                    .figure(&format!("{than}, at least"), ratio.low)
+                    .figure(&format!("{than}, at most"), ratio.high);
+            }
+            self.add(row);
         }
         self.read_reference()
     }
