@@ -17,13 +17,20 @@ pub struct AdapterArg {
 }
 
 impl AdapterArg {
-    /// Opens the adapter, with the pipelines that an earlier run left on the disk.
+    /// Opens the adapter, with the pipelines that an earlier run left on the disk and what `wgrad tune` found.
     pub fn open(&self, options: DeviceOptions) -> Result<Device> {
+        self.open_with(DeviceOptions {
+            variants: tuned(),
+            ..options
+        })
+    }
+
+    /// The same with the tuned choices that `options` name.
+    pub fn open_with(&self, options: DeviceOptions) -> Result<Device> {
         let kept = self.pipeline_file().and_then(|f| std::fs::read(f).ok());
         Ok(Device::open(DeviceOptions {
             adapter: self.adapter.clone(),
             pipeline_cache: kept,
-            variants: tuned(),
             ..options
         })?)
     }

@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use serde_json::json;
-use wgrad_runtime::DeviceOptions;
+use wgrad_runtime::variants::VariantTable;
+use wgrad_runtime::{Device, DeviceOptions};
 use wgrad_tensor::cases::{self, Case, Dump, Outcome};
 use wgrad_tensor::ops;
+use wgrad_tensor::ops::matmul::TUNABLE;
 
 use crate::args::AdapterArg;
 use crate::dump::Dumper;
@@ -28,6 +30,10 @@ pub struct DoctorArgs {
     /// Use no more than WebGPU's default limits, and no subgroups
     #[arg(long)]
     webgpu_limits: bool,
+    /// Check every way that a kernel may run here: the matrix as it is, with checked shaders and with
+    /// WebGPU's limits, then products in every tile that a table may choose
+    #[arg(long, conflicts_with_all = ["checked", "webgpu_limits", "dump"])]
+    all_variants: bool,
     /// Write what each row was given and computed to this folder, for tests/pytorch/compare_ops.py
     #[arg(long, value_name = "DIR")]
     dump: Option<PathBuf>,
@@ -39,7 +45,7 @@ pub struct DoctorArgs {
 /// The rows of one op and how they went.
 struct Row {
     op: &'static str,
-    cases: Vec<Case>,
+    cases: usize,
     passed: usize,
     failed: usize,
     skipped: usize,
@@ -48,72 +54,83 @@ struct Row {
     time: Duration,
 }
 
+/// One way to run the matrix.
+struct Pass {
+    title: String,
+    options: DeviceOptions,
+    /// A tuned choice that holds for all shapes, and then only the ops that it touches.
+    forced: Option<(&'static str, &'static [(&'static str, u32)])>,
+}
+
+/// What all rows came to.
+#[derive(Default)]
+struct Totals {
+    passed: usize,
+    failed: usize,
+    skipped: usize,
+    failures: Vec<String>,
+    /// Why rows were skipped, and how many.
+    reasons: Vec<(String, usize)>,
+}
+
+/// Ops that choose a product's kernel.
+const PRODUCTS: [&str; 4] = ["matmul", "linear", "linear_stacked", "feed_forward"];
+
 /// Runs `wgrad doctor`. Errors if a row failed.
 pub fn run(args: DoctorArgs) -> Result<()> {
-    let mut rows = rows(args.op.as_deref())?;
-    let device = args.adapter.open(DeviceOptions {
-        checked: args.checked,
-        webgpu_limits: args.webgpu_limits,
-        guard: true,
-        ..Default::default()
-    })?;
+    let all = rows(args.op.as_deref())?;
     let mut dumper = args.dump.map(Dumper::new).transpose()?;
-    let adapter = device.adapter().clone();
-    println!("{} ({}, {})", adapter.name, adapter.backend, adapter.driver);
-    println!(
-        "{:<24} {:>5} {:>6} {:>6} {:>7} {:>12} {:>8}",
-        "op", "rows", "passed", "failed", "skipped", "of tolerance", "seconds"
-    );
-    let mut failures = Vec::new();
-    let mut reasons: Vec<(String, usize)> = Vec::new();
-    for row in &mut rows {
-        let start = Instant::now();
-        for case in &row.cases {
-            progress(&format!("{}: {}", row.op, case.name()));
-            let mut dump = Dump::default();
-            let outcome = cases::run(&device, case, dumper.is_some().then_some(&mut dump));
-            if let Some(dumper) = &mut dumper {
-                dumper.add(case, &dump)?;
-            }
-            match outcome {
-                Outcome::Passed { worst } => {
-                    row.passed += 1;
-                    row.worst = row.worst.max(worst);
-                }
-                Outcome::Failed(text) => {
-                    row.failed += 1;
-                    failures.push(format!("{}: {text}", case.name()));
-                }
-                Outcome::Skipped(text) => {
-                    row.skipped += 1;
-                    match reasons.iter_mut().find(|(reason, _)| *reason == text) {
-                        Some((_, n)) => *n += 1,
-                        None => reasons.push((text, 1)),
-                    }
-                }
-            }
+    let mut totals = Totals::default();
+    let mut adapter = None;
+    for pass in passes(args.all_variants, args.checked, args.webgpu_limits) {
+        let chosen: Vec<&(&str, Vec<Case>)> = all
+            .iter()
+            .filter(|(op, _)| pass.forced.is_none() || PRODUCTS.contains(op))
+            .collect();
+        if chosen.is_empty() {
+            continue;
         }
-        row.time = start.elapsed();
-        progress("");
-        print_row(row);
+        let device = open(&args.adapter, &pass)?;
+        let description = device.adapter().clone();
+        if adapter.is_none() {
+            let (backend, driver) = (&description.backend, &description.driver);
+            println!("{} ({backend}, {driver})", description.name);
+        }
+        if args.all_variants {
+            println!("\n{}", pass.title);
+        }
+        println!(
+            "{:<24} {:>5} {:>6} {:>6} {:>7} {:>12} {:>8}",
+            "op", "rows", "passed", "failed", "skipped", "of tolerance", "seconds"
+        );
+        for (op, cases) in chosen {
+            let row = check(&device, op, cases, &mut dumper, &pass, &mut totals)?;
+            print_row(&row);
+        }
+        args.adapter.keep_pipelines(&device);
+        adapter = Some(description);
     }
-    args.adapter.keep_pipelines(&device);
     if let Some(dumper) = dumper {
         println!("{}", dumper.finish()?);
     }
-    for (reason, n) in &reasons {
+    for (reason, n) in &totals.reasons {
         println!("skipped {n}: {reason}");
     }
-    for failure in &failures {
+    for failure in &totals.failures {
         println!("failed: {failure}");
     }
-    let sum = |f: fn(&Row) -> usize| rows.iter().map(f).sum::<usize>();
-    let (passed, failed, skipped) = (sum(|r| r.passed), sum(|r| r.failed), sum(|r| r.skipped));
+    let Totals {
+        passed,
+        failed,
+        skipped,
+        ..
+    } = totals;
     println!("{passed} passed, {failed} failed, {skipped} skipped");
+    let (name, driver) = adapter.map_or_else(Default::default, |a| (a.name, a.driver));
     if args.json {
         let object = json!({
-            "adapter": adapter.name,
-            "driver": adapter.driver,
+            "adapter": name,
+            "driver": driver,
             "passed": passed,
             "failed": failed,
             "skipped": skipped,
@@ -121,38 +138,130 @@ pub fn run(args: DoctorArgs) -> Result<()> {
         println!("{object}");
     }
     if failed > 0 {
-        bail!(
-            "{failed} of {} rows failed on {}",
-            passed + failed + skipped,
-            adapter.name
-        );
+        let all = passed + failed + skipped;
+        bail!("{failed} of {all} rows failed on {name}");
     }
     Ok(())
 }
 
+fn passes(all: bool, checked: bool, webgpu_limits: bool) -> Vec<Pass> {
+    let pass = |title: &str, checked, webgpu_limits| Pass {
+        title: title.to_owned(),
+        options: DeviceOptions {
+            checked,
+            webgpu_limits,
+            guard: true,
+            ..Default::default()
+        },
+        forced: None,
+    };
+    if !all {
+        return vec![pass("", checked, webgpu_limits)];
+    }
+    let mut list = vec![
+        pass(
+            "trusted shaders, guard bytes behind every buffer",
+            false,
+            false,
+        ),
+        pass("checked shaders", true, false),
+        pass("WebGPU's default limits, no subgroups", false, true),
+    ];
+    for (file, values) in TUNABLE {
+        let values_text: Vec<String> = values.iter().map(|(n, v)| format!("{n} {v}")).collect();
+        let mut forced = pass(&format!("{file}: {}", values_text.join(", ")), false, false);
+        forced.forced = Some((file, values));
+        list.push(forced);
+    }
+    list
+}
+
+fn open(adapter: &AdapterArg, pass: &Pass) -> Result<Device> {
+    let Some((file, values)) = pass.forced else {
+        return adapter.open(pass.options.clone());
+    };
+    let description = adapter.open(pass.options.clone())?.adapter().clone();
+    adapter.open_with(DeviceOptions {
+        variants: VariantTable::always(&description, "matmul", file, values),
+        ..pass.options.clone()
+    })
+}
+
+/// Runs the cases of one op.
+fn check(
+    device: &Device,
+    op: &'static str,
+    cases: &[Case],
+    dumper: &mut Option<Dumper>,
+    pass: &Pass,
+    totals: &mut Totals,
+) -> Result<Row> {
+    let start = Instant::now();
+    let mut row = Row {
+        op,
+        cases: cases.len(),
+        passed: 0,
+        failed: 0,
+        skipped: 0,
+        worst: 0.0,
+        time: Duration::ZERO,
+    };
+    for case in cases {
+        progress(&format!("{op}: {}", case.name()));
+        let mut dump = Dump::default();
+        let outcome = cases::run(device, case, dumper.is_some().then_some(&mut dump));
+        if let Some(dumper) = dumper {
+            dumper.add(case, &dump)?;
+        }
+        match outcome {
+            Outcome::Passed { worst } => {
+                row.passed += 1;
+                row.worst = row.worst.max(worst);
+            }
+            Outcome::Failed(text) => {
+                row.failed += 1;
+                let text = match pass.title.as_str() {
+                    "" => format!("{}: {text}", case.name()),
+                    title => format!("{} ({title}): {text}", case.name()),
+                };
+                totals.failures.push(text);
+            }
+            Outcome::Skipped(text) => {
+                row.skipped += 1;
+                match totals
+                    .reasons
+                    .iter_mut()
+                    .find(|(reason, _)| *reason == text)
+                {
+                    Some((_, n)) => *n += 1,
+                    None => totals.reasons.push((text, 1)),
+                }
+            }
+        }
+    }
+    totals.passed += row.passed;
+    totals.failed += row.failed;
+    totals.skipped += row.skipped;
+    row.time = start.elapsed();
+    progress("");
+    Ok(row)
+}
+
 /// The op matrix by op, in its own order.
-fn rows(only: Option<&str>) -> Result<Vec<Row>> {
-    let mut rows: Vec<Row> = Vec::new();
+fn rows(only: Option<&str>) -> Result<Vec<(&'static str, Vec<Case>)>> {
+    let mut rows: Vec<(&'static str, Vec<Case>)> = Vec::new();
     for case in ops::cases() {
-        match rows.iter_mut().find(|row| row.op == case.op) {
-            Some(row) => row.cases.push(case),
-            None => rows.push(Row {
-                op: case.op,
-                cases: vec![case],
-                passed: 0,
-                failed: 0,
-                skipped: 0,
-                worst: 0.0,
-                time: Duration::ZERO,
-            }),
+        match rows.iter_mut().find(|(op, _)| *op == case.op) {
+            Some((_, cases)) => cases.push(case),
+            None => rows.push((case.op, vec![case])),
         }
     }
     if let Some(op) = only {
-        let known: Vec<&str> = rows.iter().map(|row| row.op).collect();
+        let known: Vec<&str> = rows.iter().map(|(op, _)| *op).collect();
         if !known.contains(&op) {
             bail!("there is no op `{op}`; there are {}", known.join(", "));
         }
-        rows.retain(|row| row.op == op);
+        rows.retain(|(known, _)| *known == op);
     }
     Ok(rows)
 }
@@ -161,7 +270,7 @@ fn print_row(row: &Row) {
     println!(
         "{:<24} {:>5} {:>6} {:>6} {:>7} {:>11.1}% {:>8.1}{}",
         row.op,
-        row.cases.len(),
+        row.cases,
         row.passed,
         row.failed,
         row.skipped,

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::adapter::AdapterDescription;
 use crate::device::Device;
 
 /// The tables that come with the library.
@@ -109,8 +110,12 @@ pub fn bucket(sizes: &[(&str, u64)]) -> Bucket {
         .collect()
 }
 
-/// Octaves between two buckets, over all sizes; `None` where the sizes have other names.
+/// Octaves between two buckets, over all sizes; `None` where the sizes have other names. An empty bucket is
+/// for every shape.
 fn distance(a: &Bucket, b: &Bucket) -> Option<u32> {
+    if a.is_empty() {
+        return Some(0);
+    }
     let octaves = |x: u64, y: u64| x.max(1).ilog2().abs_diff(y.max(1).ilog2());
     let same = a.len() == b.len() && a.keys().eq(b.keys());
     same.then(|| {
@@ -181,6 +186,34 @@ impl VariantTable {
             all.extend(Self::parse(text).unwrap_or_default());
         }
         all
+    }
+
+    /// One choice for every shape on `adapter`: to check what a tuner might choose.
+    pub fn always(
+        adapter: &AdapterDescription,
+        kernel: &str,
+        file: &str,
+        values: &[(&str, u32)],
+    ) -> Self {
+        let values = values.iter().map(|(name, v)| ((*name).to_owned(), *v));
+        let entry = Entry {
+            kernel: kernel.to_owned(),
+            files: vec![file.to_owned()],
+            hash: String::new(),
+            adapter: adapter.name.clone(),
+            driver: adapter.driver.clone(),
+            backend: adapter.backend.clone(),
+            device_type: adapter.device_type.clone(),
+            bucket: Bucket::new(),
+            values: values.collect(),
+            invocations: 0,
+            workgroup_bytes: 0,
+            seconds: 0.0,
+            default_seconds: 0.0,
+        };
+        Self {
+            entries: vec![entry],
+        }
     }
 
     /// Adds `other`'s entries behind its own.

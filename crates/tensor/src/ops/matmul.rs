@@ -7,6 +7,7 @@ mod operand;
 mod several;
 
 pub use cases::cases;
+pub use choice::TUNABLE;
 
 use crate::error::{Error, Result};
 use crate::ops::unary::gelu_backward;

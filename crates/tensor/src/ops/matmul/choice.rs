@@ -9,6 +9,29 @@ use crate::dtype::DType;
 use crate::error::Result;
 use crate::shape::numel;
 
+/// Tiles that a table may choose, by kernel file: what a check of every variant goes through.
+pub const TUNABLE: &[(&str, &[(&str, u32)])] = &[
+    ("matmul_subgroup", &[("ROWS", 32)]),
+    ("matmul_subgroup", &[("ROWS", 64)]),
+    ("matmul_subgroup", &[("ROWS", 96)]),
+    (
+        "matmul_tiled",
+        &[("BM", 32), ("BN", 32), ("BK", 16), ("TM", 4), ("TN", 4)],
+    ),
+    (
+        "matmul_tiled",
+        &[("BM", 64), ("BN", 64), ("BK", 16), ("TM", 4), ("TN", 4)],
+    ),
+    (
+        "matmul_tiled",
+        &[("BM", 128), ("BN", 128), ("BK", 8), ("TM", 8), ("TN", 8)],
+    ),
+    (
+        "matmul_tiled",
+        &[("BM", 128), ("BN", 64), ("BK", 16), ("TM", 8), ("TN", 4)],
+    ),
+];
+
 /// Products of fewer multiplications than this are not worth a tile.
 const SMALL: usize = 16 * 16 * 16;
 /// The vector kernel keeps this many rows in registers at most.
@@ -179,8 +202,8 @@ pub(super) fn choose(
     let small = batches * m * n * *k < SMALL;
     let sizes = [("m", m as u64), ("n", n as u64), ("k", *k as u64)];
     let tuned = match (wanted, small) {
-        (None, false) => device.variant("matmul", &sizes),
-        _ => None,
+        (None, true) => None,
+        _ => device.variant("matmul", &sizes),
     };
     let named = tuned.as_ref().and_then(|choice| {
         let file = choice.file()?;
