@@ -7,8 +7,8 @@
 // numerics: f32, one pass with an online maximum; a target beyond C counts as C - 1
 // backward: cross_entropy_backward
 // reference: ops/cross_entropy.rs
+#import common/elements
 #import common/index
-#import common/math
 #import common/reduce
 
 struct Params {
@@ -51,16 +51,13 @@ fn cross_entropy(
     var above = 0.0;
     // Whenever a larger value appears, what was summed so far is scaled to it.
 #ifdef VECTORS
-    for (var j = lane; j < params.length / 4u; j += WIDTH) {
+    for (var j = lane; j < columns(); j += WIDTH) {
         let v = vec4<f32>(x[base / 4u + j]);
-        let higher = max(top, max(max(v.x, v.y), max(v.z, v.w)));
-        let e = vec4<f32>(precise_exp(v.x - higher), precise_exp(v.y - higher), precise_exp(v.z - higher),
-            precise_exp(v.w - higher));
-        total = total * precise_exp(top - higher) + ((e.x + e.y) + (e.z + e.w));
+        let higher = max(top, highest(v));
+        total = total * precise_exp(top - higher) + along(exponential(v - higher));
         top = higher;
 #ifdef SMOOTH
-        let d = v - first;
-        above += (d.x + d.y) + (d.z + d.w);
+        above += along(v - first);
 #endif
     }
 #else

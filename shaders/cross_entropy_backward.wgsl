@@ -6,8 +6,8 @@
 // numerics: f32, rounded once; overwrites dx, with IN_PLACE x; a target beyond C counts as C - 1
 // backward: none
 // reference: ops/cross_entropy.rs
+#import common/elements
 #import common/index
-#import common/math
 
 struct Params {
     rows: u32,
@@ -69,9 +69,9 @@ fn cross_entropy_backward(
 #endif
     let even = params.smoothing / f32(params.length);
 #ifdef VECTORS
-    for (var j = lane; j < params.length / 4u; j += WIDTH) {
+    for (var j = lane; j < columns(); j += WIDTH) {
         let v = vec4<f32>(x[(base + params.offset) / 4u + j]) - top - log_total;
-        let p = vec4<f32>(precise_exp(v.x), precise_exp(v.y), precise_exp(v.z), precise_exp(v.w));
+        let p = exponential(v);
         let hit = vec4<u32>(4u * j) + vec4<u32>(0u, 1u, 2u, 3u) == vec4<u32>(at_target);
         store(base / 4u + j, V(g * (p - even - select(vec4<f32>(), vec4<f32>(1.0 - params.smoothing), hit))));
     }

@@ -5,11 +5,10 @@
 // shapes: x, residual, total and y (R, C), rows contiguous; statistics (2, R): means, then rstds
 // launch: one workgroup of WIDTH lanes a row
 // numerics: f32, less the row's first element before anything is summed, the variance in a second pass;
-//   lanes keep KEPT values each, without KEEP the row is read three times
+//   without KEEP the row is read three times
 // backward: layer_norm_backward, layer_norm_backward_weight
 // reference: ops/layer_norm/cases.rs
-#import common/index
-#import common/reduce
+#import common/rows
 #ifdef DROPOUT
 #import common/philox
 #endif
@@ -29,52 +28,62 @@ struct Params {
     keep: f32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(AT_X) var<storage, read> x: array<S>; // (R, C)
+@group(0) @binding(AT_X) var<storage, read> x: array<V>; // (R, C)
 #ifdef WEIGHT
-@group(0) @binding(AT_WEIGHT) var<storage, read> weight: array<S>; // (C) strided
+@group(0) @binding(AT_WEIGHT) var<storage, read> weight: array<V>; // (C) strided
 #endif
 #ifdef BIAS
-@group(0) @binding(AT_BIAS) var<storage, read> bias: array<S>; // (C) strided
+@group(0) @binding(AT_BIAS) var<storage, read> bias: array<V>; // (C) strided
 #endif
-@group(0) @binding(AT_Y) var<storage, read_write> y: array<S>; // (R, C)
+@group(0) @binding(AT_Y) var<storage, read_write> y: array<V>; // (R, C)
 @group(0) @binding(AT_STATISTICS) var<storage, read_write> statistics: array<f32>; // (2, R)
 #ifdef RESIDUAL
-@group(0) @binding(AT_RESIDUAL) var<storage, read> residual: array<S>; // (R, C)
+@group(0) @binding(AT_RESIDUAL) var<storage, read> residual: array<V>; // (R, C)
 #ifdef DROPOUT
 @group(0) @binding(AT_STATE) var<storage, read> state: array<u32>; // (4)
 #endif
-@group(0) @binding(AT_TOTAL) var<storage, read_write> total: array<S>; // (R, C)
+@group(0) @binding(AT_TOTAL) var<storage, read_write> total: array<V>; // (R, C)
 #endif
 
-// Element i of what is normalised. Each is read by one lane only.
-fn load(i: u32) -> f32 {
+// Where the row begins, and a number near its values, taken away before anything is summed.
+var<private> base: u32;
+var<private> first: f32;
+
+// Element j of what is normalised. Each is read by one lane only.
+fn load(j: u32) -> E {
 #ifdef RESIDUAL
-    return f32(total[i]);
+    return E(total[base + j]) - first;
 #else
-    return f32(x[i + params.offset]);
+    return E(x[base + j + params.offset / LANES]) - first;
 #endif
 }
 
 #ifdef RESIDUAL
 fn add_residual(i: u32) {
-    var v = f32(x[i + params.offset]);
+    var v = E(x[i + params.offset / LANES]);
 #ifdef DROPOUT
-    let words = random_words(vec4<u32>(state[0], state[1], state[2], state[3]), params.op, i / 4u);
+    let seed = vec4<u32>(state[0], state[1], state[2], state[3]);
+#ifdef VECTORS
+    let words = random_words(seed, params.op, i);
+    v = v * select(E(), E(params.keep), words >= vec4<u32>(params.threshold));
+#else
+    let words = random_words(seed, params.op, i / 4u);
     v = v * select(0.0, params.keep, words[i & 3u] >= params.threshold);
 #endif
-    total[i] = S(v + f32(residual[i + params.residual_offset]));
+#endif
+    total[i] = V(v + E(residual[i + params.residual_offset / LANES]));
 }
 #endif
 
-fn store(at: u32, j: u32, normal: f32) {
+fn store(j: u32, normal: E) {
     var v = normal;
 #ifdef WEIGHT
-    v = v * f32(weight[j * params.weight_stride + params.weight_offset]);
+    v = v * E(weight[j * params.weight_stride + params.weight_offset / LANES]);
 #endif
 #ifdef BIAS
-    v = v + f32(bias[j * params.bias_stride + params.bias_offset]);
+    v = v + E(bias[j * params.bias_stride + params.bias_offset / LANES]);
 #endif
-    y[at] = S(v);
+    y[base + j] = V(v);
 }
 
 @compute @workgroup_size(WIDTH)
@@ -87,73 +96,58 @@ fn layer_norm(
     if (row >= params.rows) {
         return;
     }
-    let base = row * params.length;
+    base = row * columns();
     let count = f32(params.length);
 #ifdef RESIDUAL
-    for (var j = lane; j < params.length; j += WIDTH) {
+    for (var j = lane; j < columns(); j += WIDTH) {
         add_residual(base + j);
     }
 #endif
-#ifdef RMS
-    let first = 0.0;
-#else
-    // Every lane needs the same number to take away: the first, without what lies on it.
-#ifdef RESIDUAL
-    let first = f32(residual[base + params.residual_offset]);
-#else
-    let first = f32(x[base + params.offset]);
-#endif
-#endif
-    var total = 0.0;
-    var squares = 0.0;
-#ifdef KEEP
-    var kept: array<f32, KEPT>;
-    for (var k = 0u; k < KEPT; k++) {
-        let j = k * WIDTH + lane;
-        if (j < params.length) {
-            kept[k] = load(base + j) - first;
-            total += kept[k];
-        }
-    }
-#else
 #ifndef RMS
-    for (var j = lane; j < params.length; j += WIDTH) {
-        total += load(base + j) - first;
+    // The same for every lane: the row's first value, or what lies below it.
+#ifdef RESIDUAL
+    let near = E(residual[base + params.residual_offset / LANES]);
+#else
+    let near = E(x[base + params.offset / LANES]);
+#endif
+#ifdef VECTORS
+    first = near.x;
+#else
+    first = near;
+#endif
+    var sum = 0.0;
+    for (var k = 0u; k < rounds(); k++) {
+        let j = k * WIDTH + lane;
+        if (j < columns()) {
+            let v = load(j);
+            keep(k, v);
+            sum += along(v);
+        }
     }
-#endif
-#endif
-#ifdef RMS
+    let mean = row_sum(sum, lane) / count;
+#else
     let mean = 0.0;
-#else
-    let mean = row_sum(total, lane) / count;
 #endif
-#ifdef KEEP
-    for (var k = 0u; k < KEPT; k++) {
+    var squares = 0.0;
+    for (var k = 0u; k < rounds(); k++) {
         let j = k * WIDTH + lane;
-        if (j < params.length) {
-            kept[k] = kept[k] - mean;
-            squares += kept[k] * kept[k];
+        if (j < columns()) {
+#ifdef RMS
+            let d = load(j);
+            keep(k, d);
+#else
+            let d = value(k, j) - mean;
+#endif
+            squares += along(d * d);
         }
     }
-#else
-    for (var j = lane; j < params.length; j += WIDTH) {
-        let d = load(base + j) - first - mean;
-        squares += d * d;
-    }
-#endif
     let rstd = 1.0 / sqrt(row_sum(squares, lane) / count + params.eps);
-#ifdef KEEP
-    for (var k = 0u; k < KEPT; k++) {
+    for (var k = 0u; k < rounds(); k++) {
         let j = k * WIDTH + lane;
-        if (j < params.length) {
-            store(base + j, j, kept[k] * rstd);
+        if (j < columns()) {
+            store(j, (value(k, j) - mean) * rstd);
         }
     }
-#else
-    for (var j = lane; j < params.length; j += WIDTH) {
-        store(base + j, j, (load(base + j) - first - mean) * rstd);
-    }
-#endif
     if (lane == 0u) {
         statistics[row] = first + mean;
         statistics[row + params.rows] = rstd;

@@ -6,8 +6,7 @@
 // numerics: f32, rounded once; overwrites dx and dropped; without KEEP rows are read twice
 // backward: none
 // reference: ops/layer_norm/cases.rs
-#import common/index
-#import common/reduce
+#import common/rows
 #ifdef DROPOUT
 #import common/philox
 #endif
@@ -24,32 +23,48 @@ struct Params {
     keep: f32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(AT_DY) var<storage, read> dy: array<S>; // (R, C)
-@group(0) @binding(AT_X) var<storage, read> x: array<S>; // (R, C)
+@group(0) @binding(AT_DY) var<storage, read> dy: array<V>; // (R, C)
+@group(0) @binding(AT_X) var<storage, read> x: array<V>; // (R, C)
 #ifdef WEIGHT
-@group(0) @binding(AT_WEIGHT) var<storage, read> weight: array<S>; // (C) strided
+@group(0) @binding(AT_WEIGHT) var<storage, read> weight: array<V>; // (C) strided
 #endif
 @group(0) @binding(AT_STATISTICS) var<storage, read> statistics: array<f32>; // (2, R)
-@group(0) @binding(AT_DX) var<storage, read_write> dx: array<S>; // (R, C)
+@group(0) @binding(AT_DX) var<storage, read_write> dx: array<V>; // (R, C)
 #ifdef DROPOUT
 @group(0) @binding(AT_STATE) var<storage, read> state: array<u32>; // (4)
-@group(0) @binding(AT_DROPPED) var<storage, read_write> dropped: array<S>; // (R, C)
+@group(0) @binding(AT_DROPPED) var<storage, read_write> dropped: array<V>; // (R, C)
 #endif
 
-fn store(i: u32, d: f32) {
-    dx[i] = S(d);
-#ifdef DROPOUT
-    let words = random_words(vec4<u32>(state[0], state[1], state[2], state[3]), params.op, i / 4u);
-    dropped[i] = S(d * select(0.0, params.keep, words[i & 3u] >= params.threshold));
+// Where the row begins, and its statistics.
+var<private> base: u32;
+var<private> mean: f32;
+var<private> rstd: f32;
+
+// g and h.
+fn load(j: u32) -> E {
+    let d = E(dy[base + j + params.dy_offset / LANES]);
+#ifdef WEIGHT
+    return d * E(weight[j * params.weight_stride + params.weight_offset / LANES]);
+#else
+    return d;
 #endif
 }
 
-fn weighted(at: u32, j: u32) -> f32 {
-    let d = f32(dy[at + params.dy_offset]);
-#ifdef WEIGHT
-    return d * f32(weight[j * params.weight_stride + params.weight_offset]);
+fn load_second(j: u32) -> E {
+    return (E(x[base + j + params.offset / LANES]) - mean) * rstd;
+}
+
+fn store(i: u32, d: E) {
+    dx[i] = V(d);
+#ifdef DROPOUT
+    let seed = vec4<u32>(state[0], state[1], state[2], state[3]);
+#ifdef VECTORS
+    let words = random_words(seed, params.op, i);
+    dropped[i] = V(d * select(E(), E(params.keep), words >= vec4<u32>(params.threshold)));
 #else
-    return d;
+    let words = random_words(seed, params.op, i / 4u);
+    dropped[i] = V(d * select(0.0, params.keep, words[i & 3u] >= params.threshold));
+#endif
 #endif
 }
 
@@ -63,48 +78,33 @@ fn layer_norm_backward(
     if (row >= params.rows) {
         return;
     }
-    let base = row * params.length;
+    base = row * columns();
+    mean = statistics[row];
+    rstd = statistics[row + params.rows];
     let count = f32(params.length);
-    let mean = statistics[row];
-    let rstd = statistics[row + params.rows];
     var sum_g = 0.0;
     var sum_gh = 0.0;
-#ifdef KEEP
-    var g: array<f32, KEPT>;
-    var h: array<f32, KEPT>;
-    for (var k = 0u; k < KEPT; k++) {
+    for (var k = 0u; k < rounds(); k++) {
         let j = k * WIDTH + lane;
-        if (j < params.length) {
-            g[k] = weighted(base + j, j);
-            h[k] = (f32(x[base + j + params.offset]) - mean) * rstd;
-            sum_g += g[k];
-            sum_gh += g[k] * h[k];
+        if (j < columns()) {
+            let g = load(j);
+            let h = load_second(j);
+            keep(k, g);
+            keep_second(k, h);
+            sum_g += along(g);
+            sum_gh += along(g * h);
         }
     }
-#else
-    for (var j = lane; j < params.length; j += WIDTH) {
-        let g = weighted(base + j, j);
-        sum_g += g;
-        sum_gh += g * (f32(x[base + j + params.offset]) - mean) * rstd;
-    }
-#endif
 #ifdef RMS
     let mean_g = 0.0;
 #else
     let mean_g = row_sum(sum_g, lane) / count;
 #endif
     let mean_gh = row_sum(sum_gh, lane) / count;
-#ifdef KEEP
-    for (var k = 0u; k < KEPT; k++) {
+    for (var k = 0u; k < rounds(); k++) {
         let j = k * WIDTH + lane;
-        if (j < params.length) {
-            store(base + j, rstd * (g[k] - mean_g - h[k] * mean_gh));
+        if (j < columns()) {
+            store(base + j, rstd * (value(k, j) - mean_g - second(k, j) * mean_gh));
         }
     }
-#else
-    for (var j = lane; j < params.length; j += WIDTH) {
-        let h = (f32(x[base + j + params.offset]) - mean) * rstd;
-        store(base + j, rstd * (weighted(base + j, j) - mean_g - h * mean_gh));
-    }
-#endif
 }

@@ -3,12 +3,10 @@
 //   where a key is masked y is 0, also in a row with no key left
 // shapes: rows contiguous; with MASK and CAUSAL a row is (b, h, i) of scores (B, H, T, C), the mask (B, C)
 // launch: one workgroup of WIDTH lanes a row
-// numerics: f32, precise_exp; lanes keep KEPT values each, without KEEP the row is read twice
+// numerics: f32, precise_exp; without KEEP the row is read three times
 // backward: softmax_backward
 // reference: ops/softmax.rs
-#import common/index
-#import common/math
-#import common/reduce
+#import common/rows
 
 struct Params {
     rows: u32,
@@ -20,35 +18,55 @@ struct Params {
     rows_per_batch: u32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<S>; // (R, C)
-@group(0) @binding(2) var<storage, read> mask: array<u32>; // (B, C); unused without MASK
-@group(0) @binding(3) var<storage, read_write> y: array<S>; // (R, C)
+@group(0) @binding(1) var<storage, read> x: array<V>; // (R, C)
+@group(0) @binding(2) var<storage, read_write> y: array<V>; // (R, C)
+#ifdef MASK
+@group(0) @binding(3) var<storage, read> mask: array<u32>; // (B, C)
+#endif
 
 // The value of a masked key: below every other, and finite.
 const MASKED: f32 = -3.4028234e38;
 
-// Scaled element j of a row; MASKED where its key is not to be seen.
-fn load(base: u32, mask_base: u32, query: u32, j: u32) -> f32 {
-    var v = f32(x[base + j + params.offset]) * params.scale;
+// Where the row begins in x and in the mask, and its query.
+var<private> base: u32;
+var<private> mask_base: u32;
+var<private> query: u32;
+
+// v, or MASKED where key j is not to be seen.
+fn hide(v: f32, j: u32) -> f32 {
 #ifdef MASK
     if (mask[mask_base + j] == 0u) {
-        v = MASKED;
+        return MASKED;
     }
 #endif
 #ifdef CAUSAL
     if (j > query) {
-        v = MASKED;
+        return MASKED;
     }
 #endif
     return v;
 }
 
-// What an exponential counts: nothing for a masked key.
-fn visible(v: f32, e: f32) -> f32 {
+// Scaled element j of the row.
+fn load(j: u32) -> E {
+    let v = E(x[base + j]) * params.scale;
 #ifdef HIDES
-    return select(e, 0.0, v == MASKED);
+#ifdef VECTORS
+    return E(hide(v.x, 4u * j), hide(v.y, 4u * j + 1u), hide(v.z, 4u * j + 2u), hide(v.w, 4u * j + 3u));
 #else
-    return e;
+    return hide(v, j);
+#endif
+#else
+    return v;
+#endif
+}
+
+// exp(v - top), which is nothing for a masked key.
+fn weight(v: E, top: f32) -> E {
+#ifdef HIDES
+    return select(exponential(v - top), E(), v == E(MASKED));
+#else
+    return exponential(v - top);
 #endif
 }
 
@@ -62,70 +80,49 @@ fn softmax(
     if (row >= params.rows) {
         return;
     }
-    let base = row * params.length;
-    let mask_base = row / params.rows_per_batch * params.length + params.mask_offset;
-    let query = row % params.queries;
+    base = (row * params.length + params.offset) / LANES;
+    mask_base = row / params.rows_per_batch * params.length + params.mask_offset;
+    query = row % params.queries;
     var top = MASKED;
-    var total = 0.0;
-#ifdef KEEP
-    var kept: array<f32, KEPT>;
-    for (var k = 0u; k < KEPT; k++) {
+    for (var k = 0u; k < rounds(); k++) {
         let j = k * WIDTH + lane;
-        if (j < params.length) {
-            kept[k] = load(base, mask_base, query, j);
-            top = max(top, kept[k]);
+        if (j < columns()) {
+            let v = load(j);
+            keep(k, v);
+            top = max(top, highest(v));
         }
     }
     top = row_max(top, lane);
-    for (var k = 0u; k < KEPT; k++) {
+    var total = 0.0;
+    for (var k = 0u; k < rounds(); k++) {
         let j = k * WIDTH + lane;
-        if (j < params.length) {
-            let e = visible(kept[k], precise_exp(kept[k] - top));
-            total += e;
+        if (j < columns()) {
+            let e = weight(value(k, j), top);
+            total += along(e);
 #ifndef LOG
-            kept[k] = e;
+            keep(k, e);
 #endif
         }
     }
     total = row_sum(total, lane);
-#else
-    // One pass: whenever a larger value appears, what was summed so far is scaled to it.
-    for (var j = lane; j < params.length; j += WIDTH) {
-        let v = load(base, mask_base, query, j);
-        let e = precise_exp(-abs(v - top));
-        let larger = v > top;
-        total = select(total + visible(v, e), total * e + 1.0, larger);
-        top = max(v, top);
-    }
-    let lane_top = top;
-    top = row_max(top, lane);
-    total = row_sum(total * precise_exp(lane_top - top), lane);
-#endif
 #ifdef LOG
     // Less the maximum first: values far from 0 keep their digits.
     let log_total = precise_log(total);
 #else
     let inverse = select(1.0 / total, 0.0, total == 0.0);
 #endif
-#ifdef KEEP
-    for (var k = 0u; k < KEPT; k++) {
+    for (var k = 0u; k < rounds(); k++) {
         let j = k * WIDTH + lane;
-        if (j < params.length) {
+        if (j < columns()) {
 #ifdef LOG
-            y[base + j] = S(kept[k] - top - log_total);
+            y[row * columns() + j] = V(value(k, j) - top - log_total);
 #else
-            y[base + j] = S(kept[k] * inverse);
+#ifdef KEEP
+            y[row * columns() + j] = V(value(k, j) * inverse);
+#else
+            y[row * columns() + j] = V(weight(value(k, j), top) * inverse);
+#endif
 #endif
         }
     }
-#else
-    for (var j = lane; j < params.length; j += WIDTH) {
-#ifdef LOG
-        y[base + j] = S(load(base, mask_base, query, j) - top - log_total);
-#else
-        let v = load(base, mask_base, query, j);
-        y[base + j] = S(visible(v, precise_exp(v - top)) * inverse);
-#endif
-    }
-#endif
 }

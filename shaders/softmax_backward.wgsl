@@ -5,9 +5,7 @@
 // numerics: f32, rounded once; overwrites dx; without KEEP rows are read twice
 // backward: none
 // reference: ops/softmax.rs
-#import common/index
-#import common/math
-#import common/reduce
+#import common/rows
 
 struct Params {
     rows: u32,
@@ -16,25 +14,19 @@ struct Params {
     scale: f32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> dy: array<S>; // (R, C)
-@group(0) @binding(2) var<storage, read> y: array<S>; // (R, C)
-@group(0) @binding(3) var<storage, read_write> dx: array<S>; // (R, C)
+@group(0) @binding(1) var<storage, read> dy: array<V>; // (R, C)
+@group(0) @binding(2) var<storage, read> y: array<V>; // (R, C)
+@group(0) @binding(3) var<storage, read_write> dx: array<V>; // (R, C)
 
-// What is summed over the row.
-fn term(d: f32, v: f32) -> f32 {
-#ifdef LOG
-    return d;
-#else
-    return d * v;
-#endif
+// Where the row begins in y.
+var<private> base: u32;
+
+fn load(j: u32) -> E {
+    return E(dy[base + j + params.dy_offset / LANES]);
 }
 
-fn gradient(d: f32, v: f32, total: f32) -> f32 {
-#ifdef LOG
-    return d - precise_exp(v) * total;
-#else
-    return params.scale * v * (d - total);
-#endif
+fn load_second(j: u32) -> E {
+    return E(y[base + j]);
 }
 
 @compute @workgroup_size(WIDTH)
@@ -47,33 +39,33 @@ fn softmax_backward(
     if (row >= params.rows) {
         return;
     }
-    let base = row * params.length;
+    base = row * columns();
     var total = 0.0;
-#ifdef KEEP
-    var d: array<f32, KEPT>;
-    var v: array<f32, KEPT>;
-    for (var k = 0u; k < KEPT; k++) {
+    for (var k = 0u; k < rounds(); k++) {
         let j = k * WIDTH + lane;
-        if (j < params.length) {
-            d[k] = f32(dy[base + j + params.dy_offset]);
-            v[k] = f32(y[base + j]);
-            total += term(d[k], v[k]);
-        }
-    }
-    total = row_sum(total, lane);
-    for (var k = 0u; k < KEPT; k++) {
-        let j = k * WIDTH + lane;
-        if (j < params.length) {
-            dx[base + j] = S(gradient(d[k], v[k], total));
-        }
-    }
+        if (j < columns()) {
+            let d = load(j);
+            let v = load_second(j);
+            keep(k, d);
+            keep_second(k, v);
+#ifdef LOG
+            total += along(d);
 #else
-    for (var j = lane; j < params.length; j += WIDTH) {
-        total += term(f32(dy[base + j + params.dy_offset]), f32(y[base + j]));
+            total += along(d * v);
+#endif
+        }
     }
     total = row_sum(total, lane);
-    for (var j = lane; j < params.length; j += WIDTH) {
-        dx[base + j] = S(gradient(f32(dy[base + j + params.dy_offset]), f32(y[base + j]), total));
-    }
+    for (var k = 0u; k < rounds(); k++) {
+        let j = k * WIDTH + lane;
+        if (j < columns()) {
+            let d = value(k, j);
+            let v = second(k, j);
+#ifdef LOG
+            dx[base + j] = V(d - exponential(v) * total);
+#else
+            dx[base + j] = V(params.scale * v * (d - total));
 #endif
+        }
+    }
 }

@@ -6,15 +6,13 @@ pub use cases::cases;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use wgrad_runtime::{Defines, Device};
-
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::tape::{record, refuse_grad};
 use crate::tensor::{Observer, Tensor};
 
 pub use super::losses::Reduction;
-use super::rows::{Rows, in_vectors};
+use super::rows::Rows;
 
 /// How [`Tensor::cross_entropy`] computes its loss; the default is PyTorch's.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -84,8 +82,8 @@ fn forward(logits: &Tensor, targets: Tensor, options: CrossEntropy) -> Result<Te
     let sides: &[usize] = if counted { &[2, rows] } else { &[rows] };
     let losses = Tensor::empty(device, sides, DType::F32)?;
     let statistics = Tensor::empty(device, &[2, rows], DType::F32)?;
-    let vectors = in_vectors(&[logits]) && classes.is_multiple_of(4);
-    let defines = columns(device, classes, vectors, logits.dtype())
+    let defines = Rows::new(None, classes, 0, &[logits])
+        .defines()
         .flag_if(options.label_smoothing > 0.0, "SMOOTH")
         .flag_if(options.ignore_index.is_some(), "IGNORE")
         .flag_if(counted, "COUNT");
@@ -118,7 +116,6 @@ fn forward(logits: &Tensor, targets: Tensor, options: CrossEntropy) -> Result<Te
         Reduction::Mean => losses.mean_all()?,
     };
     let saved = Saved {
-        vectors,
         observer: logits.observe(),
         overwritten: AtomicBool::new(false),
         logits: logits.detach(),
@@ -132,21 +129,7 @@ fn forward(logits: &Tensor, targets: Tensor, options: CrossEntropy) -> Result<Te
     }))
 }
 
-/// The defines of a layout of rows, of `V`, what lies in memory, and `LANES`, the values in it.
-fn columns(device: &Device, classes: usize, vectors: bool, dtype: DType) -> Defines {
-    let value = dtype.wgsl();
-    let defines = Rows::new(device, classes, 0, None).defines();
-    match vectors {
-        true => defines
-            .flag("VECTORS")
-            .constant("LANES", 4)
-            .alias("V", &format!("vec4<{value}>")),
-        false => defines.constant("LANES", 1).alias("V", value),
-    }
-}
-
 struct Saved {
-    vectors: bool,
     /// Of the logits in the graph.
     observer: Observer,
     overwritten: AtomicBool,
@@ -179,7 +162,8 @@ impl Saved {
             Reduction::Mean => 1.0 / rows as f32,
             Reduction::Sum | Reduction::None => 1.0,
         };
-        let defines = columns(device, classes, self.vectors, x.dtype())
+        let defines = Rows::new(None, classes, 0, &[x])
+            .defines()
             .flag_if(in_place, "IN_PLACE")
             .flag_if(self.options.ignore_index.is_some(), "IGNORE")
             .flag_if(self.count.is_some(), "COUNT");

@@ -111,9 +111,7 @@ pub fn norm_with(x: &Tensor, norm: &Norm, variant: Option<Variant>) -> Result<Te
     let texels = row_texels(variant, length, &read);
     let defines = match texels {
         Some(count) => Defines::new().constant("COUNT", count),
-        None => Rows::new(device, length, KEPT, variant)
-            .defines()
-            .alias("S", x.dtype().wgsl()),
+        None => Rows::new(variant, length, KEPT, &read).defines(),
     };
     let defines = defines
         .flag_if(norm.rms, "RMS")

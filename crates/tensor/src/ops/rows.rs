@@ -12,7 +12,7 @@ pub enum Variant {
     Composed,
     /// A row to a workgroup, sums in workgroup memory; an element to an invocation.
     Plain,
-    /// For ops on elements: four to an invocation.
+    /// The same four elements at a time. For GPUs.
     Vectors,
     /// A row to a subgroup of 8, in registers; tensors as textures. For the software adapter.
     Subgroup,
@@ -20,7 +20,12 @@ pub enum Variant {
 
 impl Variant {
     /// Those of ops on rows.
-    pub(crate) const ROWS: [Variant; 3] = [Variant::Composed, Variant::Plain, Variant::Subgroup];
+    pub(crate) const ROWS: [Variant; 4] = [
+        Variant::Composed,
+        Variant::Plain,
+        Variant::Vectors,
+        Variant::Subgroup,
+    ];
     /// Those of ops on elements.
     pub(crate) const ELEMENTS: [Variant; 2] = [Variant::Plain, Variant::Vectors];
 }
@@ -35,44 +40,66 @@ const MOST_TEXELS: usize = 32;
 pub(crate) struct Rows {
     /// Lanes that share a row: the workgroup.
     width: usize,
-    /// Values of the row that each lane keeps, or `None` where the row is read again for each pass.
+    /// Values that a lane takes at a time: 1 or 4.
+    lanes: usize,
+    /// How often a lane takes some and keeps them, or `None` where the row is read again for each pass.
     kept: Option<usize>,
     /// The workgroup is one subgroup of 8 lanes and needs no workgroup memory.
     subgroup8: bool,
+    dtype: DType,
 }
 
 impl Rows {
-    /// A layout for rows of `length`; a lane keeps at most `most` values of its row between passes.
+    /// A layout for rows of `length` of `tensors`, which are of one type; a lane keeps at most `most`
+    /// values of its row between passes.
     pub(crate) fn new(
-        device: &Device,
+        variant: Option<Variant>,
         length: usize,
         most: usize,
-        variant: Option<Variant>,
+        tensors: &[&Tensor],
     ) -> Rows {
+        let device = tensors.first().map(|x| x.device());
+        let vectors =
+            variant != Some(Variant::Plain) && length.is_multiple_of(4) && in_vectors(tensors);
+        let lanes = if vectors { 4 } else { 1 };
+        let dtype = tensors.first().map_or(DType::F32, |x| x.dtype());
         // A subgroup of 8 is Mesa's software adapter. Its workgroup memory is slow, private arrays
         // take long to compile and to clear (keeping values was measured to gain nothing), and an
         // invocation is cut short at 65,535 steps of loops.
-        if variant != Some(Variant::Plain) && device.subgroup_size() == Some(8) && length <= 100_000
+        let forced = matches!(variant, Some(Variant::Plain | Variant::Vectors));
+        if !forced && device.and_then(Device::subgroup_size) == Some(8) && length <= 100_000 * lanes
         {
             return Rows {
                 width: 8,
+                lanes,
                 kept: None,
                 subgroup8: true,
+                dtype,
             };
         }
-        let width = if length <= 512 { 64 } else { 256 };
-        let kept = length.div_ceil(width).next_power_of_two();
+        let elements = length / lanes;
+        let width = if elements <= 512 { 64 } else { 256 };
+        let kept = elements.div_ceil(width).next_power_of_two();
         Rows {
             width,
-            kept: (kept <= most).then_some(kept),
+            lanes,
+            kept: (kept * lanes <= most).then_some(kept),
             subgroup8: false,
+            dtype,
         }
     }
 
-    /// `WIDTH`, `SUBGROUP8`, and `KEPT` with the flag `KEEP`.
+    /// `WIDTH`, `SUBGROUP8`, `LANES` and `VECTORS`, `V`, which is what lies in memory, and `KEPT` with
+    /// the flag `KEEP`.
     pub(crate) fn defines(&self) -> Defines {
+        let value = self.dtype.wgsl();
+        let vector = format!("vec4<{value}>");
+        let vectors = self.lanes == 4;
         let defines = Defines::new()
             .constant("WIDTH", self.width as u32)
+            .constant("LANES", self.lanes as u32)
+            .flag_if(vectors, "VECTORS")
+            .alias("V", if vectors { &vector } else { value })
             .flag_if(self.subgroup8, "SUBGROUP8");
         match self.kept {
             Some(kept) => defines.flag("KEEP").constant("KEPT", kept as u32),
@@ -100,7 +127,7 @@ pub(crate) fn in_texels(variant: Option<Variant>, tensors: &[&Tensor]) -> bool {
 }
 
 /// Whether `tensors` are floats in whole vectors of 4.
-pub(crate) fn in_vectors(tensors: &[&Tensor]) -> bool {
+fn in_vectors(tensors: &[&Tensor]) -> bool {
     tensors.iter().all(|x| {
         x.dtype().is_float()
             && x.is_contiguous()

@@ -160,15 +160,14 @@ fn rows(op: &'static str, x: &Tensor, asked: Asked) -> Result<Tensor> {
             .bind(y.buffer())
             .groups(rows as u64)?;
     } else {
-        let defines = Rows::new(device, length, KEPT, asked.variant)
+        let defines = Rows::new(asked.variant, length, KEPT, &[x])
             .defines()
-            .alias("S", x.dtype().wgsl())
             .flag_if(asked.log, "LOG")
             .flag_if(mask.is_some(), "MASK")
             .flag_if(asked.causal, "CAUSAL")
             .flag_if(hides, "HIDES");
         let kernel = device.kernel("softmax", &defines)?;
-        device
+        let launch = device
             .launch(&kernel)
             .u32("rows", rows)
             .u32("length", length)
@@ -178,9 +177,12 @@ fn rows(op: &'static str, x: &Tensor, asked: Asked) -> Result<Tensor> {
             .u32("queries", asked.queries.max(1))
             .u32("rows_per_batch", asked.rows_per_batch.max(1))
             .bind(x.buffer())
-            .bind(mask.unwrap_or(x).buffer())
-            .bind(y.buffer())
-            .groups(rows as u64)?;
+            .bind(y.buffer());
+        let launch = match mask {
+            Some(mask) => launch.bind(mask.buffer()),
+            None => launch,
+        };
+        launch.groups(rows as u64)?;
     }
     let kept = y.clone();
     Ok(record(op, y, &[x], move |dy, _| {
@@ -201,9 +203,9 @@ fn backward(dy: &Tensor, y: &Tensor, asked: &Asked) -> Result<Tensor> {
         ),
         None => (
             "softmax_backward",
-            Rows::new(device, length, KEPT, asked.variant)
+            Rows::new(asked.variant, length, KEPT, &[&dy, y])
                 .defines()
-                .alias("S", y.dtype().wgsl()),
+                .flag("TWO"),
         ),
     };
     let kernel = device.kernel(name, &defines.flag_if(asked.log, "LOG"))?;

@@ -45,7 +45,7 @@ impl Saved {
             Some(count) => self.together(&dy, count, input, sums)?,
             None => {
                 let inputs = match input {
-                    true => self.input(&dy)?,
+                    true => self.input(&dy, &read)?,
                     false => (None, None),
                 };
                 (inputs, sums.then(|| self.sums(&dy)).transpose()?)
@@ -130,7 +130,8 @@ impl Saved {
         Ok(((dtotal, dx), partials))
     }
 
-    fn input(&self, dy: &Tensor) -> Result<Inputs> {
+    /// `read` are the tensors that are read row by row.
+    fn input(&self, dy: &Tensor, read: &[&Tensor]) -> Result<Inputs> {
         let device = dy.device();
         let (rows, length) = self.sides();
         let dtotal = Tensor::empty(device, dy.shape(), dy.dtype())?;
@@ -139,9 +140,9 @@ impl Saved {
             None => None,
         };
         let weight = self.weight.as_ref();
-        let defines = Rows::new(device, length, KEPT, self.variant)
+        let defines = Rows::new(self.variant, length, KEPT, read)
             .defines()
-            .alias("S", dy.dtype().wgsl())
+            .flag("TWO")
             .flag_if(self.rms, "RMS")
             .flag_if(weight.is_some(), "WEIGHT")
             .flag_if(dx.is_some(), "DROPOUT");

@@ -126,7 +126,7 @@ fn sum(rms: bool, variant: Variant, shape: &[usize], dtype: DType, p: f32, layou
 
 fn variants(out: &mut Vec<Case>) {
     for rms in [false, true] {
-        for variant in [Variant::Plain, Variant::Subgroup] {
+        for variant in [Variant::Plain, Variant::Vectors, Variant::Subgroup] {
             for shape in [[5, 4], [70, 36], [3, 384], [2, 1300]] {
                 out.push(chosen(rms, variant, &shape, DType::F32));
             }

@@ -129,7 +129,7 @@ pub fn cases(out: &mut Vec<Case>) {
             }
         }
         // Each variant, at the edges of what its lanes keep.
-        for variant in [Variant::Plain, Variant::Subgroup] {
+        for variant in [Variant::Plain, Variant::Vectors, Variant::Subgroup] {
             for shape in [[3, 4], [5, 36], [7, 384], [2, 1024], [2, 1028]] {
                 let input = Input::new(&shape, DType::F32).range(-3.0, 3.0);
                 let torch = format!("torch.{name}(x0, dim=1)");

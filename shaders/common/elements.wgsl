@@ -1,0 +1,36 @@
+// What a kernel on rows takes at a time: an element E is a value, with VECTORS four; V is how it lies in memory.
+#import common/math
+
+#ifdef VECTORS
+alias E = vec4<f32>;
+
+fn along(e: E) -> f32 {
+    return (e.x + e.y) + (e.z + e.w);
+}
+
+fn highest(e: E) -> f32 {
+    return max(max(e.x, e.y), max(e.z, e.w));
+}
+
+fn exponential(e: E) -> E {
+    return E(precise_exp(e.x), precise_exp(e.y), precise_exp(e.z), precise_exp(e.w));
+}
+#else
+alias E = f32;
+
+fn along(e: E) -> f32 {
+    return e;
+}
+
+fn highest(e: E) -> f32 {
+    return e;
+}
+
+fn exponential(e: E) -> E {
+    return precise_exp(e);
+}
+#endif
+
+fn columns() -> u32 {
+    return params.length / LANES;
+}

@@ -1,0 +1,52 @@
+// A row shared out over WIDTH lanes: lane l takes elements l, l + WIDTH, ... below `columns`. With KEEP a lane
+// holds its elements between passes, else each pass loads them again. A kernel says how:
+// `fn load(j: u32) -> E`, and with TWO tensors also `fn load_second(j: u32) -> E`.
+#import common/elements
+#import common/index
+#import common/reduce
+
+#ifdef KEEP
+var<private> row_kept: array<E, KEPT>;
+#ifdef TWO
+var<private> row_second: array<E, KEPT>;
+#endif
+
+// Rounds of a pass: in round k a lane takes element k * WIDTH + lane, if there is one.
+fn rounds() -> u32 {
+    return KEPT;
+}
+
+fn keep(k: u32, e: E) {
+    row_kept[k] = e;
+}
+
+fn value(k: u32, j: u32) -> E {
+    return row_kept[k];
+}
+#ifdef TWO
+fn keep_second(k: u32, e: E) {
+    row_second[k] = e;
+}
+
+fn second(k: u32, j: u32) -> E {
+    return row_second[k];
+}
+#endif
+#else
+fn rounds() -> u32 {
+    return (columns() + WIDTH - 1u) / WIDTH;
+}
+
+fn keep(k: u32, e: E) {}
+
+fn value(k: u32, j: u32) -> E {
+    return load(j);
+}
+#ifdef TWO
+fn keep_second(k: u32, e: E) {}
+
+fn second(k: u32, j: u32) -> E {
+    return load_second(j);
+}
+#endif
+#endif
