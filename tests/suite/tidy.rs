@@ -25,16 +25,8 @@ const SHADER_LINES: usize = 200;
 /// Longer files, and why they are not cut up.
 const LONG: &[(&str, &str)] = &[
     (
-        "crates/models/src/weights/file.rs",
-        "one file format, half of it tests of damaged files",
-    ),
-    (
         "crates/tensor/src/ops/unary.rs",
         "the table of pointwise ops, a few lines each",
-    ),
-    (
-        "crates/train/src/trainer.rs",
-        "one loop; its parts have no use of their own",
     ),
 ];
 

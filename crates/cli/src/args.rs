@@ -74,6 +74,20 @@ fn tuned() -> VariantTable {
     table.unwrap_or_default()
 }
 
+/// A mistake in the arguments as one line: what is wrong, what is missing or near it, where help is.
+pub fn usage_line(text: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for line in text.lines().map(str::trim) {
+        if line.starts_with("Usage:") || line.starts_with("For more information") {
+            break;
+        }
+        if !line.is_empty() {
+            parts.push(line);
+        }
+    }
+    format!("{}; see --help", parts.join(" "))
+}
+
 /// The user's cache folder of this system, and `wgrad` in it.
 pub fn cache_folder() -> Option<PathBuf> {
     let folder = |name: &str| {

@@ -57,8 +57,12 @@ fn main() -> ExitCode {
         .and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,
-        // Prints help to standard output, mistakes to standard error with exit code 2.
-        Err(e) => e.exit(),
+        // Help and version are no mistakes: they go to standard output.
+        Err(e) if !e.use_stderr() => e.exit(),
+        Err(e) => {
+            eprintln!("{}", args::usage_line(&e.to_string()));
+            return ExitCode::from(2);
+        }
     };
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,

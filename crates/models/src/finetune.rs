@@ -176,6 +176,9 @@ pub fn fine_tune(
         parameters.1,
         device.adapter().name,
     ));
+    if let Some(folder) = arguments.save_gradients.as_deref().and_then(Path::parent) {
+        ensure_writable_dir(folder)?;
+    }
     let total = arguments.training.total_steps(train.len());
     let mut optimizer = optimizer(arguments, trainable)?;
     let mut scheduler = scheduler(arguments, total)?;

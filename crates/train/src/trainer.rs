@@ -5,9 +5,16 @@
 //! to save. What it does at step n follows from the seed and n alone, so a run that was cut off resumes
 //! where it stopped, in mid-epoch too.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+mod arguments;
+mod events;
+
+pub use arguments::TrainingArguments;
+pub use events::{
+    Callbacks, EvalLog, Evaluation, OnEvaluate, OnGradients, OnStep, Outcome, StepLog, StopReason,
+};
+
+use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -21,77 +28,7 @@ use crate::checkpoint::{self, TrainerState};
 use crate::early_stopping::{Decision, EarlyStopping};
 use crate::log::JsonlLog;
 use crate::progress::{Progress, StepProgress};
-use crate::sampler::{Order, epoch_batches};
-
-/// How long and how to train. Names as `transformers`' `TrainingArguments` has them.
-#[derive(Debug, Clone)]
-pub struct TrainingArguments {
-    /// Where log and checkpoints go; it must exist.
-    pub output_dir: PathBuf,
-    /// May be a fraction.
-    pub num_train_epochs: f64,
-    /// Optimizer steps in all; overrides the epochs.
-    pub max_steps: Option<u64>,
-    pub per_device_train_batch_size: usize,
-    /// Batches whose gradients are averaged before an optimizer step.
-    pub gradient_accumulation_steps: usize,
-    /// Gradients are scaled so that their global norm is at most this.
-    pub max_grad_norm: Option<f64>,
-    /// Optimizer steps between two log lines. Reading a loss waits for the device.
-    pub logging_steps: u64,
-    /// Optimizer steps between two evaluations; at the end of each epoch if not given.
-    pub eval_steps: Option<u64>,
-    /// Evaluations without improvement after which training stops.
-    pub early_stopping_patience: Option<usize>,
-    pub seed: u64,
-    pub order: Order,
-    /// Go on from `checkpoint-last` in the output folder.
-    pub resume: bool,
-    /// Whether checkpoints are written: the last, and the best by validation accuracy.
-    pub save: bool,
-}
-
-impl TrainingArguments {
-    /// `transformers`' defaults, writing to `output_dir`.
-    pub fn new(output_dir: impl Into<PathBuf>) -> Self {
-        Self {
-            output_dir: output_dir.into(),
-            num_train_epochs: 3.0,
-            max_steps: None,
-            per_device_train_batch_size: 8,
-            gradient_accumulation_steps: 1,
-            max_grad_norm: Some(1.0),
-            logging_steps: 10,
-            eval_steps: None,
-            early_stopping_patience: None,
-            seed: 42,
-            order: Order::LengthGrouped,
-            resume: false,
-            save: true,
-        }
-    }
-
-    /// Optimizer steps in one epoch over `examples` examples.
-    pub fn steps_per_epoch(&self, examples: usize) -> u64 {
-        let batches = examples.div_ceil(self.per_device_train_batch_size.max(1));
-        batches.div_ceil(self.gradient_accumulation_steps.max(1)) as u64
-    }
-
-    /// Optimizer steps of the whole run.
-    pub fn total_steps(&self, examples: usize) -> u64 {
-        self.max_steps.unwrap_or(
-            (self.num_train_epochs * self.steps_per_epoch(examples) as f64).ceil() as u64,
-        )
-    }
-}
-
-/// The result of an evaluation.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Evaluation {
-    pub loss: f64,
-    /// What the best checkpoint and early stopping go by.
-    pub accuracy: f64,
-}
+use crate::sampler::epoch_batches;
 
 /// What is trained.
 pub trait Task {
@@ -105,74 +42,6 @@ pub trait Task {
     fn save(&self, dir: &Path) -> Result<()>;
     /// Reads back what [`Task::save`] wrote.
     fn load(&mut self, dir: &Path) -> Result<()>;
-}
-
-/// A logged step.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct StepLog {
-    /// Counted from 1.
-    pub step: u64,
-    pub epoch: f64,
-    /// Before the update; over all batches of the step.
-    pub loss: f64,
-    pub learning_rate: f64,
-    /// Before clipping.
-    pub grad_norm: f64,
-}
-
-/// A logged evaluation.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct EvalLog {
-    pub step: u64,
-    pub epoch: f64,
-    pub evaluation: Evaluation,
-}
-
-/// Why training ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StopReason {
-    Finished,
-    EarlyStopping,
-    /// The stop flag was raised.
-    Interrupted,
-}
-
-/// What happened.
-#[derive(Debug, Clone)]
-pub struct Outcome {
-    pub reason: StopReason,
-    pub steps: u64,
-    pub log: Vec<StepLog>,
-    pub evaluations: Vec<EvalLog>,
-    /// The step of the best evaluation.
-    pub best_step: Option<u64>,
-    pub seconds: f64,
-    /// Of these, in evaluations and checkpoints.
-    pub evaluation_seconds: f64,
-    /// Tokens trained on, padding left out.
-    pub tokens: u64,
-    /// Median seconds of a step.
-    pub step_seconds: f64,
-}
-
-/// Sees a logged step.
-pub type OnStep<'a> = Box<dyn FnMut(&StepLog) + 'a>;
-/// Sees an evaluation.
-pub type OnEvaluate<'a> = Box<dyn FnMut(&EvalLog) + 'a>;
-/// Sees a step's number, from 1, and its gradients.
-pub type OnGradients<'a> = Box<dyn FnMut(u64, &Gradients) -> Result<()> + 'a>;
-
-/// Called after each logged step and evaluation.
-#[derive(Default)]
-pub struct Callbacks<'a> {
-    pub on_step: Option<OnStep<'a>>,
-    pub on_evaluate: Option<OnEvaluate<'a>>,
-    /// Raised from outside (Ctrl-C): the step is finished, a checkpoint written, and the loop left.
-    pub stop: Option<Arc<AtomicBool>>,
-    /// Sees each step's gradients, averaged over its batches, before clipping; steps count from 1.
-    pub on_gradients: Option<OnGradients<'a>>,
-    /// Prints progress.
-    pub progress: bool,
 }
 
 /// Everything that changes while training.
@@ -229,7 +98,7 @@ pub fn train(
         state = checkpoint::load(&last, device, optimizer, scheduler, &mut stopping)?;
         ensure!(
             state.matches(arguments, examples),
-            "{}: the checkpoint was written with another seed, batch size, accumulation or training file; resume with the same",
+            "{}: the checkpoint was written with another seed, per_device_train_batch_size, gradient_accumulation_steps or training file; resume with the same ones, or train into another output_dir",
             last.display()
         );
         task.load(&last)?;
