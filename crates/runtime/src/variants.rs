@@ -127,7 +127,7 @@ fn distance(a: &Bucket, b: &Bucket) -> Option<u32> {
 }
 
 /// Buckets further away than this say nothing.
-const NEAR: u32 = 4;
+const NEAR: u32 = 2;
 
 /// A number for texts, as 16 hexadecimal digits: 64-bit FNV-1a (Fowler, Noll and Vo) over all of them,
 /// each with its length behind it.
@@ -253,7 +253,7 @@ impl VariantTable {
     }
 
     /// The choice for `kernel` at `sizes`: of the same adapter and driver, else of the same adapter, else of
-    /// a similar one; among those of the nearest bucket, four octaves away in all at most; only what the
+    /// a similar one; among those of the nearest bucket, two octaves away in all at most; only what the
     /// device can launch.
     pub fn lookup(&self, kernel: &str, sizes: &[(&str, u64)], wanted: &Wanted) -> Option<Choice> {
         let mut candidates = self

@@ -213,3 +213,6 @@ pub fn check_limits(device: &Device, built: &Built) -> Result<(), Refused> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
