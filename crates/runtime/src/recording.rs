@@ -87,6 +87,7 @@ pub(crate) struct Recorder {
     dispatches: u64,
     submits: u64,
     moved: u64,
+    to_textures: u64,
 }
 
 impl Recorder {
@@ -104,6 +105,7 @@ impl Recorder {
             dispatches: 0,
             submits: 0,
             moved: 0,
+            to_textures: 0,
         }
     }
 
@@ -115,6 +117,9 @@ impl Recorder {
     pub(crate) fn push(&mut self, command: Command) {
         self.dispatches += u64::from(matches!(command, Command::Dispatch { .. }));
         self.moved += command.moved();
+        if matches!(command, Command::CopyToTexture { .. }) {
+            self.to_textures += command.moved();
+        }
         self.commands.push(command);
     }
 
@@ -231,9 +236,11 @@ impl Device {
 
     /// Bytes that launches and copies recorded so far read and write in device memory, were nothing
     /// cached: what a launch binds counts whole, once if it reads it and once if it writes it; a copy
-    /// counts twice. Uploads and readbacks are not counted.
-    pub fn bytes_moved(&self) -> u64 {
-        self.lock(&self.0.recorder).moved
+    /// counts twice. Uploads and readbacks are not counted. The second number is the part of it that
+    /// copies into textures make up, which kernels of the software adapter read faster than buffers.
+    pub fn bytes_moved(&self) -> (u64, u64) {
+        let recorder = self.lock(&self.0.recorder);
+        (recorder.moved, recorder.to_textures)
     }
 }
 

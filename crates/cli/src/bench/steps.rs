@@ -79,6 +79,7 @@ impl<'a> Trainer<'a> {
             dispatches: 0,
             submits: 0,
             moved: 0,
+            to_textures: 0,
             parameters: self.trained,
             cpu: Vec::new(),
         };
@@ -96,7 +97,8 @@ impl<'a> Trainer<'a> {
             out.seconds.push(seconds);
             let after = device.counters();
             (out.dispatches, out.submits) = (after.0 - before.0, after.1 - before.1);
-            out.moved = device.bytes_moved() - moved;
+            let bytes = device.bytes_moved();
+            (out.moved, out.to_textures) = (bytes.0 - moved.0, bytes.1 - moved.1);
         }
         Ok(out)
     }
@@ -113,6 +115,8 @@ pub struct Steps {
     pub submits: u64,
     /// Bytes that the last step's launches and copies read and wrote.
     pub moved: u64,
+    /// The part of them that copies into textures make up.
+    pub to_textures: u64,
     /// Trained numbers.
     pub parameters: usize,
     /// Processor time of each step, where the system tells.

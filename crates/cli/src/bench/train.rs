@@ -214,6 +214,10 @@ fn full(
         ("bytes moved MB", done.moved as f64 * megabytes),
         ("bytes least MB", work.bytes * megabytes),
         ("bytes moved/least", done.moved as f64 / work.bytes),
+        (
+            "bytes moved/least without copies to textures",
+            (done.moved - done.to_textures) as f64 / work.bytes,
+        ),
         ("memory peak MB", device.memory().peak as f64 * megabytes),
         ("loss first", f64::from(done.losses[0])),
         ("loss last", f64::from(done.losses[n - 1])),

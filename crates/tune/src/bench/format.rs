@@ -2,6 +2,7 @@
 
 use super::results::{Compared, Results};
 use super::row::{Outcome, Roof, Row};
+use super::stats::Interval;
 
 /// A time with three or four digits and its unit.
 pub fn seconds(value: f64) -> String {
@@ -72,15 +73,34 @@ pub fn text_head() -> String {
 /// One line of a table of text, and one for its further figures.
 pub fn text_row(row: &Row, roof: &Roof) -> String {
     let mut line = text_line(&cells(row, roof));
-    if !row.figures.is_empty() {
-        let figures: Vec<String> = row
-            .figures
-            .iter()
-            .map(|(name, value)| format!("{name} {}", digits(*value)))
-            .collect();
-        line += &format!("\n{:>51}{}", "", figures.join(", "));
+    for note in notes(row) {
+        line += &format!("\n{:>51}{note}", "");
     }
     line
+}
+
+/// What else there is to say of a row: its ratio to another, and its figures.
+pub fn notes(row: &Row) -> Vec<String> {
+    let against = row.against.as_ref().map(|a| {
+        let Interval { median, low, high } = a.times_as_fast;
+        format!(
+            "{} ({} to {}) times as fast as {}",
+            digits(median),
+            digits(low),
+            digits(high),
+            a.name
+        )
+    });
+    let figures: Vec<String> = row
+        .figures
+        .iter()
+        .map(|(name, value)| match value.fract() == 0.0 {
+            true => format!("{name} {value:.0}"),
+            false => format!("{name} {}", digits(*value)),
+        })
+        .collect();
+    let figures = (!figures.is_empty()).then(|| figures.join(", "));
+    against.into_iter().chain(figures).collect()
 }
 
 fn text_line([time, error, gflops, gbps, share, name]: &[String; 6]) -> String {

@@ -24,6 +24,6 @@ pub mod values;
 
 pub use meter::{Call, Meter, cache_bytes, measure};
 pub use results::{BAND, Compared, Results, check_name};
-pub use row::{Outcome, Roof, Row, Unit, Work};
+pub use row::{Against, Outcome, Roof, Row, Unit, Work};
 pub use session::{Bench, Way};
 pub use settings::{Cache, Measurement, Settings};

@@ -7,6 +7,7 @@ use serde_json::Value;
 use wgrad_runtime::Peak;
 
 use super::settings::Measurement;
+use super::stats::Interval;
 
 /// What a call must do at least.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
@@ -98,9 +99,19 @@ pub struct Row {
     /// The timing, or why there is none.
     #[serde(flatten)]
     pub outcome: Outcome,
+    /// How it does against another row that was timed by turns with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub against: Option<Against>,
     /// Further figures of the row by name, such as dispatches.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub figures: BTreeMap<String, f64>,
+}
+
+/// How many times as fast as another row a row is: the median of the ratio in each turn, its interval.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Against {
+    pub name: String,
+    pub times_as_fast: Interval,
 }
 
 /// How a row went.
@@ -122,6 +133,7 @@ impl Row {
             name: name.into(),
             work,
             outcome: Outcome::Measured(measurement),
+            against: None,
             figures: BTreeMap::new(),
         }
     }
@@ -134,6 +146,7 @@ impl Row {
             outcome: Outcome::Skipped {
                 skipped: why.into(),
             },
+            against: None,
             figures: BTreeMap::new(),
         }
     }
@@ -195,7 +208,6 @@ impl Row {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::bench::stats::Interval;
 
     pub(crate) const ROOF: Roof = Roof {
         copy_gbps: 10.0,
@@ -253,7 +265,16 @@ pub(crate) mod tests {
         let measured =
             row("matmul", Work::new(2e9, 1e8).half(), 0.5, 0.1).figure("dispatches", 3.0);
         let skipped = Row::skipped("matrix", "not available");
-        for row in [measured, skipped] {
+        let mut faster = measured.clone();
+        faster.against = Some(Against {
+            name: "plain".to_owned(),
+            times_as_fast: Interval {
+                median: 3.0,
+                low: 2.0,
+                high: 4.0,
+            },
+        });
+        for row in [measured, skipped, faster] {
             let json = row.to_json(&ROOF).unwrap();
             let back: Row = serde_json::from_value(json).unwrap();
             assert_eq!(back, row);

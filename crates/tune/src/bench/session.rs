@@ -5,7 +5,7 @@ use wgrad_runtime::Device;
 
 use super::meter::{Call, Meter};
 use super::results::Results;
-use super::row::{Roof, Row, Work};
+use super::row::{Against, Roof, Row, Work};
 use super::settings::{Measurement, Settings};
 use super::stats;
 
@@ -118,11 +118,10 @@ impl<'a> Bench<'a> {
             let ratio = stats::paired_ratio(&first, &measurement.samples);
             let mut row = Row::measured(name, work, measurement);
             if at > 0 {
-                let than = format!("times as fast as {}", names[0]);
-                row = row
-                    .figure(&than, ratio.median)
-                    .figure(&format!("{than}, at least"), ratio.low)
-                    .figure(&format!("{than}, at most"), ratio.high);
+                row.against = Some(Against {
+                    name: names[0].clone(),
+                    times_as_fast: ratio,
+                });
             }
             self.add(row);
         }

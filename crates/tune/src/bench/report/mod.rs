@@ -6,7 +6,7 @@ mod roofline;
 
 use std::fmt::Write;
 
-use super::format::{digits, seconds, uncertainty};
+use super::format::{digits, notes, seconds, uncertainty};
 use super::results::{Compared, Results};
 use super::row::{Outcome, Row};
 
@@ -105,15 +105,10 @@ fn line(number: usize, row: &Row, results: &Results) -> String {
     let bar = share.map_or(String::new(), |share| {
         format!("<i style=\"--share:{:.3}\"></i>", share.clamp(0.0, 1.0))
     });
-    let figures: Vec<String> = row
-        .figures
+    let figures: String = notes(row)
         .iter()
-        .map(|(name, value)| format!("{} {}", escape(name), digits(*value)))
+        .map(|note| format!("<small>{}</small>", escape(note)))
         .collect();
-    let figures = match figures.is_empty() {
-        true => String::new(),
-        false => format!("<small>{}</small>", figures.join(", ")),
-    };
     format!(
         "<tr><td class=\"number\">{number}</td><td>{name}{figures}</td>{}{}{}{}{}<td class=\"bar\">{bar}</td></tr>\n",
         cell(time.map(|t| seconds(t.median))),
