@@ -195,11 +195,12 @@ impl VariantTable {
         file: &str,
         values: &[(&str, u32)],
     ) -> Self {
+        let files = vec![file.to_owned()];
         let values = values.iter().map(|(name, v)| ((*name).to_owned(), *v));
         let entry = Entry {
             kernel: kernel.to_owned(),
-            files: vec![file.to_owned()],
-            hash: String::new(),
+            hash: shader_hash(&files).unwrap_or_default(),
+            files,
             adapter: adapter.name.clone(),
             driver: adapter.driver.clone(),
             backend: adapter.backend.clone(),

@@ -87,6 +87,24 @@ fn entries_of_other_texts_are_dropped() {
 }
 
 #[test]
+fn a_choice_for_every_shape_is_current() {
+    let adapter = AdapterDescription {
+        index: 0,
+        name: "a".into(),
+        backend: "Vulkan".into(),
+        device_type: "Cpu".into(),
+        driver: "1".into(),
+        features: Vec::new(),
+        subgroup_sizes: None,
+        limits: Vec::new(),
+    };
+    let table = VariantTable::always(&adapter, "softmax", "softmax", &[("WIDTH", 8)]).current();
+    for n in [1, 1 << 30] {
+        assert_eq!(width(&table, n), Some((8, Source::Exact)));
+    }
+}
+
+#[test]
 fn a_table_survives_its_file() {
     let all = table(&[entry("a", "1", 1024, 8), entry("b", "1", 64, 16)]);
     assert_eq!(VariantTable::parse(&all.to_text()), Ok(all.clone()));

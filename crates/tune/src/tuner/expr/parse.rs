@@ -161,7 +161,7 @@ impl Parser {
         taken
     }
 
-    fn expect(&mut self, sign: &'static str) -> Parsed<()> {
+    fn sign(&mut self, sign: &'static str) -> Parsed<()> {
         match self.take() {
             (_, Token::Sign(found)) if found == sign => Ok(()),
             (at, _) => Err((at, format!("`{sign}` is expected"))),
@@ -215,7 +215,7 @@ impl Parser {
             Token::Sign("not") => Kind::Not(Box::new(self.binary(3)?)),
             Token::Sign("(") => {
                 let inner = self.binary(0)?;
-                self.expect(")")?;
+                self.sign(")")?;
                 return Ok(inner);
             }
             Token::Name(name) if *self.peek() == Token::Sign("(") => self.call(at, &name)?,
@@ -239,7 +239,7 @@ impl Parser {
                 return Err((at, format!("unknown function `{name}`; known: {known}")));
             }
         };
-        self.expect("(")?;
+        self.sign("(")?;
         let mut arguments = Vec::new();
         if *self.peek() != Token::Sign(")") {
             arguments.push(self.binary(0)?);
@@ -248,7 +248,7 @@ impl Parser {
                 arguments.push(self.binary(0)?);
             }
         }
-        self.expect(")")?;
+        self.sign(")")?;
         if arguments.len() < least || arguments.len() > most {
             let given = arguments.len();
             return Err((
