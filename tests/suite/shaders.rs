@@ -189,8 +189,14 @@ fn matrix_kernels_are_valid() {
         for (kernel, defines) in [
             ("peak_matrix", units.clone().constant("ROUNDS", 4)),
             ("matmul_cooperative", product(&[])),
-            ("matmul_cooperative", product(&["VEC_A", "VEC_B", "VEC4", "BIAS", "GELU"])),
-            ("matmul_cooperative", product(&["A_ALONG_M", "B_ALONG_K", "VEC_B"])),
+            (
+                "matmul_cooperative",
+                product(&["VEC_A", "VEC_B", "VEC4", "BIAS", "GELU"]),
+            ),
+            (
+                "matmul_cooperative",
+                product(&["A_ALONG_M", "B_ALONG_K", "VEC_B"]),
+            ),
         ] {
             let text = assemble(kernel, &defines).expect("a text");
             let refused: Vec<_> = translate(&text)
