@@ -1,10 +1,9 @@
 //! The order in which choices are tried.
 //!
 //! `anneal` is simulated annealing (Kirkpatrick, Gelatt and Vecchi 1983) over choices that differ in one
-//! parameter, with restarts, none tried twice: among the best for small budgets on kernels' rugged spaces
-//! in Schoonhoven, van Werkhoven and Batenburg, "Benchmarking optimization algorithms for auto-tuning GPU
-//! kernels" (IEEE Transactions on Evolutionary Computation, 2022). It ends, as every strategy does, when
-//! all are tried.
+//! parameter, with restarts, none tried twice. It is one of the kinds that Schoonhoven, van Werkhoven and
+//! Batenburg compare in "Benchmarking optimization algorithms for auto-tuning GPU kernels" (IEEE
+//! Transactions on Evolutionary Computation, 2022). It ends, as every strategy does, when all are tried.
 
 use serde::{Deserialize, Serialize};
 
