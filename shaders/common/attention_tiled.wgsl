@@ -45,36 +45,51 @@ fn load_v(b: u32, t: u32, h: u32, c: u32) -> vec4<f32> {
     return vec4<f32>();
 }
 
-// wg_a wg_b^T over one piece of D; x[i][j].
+// wg_a wg_b^T over one piece of D; x[i][j]. The sums have names: an index that a compiler does not unroll
+// would put them into memory.
 fn product(tx: u32, ty: u32) -> array<vec4<f32>, 4> {
-    var x: array<vec4<f32>, 4>;
+    var x0 = vec4<f32>();
+    var x1 = vec4<f32>();
+    var x2 = vec4<f32>();
+    var x3 = vec4<f32>();
     for (var c = 0u; c < 8u; c++) {
         let b0 = wg_b[tx * ROW + c];
         let b1 = wg_b[(tx + 8u) * ROW + c];
         let b2 = wg_b[(tx + 16u) * ROW + c];
         let b3 = wg_b[(tx + 24u) * ROW + c];
-        for (var i = 0u; i < 4u; i++) {
-            let a = wg_a[(ty + 8u * i) * ROW + c];
-            x[i] += vec4<f32>(dot(a, b0), dot(a, b1), dot(a, b2), dot(a, b3));
-        }
+        let a0 = wg_a[ty * ROW + c];
+        x0 += vec4<f32>(dot(a0, b0), dot(a0, b1), dot(a0, b2), dot(a0, b3));
+        let a1 = wg_a[(ty + 8u) * ROW + c];
+        x1 += vec4<f32>(dot(a1, b0), dot(a1, b1), dot(a1, b2), dot(a1, b3));
+        let a2 = wg_a[(ty + 16u) * ROW + c];
+        x2 += vec4<f32>(dot(a2, b0), dot(a2, b1), dot(a2, b2), dot(a2, b3));
+        let a3 = wg_a[(ty + 24u) * ROW + c];
+        x3 += vec4<f32>(dot(a3, b0), dot(a3, b1), dot(a3, b2), dot(a3, b3));
     }
-    return x;
+    return array<vec4<f32>, 4>(x0, x1, x2, x3);
 }
 
 // wg_p wg_b: for each of the rows 4 columns of the piece of D that wg_b holds.
 fn weighted(tx: u32, ty: u32) -> array<vec4<f32>, 4> {
-    var x: array<vec4<f32>, 4>;
+    var x0 = vec4<f32>();
+    var x1 = vec4<f32>();
+    var x2 = vec4<f32>();
+    var x3 = vec4<f32>();
     for (var p = 0u; p < 8u; p++) {
         let b0 = wg_b[p * ROW + tx];
         let b1 = wg_b[(p + 8u) * ROW + tx];
         let b2 = wg_b[(p + 16u) * ROW + tx];
         let b3 = wg_b[(p + 24u) * ROW + tx];
-        for (var i = 0u; i < 4u; i++) {
-            let w = wg_p[(ty + 8u * i) * ROW + p];
-            x[i] += w.x * b0 + w.y * b1 + w.z * b2 + w.w * b3;
-        }
+        let w0 = wg_p[ty * ROW + p];
+        x0 += w0.x * b0 + w0.y * b1 + w0.z * b2 + w0.w * b3;
+        let w1 = wg_p[(ty + 8u) * ROW + p];
+        x1 += w1.x * b0 + w1.y * b1 + w1.z * b2 + w1.w * b3;
+        let w2 = wg_p[(ty + 16u) * ROW + p];
+        x2 += w2.x * b0 + w2.y * b1 + w2.z * b2 + w2.w * b3;
+        let w3 = wg_p[(ty + 24u) * ROW + p];
+        x3 += w3.x * b0 + w3.y * b1 + w3.z * b2 + w3.w * b3;
     }
-    return x;
+    return array<vec4<f32>, 4>(x0, x1, x2, x3);
 }
 
 // The sum, or the largest, of the values of the 8 invocations that share a row; for 4 rows each.
