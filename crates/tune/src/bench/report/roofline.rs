@@ -17,7 +17,7 @@ const BOTTOM: f64 = 52.0;
 /// Dots with a name beside them, at most: more could not be read.
 const LABELS: usize = 40;
 /// Size of a label's letters, and the width of one on average.
-const LETTER: (f64, f64) = (12.0, 6.3);
+const LETTER: (f64, f64) = (13.0, 7.2);
 
 /// A dot: a row that computes something.
 struct Dot<'a> {
