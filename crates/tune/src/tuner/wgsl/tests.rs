@@ -97,20 +97,3 @@ fn directives_come_first() {
     );
     assert!(reflect(&text.unwrap()).is_ok());
 }
-
-#[test]
-fn our_own_kernels_go_through() {
-    for name in ["softmax", "matmul_subgroup"] {
-        let defines = wgrad_runtime::Defines::new()
-            .constant("WIDTH", 64)
-            .constant("ROWS", 64)
-            .alias("S", "f32")
-            .alias("T", "f32");
-        let text = wgrad_runtime::assemble(name, &defines).unwrap();
-        assert_eq!(
-            isolate(&text, None).map(|t| reflect(&t).is_ok()),
-            Ok(true),
-            "{name}"
-        );
-    }
-}
