@@ -48,6 +48,9 @@ fn cells(row: &Row, roof: &Roof) -> [String; 6] {
     match &row.outcome {
         Outcome::Skipped { skipped } => name += &format!(": not run: {skipped}"),
         Outcome::Measured(m) => {
+            if m.overhead > m.time.median {
+                name += " (shorter than its launch)";
+            }
             if m.discarded > 0 {
                 name += &format!(" ({} samples thrown away)", m.discarded);
             } else if !m.steady {
