@@ -26,9 +26,9 @@ struct Params {
 @group(0) @binding(6) var<storage, read_write> v: array<vec4<f32>>; // (16 B)
 #ifdef TEXTURE
 @group(0) @binding(7) var gradient: texture_2d<f32>; // (16 B)
-@group(0) @binding(8) var p_old: texture_2d<f32>; // p before
-@group(0) @binding(9) var m_old: texture_2d<f32>; // m before
-@group(0) @binding(10) var v_old: texture_2d<f32>; // v before
+@group(0) @binding(8) var p_old: texture_2d<f32>; // (16 B), p before
+@group(0) @binding(9) var m_old: texture_2d<f32>; // (16 B), m before
+@group(0) @binding(10) var v_old: texture_2d<f32>; // (16 B), v before
 #else
 @group(0) @binding(7) var<storage, read> gradient: array<vec4<f32>>; // (16 B)
 #endif

@@ -24,15 +24,15 @@ struct Params {
 @group(0) @binding(5) var<storage, read_write> buffer: array<vec4<f32>>; // (16 B)
 #ifdef TEXTURE
 @group(0) @binding(6) var gradient: texture_2d<f32>; // (16 B)
-@group(0) @binding(7) var p_old: texture_2d<f32>; // p before
-@group(0) @binding(8) var buffer_old: texture_2d<f32>; // buffer before
+@group(0) @binding(7) var p_old: texture_2d<f32>; // (16 B), p before
+@group(0) @binding(8) var buffer_old: texture_2d<f32>; // (16 B), buffer before
 #else
 @group(0) @binding(6) var<storage, read> gradient: array<vec4<f32>>; // (16 B)
 #endif
 #else
 #ifdef TEXTURE
 @group(0) @binding(5) var gradient: texture_2d<f32>; // (16 B)
-@group(0) @binding(6) var p_old: texture_2d<f32>; // p before
+@group(0) @binding(6) var p_old: texture_2d<f32>; // (16 B), p before
 #else
 @group(0) @binding(5) var<storage, read> gradient: array<vec4<f32>>; // (16 B)
 #endif
