@@ -183,3 +183,32 @@ fn too_much_memory_is_refused_with_a_reason() {
     // The device goes on.
     assert_eq!(Tensor::scalar(&device, 3.0).unwrap().item().unwrap(), 3.0);
 }
+
+/// Memory that a packed tensor left is handed out again at once, also to an upload.
+#[test]
+fn packed_tensors_keep_their_values_and_the_memory_they_left_is_free() {
+    let device = Device::open(DeviceOptions::default()).expect("an adapter");
+    let filled =
+        |value: f32| Tensor::from_slice(&device, &[value; 256], &[4, 64]).expect("a tensor");
+    for round in 0..4 {
+        let base = 10.0 * round as f32;
+        let parts = [filled(base), filled(base + 1.0), filled(base + 2.0)];
+        Tensor::pack(&parts.each_ref()).expect("packed");
+        let later = [filled(-1.0), filled(-2.0), filled(-3.0)];
+        for (i, part) in parts.iter().enumerate() {
+            assert_eq!(
+                part.to_vec::<f32>().expect("values"),
+                [base + i as f32; 256]
+            );
+        }
+        parts[1]
+            .copy_from_slice(&[7.0f32; 256])
+            .expect("a new value");
+        let x = Tensor::ones(&device, &[1, 64], DType::F32).expect("ones");
+        let y = x.linear_stacked(&parts.each_ref(), &[]).expect("a product");
+        let (a, c) = (64.0 * base, 64.0 * (base + 2.0));
+        let want = [[a; 4], [448.0; 4], [c; 4]].concat();
+        assert_eq!(y.to_vec::<f32>().expect("values"), want);
+        assert_eq!(later[2].to_vec::<f32>().expect("values"), [-3.0; 256]);
+    }
+}

@@ -40,7 +40,8 @@ impl Device {
         let full = {
             let mut recorder = self.lock(&self.0.recorder);
             let (target, _) = all.place();
-            target.last_use.store(recorder.number(), Ordering::Relaxed);
+            let now = recorder.number();
+            target.last_use.store(now, Ordering::Relaxed);
             recorder.push(Command::Zero {
                 buffer: target.raw.clone(),
                 offset: 0,
@@ -49,6 +50,8 @@ impl Device {
             let mut at = 0;
             for buffer in &outer {
                 let (source, from_offset) = buffer.place();
+                // Its memory goes back to the pool: whoever uploads there next must wait for the copy.
+                source.last_use.store(now, Ordering::Relaxed);
                 recorder.push(Command::Copy {
                     from: source.raw.clone(),
                     from_offset,
