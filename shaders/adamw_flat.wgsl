@@ -60,29 +60,5 @@ fn adamw_flat(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let coefficient = clip[1];
-#ifdef TEXTURE
-    let start = vector_of(group, groups, lane, 0u);
-    if (start >= params.blocks * 16u) {
-        return;
-    }
-    let row = table[params.first + start / 16u];
-    if (row == SKIPPED) {
-        return;
-    }
-    let values = scalars[row];
-    for (var k = 0u; k < 16u; k++) {
-        update(start + k, values, coefficient);
-    }
-#else
-    for (var k = 0u; k < VECTORS / LANES; k++) {
-        let i = vector_of(group, groups, lane, k);
-        if (i < params.blocks * 16u) {
-            let row = table[params.first + i / 16u];
-            if (row != SKIPPED) {
-                update(i, scalars[row], coefficient);
-            }
-        }
-    }
-#endif
+    update_all(group, groups, lane);
 }

@@ -25,3 +25,33 @@ fn vector_of(group: vec3<u32>, groups: vec3<u32>, lane: u32, k: u32) -> u32 {
     return linear_id(group, groups, 0u, VECTORS) + k * LANES + lane;
 #endif
 }
+
+// Calls the kernel's `update` for every vector of an invocation whose block is not skipped, with the block's row
+// of scalars and the clip coefficient.
+fn update_all(group: vec3<u32>, groups: vec3<u32>, lane: u32) {
+    let coefficient = clip[1];
+#ifdef TEXTURE
+    let start = vector_of(group, groups, lane, 0u);
+    if (start >= params.blocks * 16u) {
+        return;
+    }
+    let row = table[params.first + start / 16u];
+    if (row == SKIPPED) {
+        return;
+    }
+    let values = scalars[row];
+    for (var k = 0u; k < 16u; k++) {
+        update(start + k, values, coefficient);
+    }
+#else
+    for (var k = 0u; k < VECTORS / LANES; k++) {
+        let i = vector_of(group, groups, lane, k);
+        if (i < params.blocks * 16u) {
+            let row = table[params.first + i / 16u];
+            if (row != SKIPPED) {
+                update(i, scalars[row], coefficient);
+            }
+        }
+    }
+#endif
+}
