@@ -45,6 +45,10 @@ fn adamw(
     let correction = scalars[params.row * 4u + 1u];
     let decay = scalars[params.row * 4u + 2u];
     let coefficient = clip[1];
+    // The gradients were not finite: see grad_norm.
+    if (coefficient == 0.0) {
+        return;
+    }
     for (var i = first + local; i < end; i += 256u) {
         let old = p[params.p_offset + i];
         let m_old = m[params.m_offset + i];

@@ -2,7 +2,8 @@
 // those of a sum.
 // math: y = (v - mean) * rstd * weight + bias, rstd = 1 / sqrt(mean((v - mean)^2) + eps); with RMS mean is 0;
 //   v = x, with RESIDUAL v = total = residual + x, with DROPOUT v = total = residual + dropout(x)
-// shapes: x, residual, total and y (R, C), rows contiguous; statistics (2, R): means, then rstds
+// shapes: x, residual, total and y (R, C), rows contiguous; weight and bias (C), of f32 or the type of x;
+//   statistics (2, R): means, then rstds
 // launch: one workgroup of WIDTH lanes a row
 // numerics: f32, less the row's first element before anything is summed, the variance in a second pass;
 //   without KEEP the row is read three times
@@ -30,10 +31,10 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(AT_X) var<storage, read> x: array<V>; // (R, C)
 #ifdef WEIGHT
-@group(0) @binding(AT_WEIGHT) var<storage, read> weight: array<V>; // (C) strided
+@group(0) @binding(AT_WEIGHT) var<storage, read> weight: array<W>; // (C) strided
 #endif
 #ifdef BIAS
-@group(0) @binding(AT_BIAS) var<storage, read> bias: array<V>; // (C) strided
+@group(0) @binding(AT_BIAS) var<storage, read> bias: array<W>; // (C) strided
 #endif
 @group(0) @binding(AT_Y) var<storage, read_write> y: array<V>; // (R, C)
 @group(0) @binding(AT_STATISTICS) var<storage, read_write> statistics: array<f32>; // (2, R)

@@ -26,7 +26,7 @@ struct Params {
 @group(0) @binding(AT_DY) var<storage, read> dy: array<V>; // (R, C)
 @group(0) @binding(AT_X) var<storage, read> x: array<V>; // (R, C)
 #ifdef WEIGHT
-@group(0) @binding(AT_WEIGHT) var<storage, read> weight: array<V>; // (C) strided
+@group(0) @binding(AT_WEIGHT) var<storage, read> weight: array<W>; // (C) strided
 #endif
 @group(0) @binding(AT_STATISTICS) var<storage, read> statistics: array<f32>; // (2, R)
 @group(0) @binding(AT_DX) var<storage, read_write> dx: array<V>; // (R, C)

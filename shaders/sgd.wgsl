@@ -46,6 +46,10 @@ fn sgd(
     let take = scalars[params.row * 4u + 2u];
 #endif
     let coefficient = clip[1];
+    // The gradients were not finite: see grad_norm.
+    if (coefficient == 0.0) {
+        return;
+    }
     for (var i = first + local; i < end; i += 256u) {
         let old = p[params.p_offset + i];
         let g = coefficient * gradient[params.g_offset + i] + params.weight_decay * old;

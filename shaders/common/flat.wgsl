@@ -30,6 +30,10 @@ fn vector_of(group: vec3<u32>, groups: vec3<u32>, lane: u32, k: u32) -> u32 {
 // of scalars and the clip coefficient.
 fn update_all(group: vec3<u32>, groups: vec3<u32>, lane: u32) {
     let coefficient = clip[1];
+    // The gradients were not finite: see grad_norm.
+    if (coefficient == 0.0) {
+        return;
+    }
 #ifdef TEXTURE
     let start = vector_of(group, groups, lane, 0u);
     if (start >= params.blocks * 16u) {

@@ -22,6 +22,22 @@ fn precise_exp(x: f32) -> f32 {
     return select(y, 0.0, x < -87.3);
 }
 
+// 1 - exp(x) for x <= 0, without loss near 0.
+fn one_minus_exp(x: f32) -> f32 {
+    if (x < -0.5) {
+        return 1.0 - precise_exp(x);
+    }
+    var p = 1.0 + x * 0.1111111111;
+    p = 1.0 + x * 0.125 * p;
+    p = 1.0 + x * 0.1428571429 * p;
+    p = 1.0 + x * 0.1666666667 * p;
+    p = 1.0 + x * 0.2 * p;
+    p = 1.0 + x * 0.25 * p;
+    p = 1.0 + x * 0.3333333333 * p;
+    p = 1.0 + x * 0.5 * p;
+    return -x * p;
+}
+
 // Cephes' logf, for x > 0 (denormals are not resolved).
 fn precise_log(x: f32) -> f32 {
     let bits = bitcast<u32>(x);

@@ -227,7 +227,7 @@ impl BertModel {
         })
     }
 
-    /// Token, position and type embeddings, normalised: (B, T, C).
+    /// Token, position and type embeddings, normalised: f32 (B, T, C).
     pub fn embed(&self, batch: &TokenBatch, mode: &Mode) -> Result<Tensor> {
         let words = self.word.forward(&batch.input_ids)?;
         let tokens = batch.input_ids.shape()[1];
@@ -243,7 +243,8 @@ impl BertModel {
         Ok(self.dropout.forward(&self.norm.forward(&x)?, mode)?)
     }
 
-    /// Layers `from..` over hidden states (B, T, C) with a mask u32 (B, T).
+    /// Layers `from..` over hidden states (B, T, C) with a mask u32 (B, T). They compute in the mode's type,
+    /// which is that of the result.
     pub fn layers_from(
         &self,
         from: usize,
@@ -251,7 +252,7 @@ impl BertModel {
         mask: &Tensor,
         mode: &Mode,
     ) -> Result<Tensor> {
-        let mut x = x.clone();
+        let mut x = x.cast(mode.dtype())?;
         for layer in self.layers.iter().skip(from) {
             x = layer.forward(&x, mask, mode)?;
         }
@@ -260,7 +261,7 @@ impl BertModel {
 
     /// Layers `..to` from the embeddings on.
     pub fn layers_to(&self, to: usize, batch: &TokenBatch, mode: &Mode) -> Result<Tensor> {
-        let mut x = self.embed(batch, mode)?;
+        let mut x = self.embed(batch, mode)?.cast(mode.dtype())?;
         for layer in self.layers.iter().take(to) {
             x = layer.forward(&x, &batch.attention_mask, mode)?;
         }

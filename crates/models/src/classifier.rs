@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use wgrad_nn::{Dropout, Init, Linear, Mode, Parameters};
-use wgrad_tensor::{Device, Generator, Tensor, no_grad};
+use wgrad_tensor::{DType, Device, Generator, Tensor, no_grad};
 use wgrad_train::fs::write_atomic;
 
 use crate::bert::{BertModel, TokenBatch, optional_linear};
@@ -168,8 +168,10 @@ impl SequenceClassifier {
         )
     }
 
-    /// Logits (B, labels) from the last hidden state of the first token (B, C).
+    /// Logits f32 (B, labels) from the last hidden state of the first token (B, C). The head is small and
+    /// computes in f32, whatever the encoder does.
     pub fn head(&self, first: &Tensor, mode: &Mode) -> Result<Tensor> {
+        let first = &first.cast(DType::F32)?;
         let x = match (self.encoder.config.family, &self.dense) {
             (Family::Bert, _) => {
                 let pooler = self.encoder.pooler().context("the model has no pooler")?;

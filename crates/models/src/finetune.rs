@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
-use wgrad_nn::optim::{Adam, Optimizer, ParamGroup, Sgd, no_decay};
+use wgrad_nn::optim::{Adam, GradScaler, Optimizer, ParamGroup, Sgd, no_decay};
 use wgrad_nn::schedule::{LrScheduler, Schedule, ScheduleOptions, warmup_steps};
 use wgrad_nn::{Parameters, freeze};
 use wgrad_tensor::{Device, Generator};
@@ -181,6 +181,14 @@ pub fn fine_tune(
     }
     let total = arguments.training.total_steps(train.len());
     let mut optimizer = optimizer(arguments, trainable)?;
+    if arguments.training.fp16 {
+        ensure!(
+            device.has_f16(),
+            "fp16: {} has no shader-f16; train without --fp16",
+            device.adapter().name
+        );
+        optimizer.set_grad_scaler(GradScaler::default())?;
+    }
     let mut scheduler = scheduler(arguments, total)?;
     let mut task = FineTuneTask::new(device, model, &folder, train, validation, frozen);
     if let Some(path) = arguments.save_gradients.clone() {

@@ -1,11 +1,12 @@
 //! Whether a forward pass trains, and dropout, which depends on it.
 
-use wgrad_tensor::{Error, Generator, Result, Tensor};
+use wgrad_tensor::{DType, Error, Generator, Result, Tensor};
 
 /// How a forward pass runs. Cheap to copy.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub struct Mode<'a> {
     generator: Option<&'a Generator>,
+    dtype: DType,
 }
 
 impl<'a> Mode<'a> {
@@ -13,12 +14,27 @@ impl<'a> Mode<'a> {
     pub fn train(generator: &'a Generator) -> Self {
         Self {
             generator: Some(generator),
+            dtype: DType::F32,
         }
     }
 
     /// For evaluation: dropout does nothing.
     pub fn eval() -> Self {
-        Self { generator: None }
+        Self {
+            generator: None,
+            dtype: DType::F32,
+        }
+    }
+
+    /// With another type of activations: f16 for mixed precision. Parameters stay f32; a model casts what it
+    /// reads from its tables to this type, and its layers follow the type of their input.
+    pub fn with_dtype(self, dtype: DType) -> Self {
+        Self { dtype, ..self }
+    }
+
+    /// The type that a model's activations are to have.
+    pub fn dtype(&self) -> DType {
+        self.dtype
     }
 
     /// The generator while training, else nothing.

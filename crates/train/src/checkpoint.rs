@@ -30,6 +30,8 @@ pub struct TrainerState {
     examples: usize,
     batch_size: usize,
     gradient_accumulation_steps: usize,
+    #[serde(default)]
+    fp16: bool,
 }
 
 impl TrainerState {
@@ -39,6 +41,7 @@ impl TrainerState {
         self.examples = examples;
         self.batch_size = arguments.per_device_train_batch_size;
         self.gradient_accumulation_steps = arguments.gradient_accumulation_steps;
+        self.fp16 = arguments.fp16;
     }
 
     /// Whether a run with these arguments continues this one.
@@ -57,6 +60,8 @@ struct StateFile {
     early_stopping: EarlyStopping,
     plateau: Option<Plateau>,
     optimizer_steps: BTreeMap<String, u64>,
+    #[serde(default)]
+    grad_scaler: Option<(f32, u32)>,
 }
 
 /// What a schedule on plateaus has observed.
@@ -79,7 +84,11 @@ pub fn save(
 ) -> Result<()> {
     let folder = AtomicDir::new(path)?;
     task.save(folder.path())?;
-    let OptimizerState { steps, tensors } = optimizer.state_dict();
+    let OptimizerState {
+        steps,
+        tensors,
+        grad_scaler,
+    } = optimizer.state_dict()?;
     let mut bytes = Vec::with_capacity(tensors.len());
     for (name, tensor) in &tensors {
         let values: Vec<u8> = tensor
@@ -113,6 +122,7 @@ pub fn save(
         early_stopping: early_stopping.clone(),
         plateau,
         optimizer_steps: steps,
+        grad_scaler,
     };
     std::fs::write(
         folder.path().join("trainer_state.json"),
@@ -160,6 +170,7 @@ pub fn load(
     optimizer.load_state_dict(&OptimizerState {
         steps: file.optimizer_steps,
         tensors,
+        grad_scaler: file.grad_scaler,
     })?;
     let patience = early_stopping.patience;
     *early_stopping = file.early_stopping;

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
 use wgrad_nn::Mode;
-use wgrad_nn::optim::Optimizer;
+use wgrad_nn::optim::{GradScalerState, Optimizer};
 use wgrad_nn::schedule::LrScheduler;
 use wgrad_tensor::{Device, Generator, Gradients, Tensor};
 
@@ -98,7 +98,7 @@ pub fn train(
         state = checkpoint::load(&last, device, optimizer, scheduler, &mut stopping)?;
         ensure!(
             state.matches(arguments, examples),
-            "{}: the checkpoint was written with another seed, per_device_train_batch_size, gradient_accumulation_steps or training file; resume with the same ones, or train into another output_dir",
+            "{}: the checkpoint was written with another seed, per_device_train_batch_size, gradient_accumulation_steps, fp16 or training file; resume with the same ones, or train into another output_dir",
             last.display()
         );
         task.load(&last)?;
@@ -210,16 +210,17 @@ impl Run<'_, '_> {
         let mut tokens = 0;
         for (micro, batch) in group.iter().enumerate() {
             self.generator.begin_step(step, micro as u32)?;
-            let mut loss = task.loss(batch, &Mode::train(&self.generator))?;
+            let mode = Mode::train(&self.generator).with_dtype(self.arguments.dtype());
+            let mut loss = task.loss(batch, &mode)?;
             losses.push(loss.detach());
             if group.len() > 1 {
                 loss = loss.mul_scalar(1.0 / group.len() as f32)?;
             }
-            gradients.accumulate(loss.backward()?)?;
+            gradients.accumulate(self.optimizer.scale(&loss)?.backward()?)?;
             tokens += batch.iter().map(|i| lengths[*i] as u64).sum::<u64>();
         }
         if let Some(call) = &mut self.callbacks.on_gradients {
-            call(step + 1, &gradients)?;
+            call(step + 1, &self.optimizer.unscale(&gradients)?)?;
         }
         let norm = self
             .optimizer
@@ -239,21 +240,24 @@ impl Run<'_, '_> {
                 loss += f64::from(part.item()?) / losses.len() as f64;
             }
             let grad_norm = f64::from(norm.item()?);
-            if !loss.is_finite() || !grad_norm.is_finite() {
-                bail!(
-                    "step {step}: the loss is {loss} and the gradient norm {grad_norm}; training diverged, try a lower learning_rate (now {learning_rate})"
-                );
-            }
+            let scaler = self.optimizer.grad_scaler_state()?;
+            check_finite(step, loss, grad_norm, learning_rate, scaler.as_ref())?;
+            let loss_scale = scaler.map(|s| f64::from(s.scale));
             let entry = StepLog {
                 step,
                 epoch,
                 loss,
                 learning_rate,
                 grad_norm,
+                loss_scale,
             };
-            self.log.write(&json!({
+            let mut line = json!({
                 "step": step, "epoch": epoch, "loss": loss, "learning_rate": learning_rate, "grad_norm": grad_norm,
-            }))?;
+            });
+            if let Some(scale) = loss_scale {
+                line["loss_scale"] = json!(scale);
+            }
+            self.log.write(&line)?;
             self.outcome.log.push(entry);
             if let Some(call) = &mut self.callbacks.on_step {
                 call(&entry);
@@ -355,5 +359,29 @@ impl Run<'_, '_> {
             &self.state,
         )
         .with_context(|| format!("{}: the checkpoint could not be written", path.display()))
+    }
+}
+
+/// Refuses a step whose loss or gradients are not finite, unless loss scaling skipped it and can still go down.
+fn check_finite(
+    step: u64,
+    loss: f64,
+    grad_norm: f64,
+    learning_rate: f64,
+    scaler: Option<&GradScalerState>,
+) -> Result<()> {
+    if loss.is_finite() && grad_norm.is_finite() {
+        return Ok(());
+    }
+    match scaler {
+        Some(scaler) if scaler.scale >= 1.0 => Ok(()),
+        Some(scaler) => bail!(
+            "step {step}: the loss is {loss} and the gradient norm {grad_norm} with a loss scale of {}; the first gradient to overflow is that of {}; train without fp16, or try a lower learning_rate (now {learning_rate})",
+            scaler.scale,
+            scaler.overflowed.as_deref().unwrap_or("no parameter")
+        ),
+        None => bail!(
+            "step {step}: the loss is {loss} and the gradient norm {grad_norm}; training diverged, try a lower learning_rate (now {learning_rate})"
+        ),
     }
 }

@@ -73,6 +73,8 @@ pub fn write(
         train: outcome
             .log
             .iter()
+            // What loss scaling skipped has no place on a curve.
+            .filter(|l| l.loss.is_finite() && l.grad_norm.is_finite())
             .map(|l| TrainPoint {
                 step: l.step,
                 loss: l.loss,

@@ -3,18 +3,21 @@
 
 mod adam;
 mod groups;
+mod scaler;
 mod sgd;
 mod state;
 
 pub use adam::Adam;
 pub use groups::{ParamGroup, no_decay, takes_no_decay};
+pub use scaler::GradScalerState;
 pub use sgd::Sgd;
 pub use state::OptimizerState;
+pub use wgrad_tensor::ops::optim::GradScaler;
 
 use std::collections::HashSet;
 
-use wgrad_tensor::ops::optim::{Flat, SCALARS, check_parameter, norm};
-use wgrad_tensor::{Error, Gradients, Result, Tensor, no_grad};
+use wgrad_tensor::ops::optim::{Flat, SCALARS, Scaling, check_parameter, norm};
+use wgrad_tensor::{DType, Device, Error, Gradients, Result, Tensor, no_grad};
 
 /// The rule that an optimizer follows.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -29,8 +32,10 @@ struct Slot {
     name: String,
     tensor: Tensor,
     group: usize,
-    /// Updates made so far.
+    /// Updates asked for so far.
     step: u64,
+    /// Steps that loss scaling had skipped before the first of them.
+    skipped: u64,
     /// As named by [`Method::state_names`]; empty before the first update.
     state: Vec<Tensor>,
     /// Whether one of [`Optimizer::flats`] holds it.
@@ -54,6 +59,9 @@ pub struct Optimizer {
     flats: Vec<(Flat, Vec<usize>)>,
     /// What changes from step to step, one row a parameter: kernels read it from here.
     scalars: Option<Tensor>,
+    scaling: Option<Scaling>,
+    /// What the device makes [`Optimizer::scalars`] from, with a scaler.
+    rows: Option<Tensor>,
 }
 
 impl Optimizer {
@@ -110,6 +118,7 @@ impl Optimizer {
                     tensor,
                     group,
                     step: 0,
+                    skipped: 0,
                     state: Vec::new(),
                     placed: false,
                 });
@@ -129,6 +138,8 @@ impl Optimizer {
             slots,
             flats: Vec::new(),
             scalars: None,
+            scaling: None,
+            rows: None,
         };
         optimizer.set_lr(lr)?;
         Ok(optimizer)
@@ -153,7 +164,9 @@ impl Optimizer {
     /// norm is at most that, as PyTorch's `clip_grad_norm_`.
     ///
     /// The norm, clipping and updates run on the device, in place; nothing waits. Returns the norm of the
-    /// gradients before clipping.
+    /// gradients before clipping. With a scaler ([`Optimizer::set_grad_scaler`]) the gradients are those of
+    /// [`Optimizer::scale`]'s loss; norm and updates are as without it, but a step with a gradient that is not
+    /// finite updates nothing.
     ///
     /// Errors: no parameter has a gradient; a `max_norm` that is not a positive number; a device that
     /// failed.
@@ -182,11 +195,11 @@ impl Optimizer {
             flat.load(&gradients)?;
         }
         let flats: Vec<&Flat> = self.flats.iter().map(|(flat, _)| flat).collect();
-        let clip = norm(&flats, max_norm)?;
+        let clip = norm(&flats, max_norm, self.scaling.as_ref())?;
         for (slot, gradient) in self.slots.iter_mut().zip(&due) {
             slot.step += u64::from(gradient.is_some());
         }
-        let scalars = self.upload_scalars()?;
+        let scalars = self.scalars_of_step()?;
         for (flat, _) in &self.flats {
             match &self.method {
                 Method::Sgd(sgd) => flat.sgd(&scalars, &clip, sgd.momentum, sgd.nesterov)?,
@@ -207,6 +220,11 @@ impl Optimizer {
         if new.is_empty() {
             return Ok(());
         }
+        // At first nothing was skipped; there is no need to wait.
+        let skipped = match self.flats.is_empty() {
+            true => 0,
+            false => self.skipped()?,
+        };
         let tensors: Vec<&Tensor> = new.iter().map(|row| &self.slots[*row].tensor).collect();
         let states = self.method.state_names().len();
         for (flat, members) in Flat::gather(&tensors, states)? {
@@ -222,36 +240,60 @@ impl Optimizer {
                     slot.state.push(state);
                 }
                 slot.placed = true;
+                slot.skipped = skipped;
             }
             self.flats.push((flat, rows));
         }
         Ok(())
     }
 
-    /// Writes every parameter's row of scalars for the step it is at into the one device table.
-    fn upload_scalars(&mut self) -> Result<Tensor> {
+    /// Every parameter's row of scalars for the step it is at, in the one device table. With a scaler the
+    /// device makes them: it alone knows which steps were skipped.
+    fn scalars_of_step(&mut self) -> Result<Tensor> {
         let mut rows = Vec::with_capacity(self.slots.len() * SCALARS);
         for slot in &self.slots {
             let group = &self.groups[slot.group];
             let lr = self.lr * group.lr_scale;
-            rows.extend(match &self.method {
-                Method::Sgd(sgd) => sgd.scalars(lr, group.weight_decay, slot.step),
-                Method::Adam(adam) => adam.scalars(lr, 0.0, group.weight_decay, slot.step),
-                Method::AdamW(adam) => adam.scalars(lr, group.weight_decay, 0.0, slot.step),
+            let decay = group.weight_decay;
+            rows.extend(match (&self.scaling, &self.method) {
+                (Some(_), method) => method.row(lr, decay, slot.step + slot.skipped),
+                (None, Method::Sgd(sgd)) => sgd.scalars(lr, decay, slot.step),
+                (None, Method::Adam(adam)) => adam.scalars(lr, 0.0, decay, slot.step),
+                (None, Method::AdamW(adam)) => adam.scalars(lr, decay, 0.0, slot.step),
             });
         }
-        match &self.scalars {
-            Some(table) => table.copy_from_slice(&rows)?,
-            None => {
-                let device = self.slots[0].tensor.device();
-                let table = Tensor::from_slice(device, &rows, &[self.slots.len(), SCALARS])?;
-                self.scalars = Some(table);
-            }
-        }
-        self.scalars
-            .clone()
-            .ok_or_else(|| Error::op("optimizer.step", "the table of scalars is missing"))
+        let shape = [self.slots.len(), SCALARS];
+        let device = self.slots[0].tensor.device();
+        let Some(scaling) = &self.scaling else {
+            return table(&mut self.scalars, device, &rows, &shape);
+        };
+        let rows = table(&mut self.rows, device, &rows, &shape)?;
+        let scalars = match &self.scalars {
+            Some(scalars) => scalars.clone(),
+            None => Tensor::empty(device, &shape, DType::F32)?,
+        };
+        scaling.scalars(&rows, self.method.rule(), &scalars)?;
+        self.scalars = Some(scalars.clone());
+        Ok(scalars)
     }
+}
+
+/// Writes `values` into the tensor in `place`, which is made if it is not there.
+fn table(
+    place: &mut Option<Tensor>,
+    device: &Device,
+    values: &[f32],
+    shape: &[usize],
+) -> Result<Tensor> {
+    let tensor = match place.take() {
+        Some(tensor) => {
+            tensor.copy_from_slice(values)?;
+            tensor
+        }
+        None => Tensor::from_slice(device, values, shape)?,
+    };
+    *place = Some(tensor.clone());
+    Ok(tensor)
 }
 
 impl Method {

@@ -14,23 +14,32 @@ pub struct OptimizerState {
     /// Tensors called `<parameter>.exp_avg`, `<parameter>.exp_avg_sq`, `<parameter>.momentum_buffer`,
     /// f32 and of the parameter's shape.
     pub tensors: Vec<(String, Tensor)>,
+    /// The scale of losses and the steps since it changed, where they are scaled.
+    pub grad_scaler: Option<(f32, u32)>,
 }
 
 impl Optimizer {
     /// The state as it is now. The tensors are the optimizer's own, not copies: read them before the
-    /// next step.
-    pub fn state_dict(&self) -> OptimizerState {
+    /// next step. Waits for the device only if losses are scaled.
+    pub fn state_dict(&self) -> Result<OptimizerState> {
         let mut state = OptimizerState::default();
+        let scaler = self.grad_scaler_state()?;
+        let skipped = scaler.as_ref().map_or(0, |s| s.skipped_steps);
+        state.grad_scaler = scaler.map(|s| (s.scale, s.growth_tracker));
         let names = self.method.state_names();
         for slot in self.slots.iter().filter(|slot| slot.step > 0) {
-            state.steps.insert(slot.name.clone(), slot.step);
+            let made = (slot.step + slot.skipped).saturating_sub(skipped);
+            if made == 0 {
+                continue;
+            }
+            state.steps.insert(slot.name.clone(), made);
             for (name, tensor) in names.iter().zip(&slot.state) {
                 state
                     .tensors
                     .push((format!("{}.{name}", slot.name), tensor.clone()));
             }
         }
-        state
+        Ok(state)
     }
 
     /// Replaces the state by a copy of `state`. Parameters that `state` does not name start anew.
@@ -82,10 +91,15 @@ impl Optimizer {
                 "the state has a tensor `{name}` that nothing here uses; was it saved by another kind of optimizer?"
             ));
         }
+        if let Some(scaling) = &self.scaling {
+            let (scale, since) = state.grad_scaler.unwrap_or((scaling.init_scale(), 0));
+            scaling.write(scale, since)?;
+        }
         // The next step puts the loaded state where updates reach it.
         self.flats.clear();
         for (slot, (step, copies)) in self.slots.iter_mut().zip(loaded) {
             slot.step = step;
+            slot.skipped = 0;
             slot.state = copies;
             slot.placed = false;
         }

@@ -15,7 +15,7 @@ use crate::tape::record;
 use crate::tensor::Tensor;
 
 use super::dropout::{Drop, check_p};
-use super::rows::{Rows, Variant, numbered, row_texels};
+use super::rows::{Rows, Variant, numbered, row_texels, tuned};
 use backward::Saved;
 
 /// Values of a row that a lane keeps at most (see [`Rows::new`]).
@@ -25,7 +25,7 @@ const GROUPS: usize = 64;
 
 impl Tensor {
     /// (x - mean) / sqrt(variance + eps) * weight + bias over the last dimension C (arXiv:1607.06450);
-    /// weight and bias are `[C]` and of the type of `self`. The variance divides by C.
+    /// weight and bias are `[C]`, f32 or of the type of `self`. The variance divides by C.
     pub fn layer_norm(
         &self,
         weight: Option<&Tensor>,
@@ -41,8 +41,8 @@ impl Tensor {
         norm_with(self, &norm, None)
     }
 
-    /// x / sqrt(mean(x^2) + eps) * weight over the last dimension C (arXiv:1910.07467); weight is `[C]`
-    /// and of the type of `self`.
+    /// x / sqrt(mean(x^2) + eps) * weight over the last dimension C (arXiv:1910.07467); weight is `[C]`,
+    /// f32 or of the type of `self`.
     pub fn rms_norm(&self, weight: Option<&Tensor>, eps: f32) -> Result<Tensor> {
         let norm = Norm {
             rms: true,
@@ -69,9 +69,9 @@ impl Tensor {
 pub struct Norm<'a> {
     /// Root mean square instead of mean and variance.
     pub rms: bool,
-    /// `[C]`, of the type of the input.
+    /// `[C]`, f32 or of the type of the input.
     pub weight: Option<&'a Tensor>,
-    /// `[C]`, of the type of the input.
+    /// `[C]`, of the type of the weight.
     pub bias: Option<&'a Tensor>,
     /// Added to the variance, or to the mean of the squares.
     pub eps: f32,
@@ -108,10 +108,14 @@ pub fn norm_with(x: &Tensor, norm: &Norm, variant: Option<Variant>) -> Result<Te
             .into_iter()
             .flatten(),
     );
-    let texels = row_texels(variant, length, &read);
+    let said = tuned("layer_norm", &x, length);
+    let chosen = variant.or(said.as_ref().map(|said| said.variant));
+    let texels = row_texels(chosen, length, &read);
     let defines = match texels {
         Some(count) => Defines::new().constant("COUNT", count),
-        None => Rows::new(variant, length, KEPT, &read).defines(),
+        None => Rows::new(chosen, length, KEPT, &read)
+            .tuned(device, length, said.as_ref())
+            .defines_with(norm.weight.or(norm.bias).map(Tensor::dtype)),
     };
     let defines = defines
         .flag_if(norm.rms, "RMS")
@@ -166,6 +170,7 @@ pub fn norm_with(x: &Tensor, norm: &Norm, variant: Option<Variant>) -> Result<Te
         rms: norm.rms,
         total: total.detach(),
         weight: norm.weight.map(Tensor::detach),
+        parameters: norm.weight.or(norm.bias).map_or(x.dtype(), Tensor::dtype),
         with_residual,
         has_bias: norm.bias.is_some(),
         dropout,
@@ -214,12 +219,20 @@ impl Norm<'_> {
         }
         for (name, tensor) in [("weight", self.weight), ("bias", self.bias)] {
             let Some(tensor) = tensor else { continue };
-            if tensor.shape() != [length] || tensor.dtype() != x.dtype() {
+            let typed = tensor.dtype() == DType::F32 || tensor.dtype() == x.dtype();
+            if tensor.shape() != [length] || !typed {
                 return refuse(format!(
                     "for {x:?} the {name} is {} [{length}], {tensor:?} was given",
                     x.dtype()
                 ));
             }
+        }
+        if let (Some(weight), Some(bias)) = (self.weight, self.bias)
+            && weight.dtype() != bias.dtype()
+        {
+            return refuse(format!(
+                "weight {weight:?} and bias {bias:?} are not of one type"
+            ));
         }
         match self.residual {
             Some(residual) if residual.shape() != x.shape() || residual.dtype() != x.dtype() => {

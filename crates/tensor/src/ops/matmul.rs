@@ -9,6 +9,7 @@ mod several;
 pub use cases::cases;
 pub use choice::TUNABLE;
 
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ops::unary::gelu_backward;
 use crate::tape::record;
@@ -81,6 +82,14 @@ impl Tensor {
     /// [`Tensor::matmul`] of two tensors of rank 2 or more by the kernel `variant`, for benchmarks; the
     /// fitting one if `None`, or where the adapter or the operands do not allow `variant`.
     pub fn matmul_with(&self, other: &Tensor, variant: Option<Variant>) -> Result<Tensor> {
+        if self.dtype() != other.dtype() {
+            return Err(Error::op(
+                "matmul",
+                format!(
+                    "two matrices of one float type are needed, {self:?} and {other:?} were given; cast one"
+                ),
+            ));
+        }
         let y = gemm("matmul", self, other, &Epilogue::default(), variant)?.y;
         let (a, b) = (self.detach(), other.detach());
         Ok(record("matmul", y, &[self, other], move |dy, needs| {
@@ -99,7 +108,8 @@ impl Tensor {
     }
 
     /// `activation(self @ weight^T + bias)` with `weight` (out, in) and `bias` (out), over the last
-    /// dimension of `self`, in one kernel.
+    /// dimension of `self`, in one kernel. The result has the type of `self`; `weight` and `bias` may be of
+    /// another float type, and have gradients of their own type: f32 parameters train on f16 activations.
     pub fn linear(
         &self,
         weight: &Tensor,
@@ -171,6 +181,7 @@ fn linear_rows(
     };
     let made = gemm("linear", x, &weight.transpose(0, 1)?, &epilogue, variant)?;
     let (a, w) = (x.detach(), weight.detach());
+    let of_bias = bias.map(Tensor::dtype);
     let mut inputs = vec![x, weight];
     inputs.extend(bias);
     Ok(record("linear", made.y, &inputs, move |dy, needs| {
@@ -182,14 +193,24 @@ fn linear_rows(
         if needs[0] {
             parts[0] = Some(gemm("linear", &dy, &w, &Epilogue::default(), variant)?.y);
         }
-        let bias = needs.get(2).copied().unwrap_or(false);
-        let (dw, db) = layer_gradients(&dy, &a, needs[1], bias, variant)?;
+        let wanted = Wanted {
+            weight: needs[1].then_some(w.dtype()),
+            bias: of_bias.filter(|_| needs[2]),
+        };
+        let (dw, db) = layer_gradients(&dy, &a, wanted, variant)?;
         parts[1] = dw;
-        if bias {
-            parts[2] = db;
+        if let Some(part) = parts.get_mut(2) {
+            *part = db;
         }
         Ok(parts)
     }))
+}
+
+/// Which gradients of a linear layer's parameters are wanted, and of which types.
+#[derive(Clone, Copy)]
+struct Wanted {
+    weight: Option<DType>,
+    bias: Option<DType>,
 }
 
 /// The gradients of a linear layer's weight (out, in) and bias (out), as far as they are wanted, in one
@@ -197,18 +218,21 @@ fn linear_rows(
 fn layer_gradients(
     dy: &Tensor,
     x: &Tensor,
-    weight: bool,
-    bias: bool,
+    wanted: Wanted,
     variant: Option<Variant>,
 ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-    if !weight {
-        let db = bias.then(|| dy.sum_to(&dy.shape()[1..])).transpose()?;
-        return Ok((None, db));
-    }
+    let as_bias = |sums: Option<Tensor>| match (sums, wanted.bias) {
+        (Some(sums), Some(dtype)) => sums.cast(dtype).map(Some),
+        _ => Ok(None),
+    };
+    let Some(dtype) = wanted.weight else {
+        let sums = wanted.bias.map(|_| dy.sum_to(&dy.shape()[1..]));
+        return Ok((None, as_bias(sums.transpose()?)?));
+    };
     let epilogue = Epilogue {
-        row_sums: bias,
-        ..Epilogue::default()
+        row_sums: wanted.bias.is_some(),
+        ..Epilogue::of(dtype)
     };
     let made = gemm("linear", &dy.transpose(0, 1)?, x, &epilogue, variant)?;
-    Ok((Some(made.y), made.row_sums))
+    Ok((Some(made.y), as_bias(made.row_sums)?))
 }

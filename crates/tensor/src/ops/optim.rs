@@ -6,9 +6,11 @@
 
 mod cases;
 mod flat;
+mod scaling;
 
 pub use cases::cases;
-pub use flat::{Flat, check_parameter, norm};
+pub use flat::{Flat, check_parameter, member_of, norm};
+pub use scaling::{GradScaler, Scaling, StepRule};
 
 use wgrad_runtime::{Defines, Launch};
 
@@ -114,11 +116,16 @@ pub fn grad_norm(gradients: &[Tensor], max_norm: Option<f64>) -> Result<Tensor> 
             at += groups;
         }
     }
-    finish_norm(&partials, count, max_norm)
+    finish_norm(&partials, count, max_norm, None)
 }
 
 /// The norm and the clip coefficient from `count` partial sums of squares.
-fn finish_norm(partials: &Tensor, count: usize, max_norm: Option<f64>) -> Result<Tensor> {
+fn finish_norm(
+    partials: &Tensor,
+    count: usize,
+    max_norm: Option<f64>,
+    scaling: Option<&Scaling>,
+) -> Result<Tensor> {
     let max_norm = max_norm.unwrap_or(0.0);
     if !(max_norm >= 0.0 && max_norm.is_finite()) {
         return Err(Error::op(
@@ -128,14 +135,25 @@ fn finish_norm(partials: &Tensor, count: usize, max_norm: Option<f64>) -> Result
     }
     let device = partials.device();
     let clip = Tensor::empty(device, &[2], DType::F32)?;
-    let kernel = device.kernel("grad_norm", &Defines::new())?;
-    device
+    let (rule, state) = match scaling.map(Scaling::parts) {
+        Some((rule, state)) => (rule, Some(state)),
+        None => (GradScaler::default(), None),
+    };
+    let defines = Defines::new().flag_if(state.is_some(), "SCALED");
+    let kernel = device.kernel("grad_norm", &defines)?;
+    let launch = device
         .launch(&kernel)
         .u32("count", count)
         .f32("max_norm", max_norm as f32)
+        .f32("growth_factor", rule.growth_factor)
+        .f32("backoff_factor", rule.backoff_factor)
+        .f32("growth_interval", rule.growth_interval as f32)
         .bind(partials.buffer())
-        .bind(clip.buffer())
-        .groups(1)?;
+        .bind(clip.buffer());
+    match state {
+        Some(state) => launch.bind(state.buffer()).groups(1)?,
+        None => launch.groups(1)?,
+    }
     Ok(clip)
 }
 

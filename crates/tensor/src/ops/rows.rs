@@ -89,17 +89,30 @@ impl Rows {
         }
     }
 
+    /// [`Rows::defines`], and `W`: a vector or value of parameters of this type.
+    pub(crate) fn defines_with(&self, parameters: Option<DType>) -> Defines {
+        match parameters {
+            Some(dtype) => self.defines().alias("W", &self.memory(dtype)),
+            None => self.defines(),
+        }
+    }
+
+    /// What of a type a lane takes at a time.
+    fn memory(&self, dtype: DType) -> String {
+        match self.lanes {
+            4 => format!("vec4<{}>", dtype.wgsl()),
+            _ => dtype.wgsl().to_owned(),
+        }
+    }
+
     /// `WIDTH`, `SUBGROUP8`, `LANES` and `VECTORS`, `V`, which is what lies in memory, and `KEPT` with
     /// the flag `KEEP`.
     pub(crate) fn defines(&self) -> Defines {
-        let value = self.dtype.wgsl();
-        let vector = format!("vec4<{value}>");
-        let vectors = self.lanes == 4;
         let defines = Defines::new()
             .constant("WIDTH", self.width as u32)
             .constant("LANES", self.lanes as u32)
-            .flag_if(vectors, "VECTORS")
-            .alias("V", if vectors { &vector } else { value })
+            .flag_if(self.lanes == 4, "VECTORS")
+            .alias("V", &self.memory(self.dtype))
             .flag_if(self.subgroup8, "SUBGROUP8");
         match self.kept {
             Some(kept) => defines.flag("KEEP").constant("KEPT", kept as u32),

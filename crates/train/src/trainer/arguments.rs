@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use wgrad_tensor::DType;
+
 use crate::sampler::Order;
 
 /// How long and how to train. Names as `transformers`' `TrainingArguments` has them.
@@ -24,6 +26,8 @@ pub struct TrainingArguments {
     pub eval_steps: Option<u64>,
     /// Evaluations without improvement after which training stops.
     pub early_stopping_patience: Option<usize>,
+    /// Activations and their gradients in f16, parameters in f32, losses scaled: mixed precision.
+    pub fp16: bool,
     pub seed: u64,
     pub order: Order,
     /// Go on from `checkpoint-last` in the output folder.
@@ -45,10 +49,19 @@ impl TrainingArguments {
             logging_steps: 10,
             eval_steps: None,
             early_stopping_patience: None,
+            fp16: false,
             seed: 42,
             order: Order::LengthGrouped,
             resume: false,
             save: true,
+        }
+    }
+
+    /// The type of activations.
+    pub fn dtype(&self) -> DType {
+        match self.fp16 {
+            true => DType::F16,
+            false => DType::F32,
         }
     }
 

@@ -23,8 +23,10 @@ pub struct StepLog {
     /// Before the update; over all batches of the step.
     pub loss: f64,
     pub learning_rate: f64,
-    /// Before clipping.
+    /// Before clipping. Not finite where loss scaling skipped the step.
     pub grad_norm: f64,
+    /// What the next loss is multiplied by, with `fp16`.
+    pub loss_scale: Option<f64>,
 }
 
 /// A logged evaluation.

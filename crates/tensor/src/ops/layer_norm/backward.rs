@@ -5,7 +5,7 @@ use wgrad_runtime::Defines;
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::ops::dropout::Drop;
-use crate::ops::rows::{Rows, Variant, numbered, row_texels};
+use crate::ops::rows::{Rows, Variant, numbered, row_texels, tuned};
 use crate::tensor::Tensor;
 
 /// Values of a row that a lane keeps at most, of two tensors each.
@@ -21,6 +21,8 @@ pub(super) struct Saved {
     /// What was normalised.
     pub total: Tensor,
     pub weight: Option<Tensor>,
+    /// The type of weight and bias.
+    pub parameters: DType,
     pub with_residual: bool,
     pub has_bias: bool,
     pub dropout: Option<Drop>,
@@ -52,7 +54,7 @@ impl Saved {
             }
         };
         let sums = sums
-            .map(|sums| sums.sum(&[0], false)?.cast(dy.dtype()))
+            .map(|sums| sums.sum(&[0], false)?.cast(self.parameters))
             .transpose()?;
         let part = |row: usize| {
             sums.as_ref()
@@ -140,8 +142,10 @@ impl Saved {
             None => None,
         };
         let weight = self.weight.as_ref();
+        let said = tuned("layer_norm_backward", dy, length);
         let defines = Rows::new(self.variant, length, KEPT, read)
-            .defines()
+            .tuned(device, length, said.as_ref())
+            .defines_with(Some(self.parameters))
             .flag("TWO")
             .flag_if(self.rms, "RMS")
             .flag_if(weight.is_some(), "WEIGHT")

@@ -57,12 +57,19 @@ fn case(rms: bool, input: Input, weight: Option<Input>, bias: Option<Input>, eps
     )
 }
 
+/// The types of the input and of the parameters.
+type Types = (DType, DType);
+const FLOATS: Types = (DType::F32, DType::F32);
+const HALVES: Types = (DType::F16, DType::F16);
+const MIXED: Types = (DType::F16, DType::F32);
+
 /// A row of a chosen variant, with weight and for layer_norm a bias.
-fn chosen(rms: bool, variant: Variant, shape: &[usize], dtype: DType) -> Case {
+fn chosen(rms: bool, variant: Variant, shape: &[usize], dtypes: Types) -> Case {
     let side = shape[shape.len() - 1];
+    let (dtype, parameters) = dtypes;
     let input = Input::new(shape, dtype).range(-2.0, 3.0);
-    let weight = Input::new(&[side], dtype).range(0.5, 1.5);
-    let bias = (!rms).then(|| Input::new(&[side], dtype));
+    let weight = Input::new(&[side], parameters).range(0.5, 1.5);
+    let bias = (!rms).then(|| Input::new(&[side], parameters));
     let mut case = case(rms, input, Some(weight), bias, 1e-5);
     case.run = Box::new(move |x| {
         let norm = Norm {
@@ -74,16 +81,25 @@ fn chosen(rms: bool, variant: Variant, shape: &[usize], dtype: DType) -> Case {
         };
         norm_with(&x[0], &norm, Some(variant))
     });
-    case.note(format!("{variant:?}"))
+    case.note(format!("{variant:?} parameters {parameters}"))
 }
 
 /// A row of the norm of a sum: x, residual, weight, bias.
-fn sum(rms: bool, variant: Variant, shape: &[usize], dtype: DType, p: f32, layout: Layout) -> Case {
+fn sum(
+    rms: bool,
+    variant: Variant,
+    shape: &[usize],
+    dtypes: Types,
+    p: f32,
+    layout: Layout,
+) -> Case {
     let side = shape[shape.len() - 1];
+    let (dtype, parameters) = dtypes;
     let input = || Input::new(shape, dtype).layout(layout).range(-2.0, 3.0);
-    let mut inputs = vec![input(), input(), Input::new(&[side], dtype).range(0.5, 1.5)];
+    let weight = Input::new(&[side], parameters).range(0.5, 1.5);
+    let mut inputs = vec![input(), input(), weight];
     if !rms {
-        inputs.push(Input::new(&[side], dtype));
+        inputs.push(Input::new(&[side], parameters));
     }
     let name = if rms { "rms_norm" } else { "layer_norm" };
     let bias = if rms { "" } else { "bias=x3, " };
@@ -121,18 +137,22 @@ fn sum(rms: bool, variant: Variant, shape: &[usize], dtype: DType, p: f32, layou
             reference(&inputs, rms, true, 1e-5)
         },
     )
-    .note(format!("{variant:?} rms={rms} p={p}"))
+    .note(format!(
+        "{variant:?} rms={rms} p={p} parameters {parameters}"
+    ))
 }
 
 fn variants(out: &mut Vec<Case>) {
     for rms in [false, true] {
         for variant in [Variant::Plain, Variant::Vectors, Variant::Subgroup] {
             for shape in [[5, 4], [70, 36], [3, 384], [2, 1300]] {
-                out.push(chosen(rms, variant, &shape, DType::F32));
+                out.push(chosen(rms, variant, &shape, FLOATS));
             }
-            out.push(chosen(rms, variant, &[5, 64], DType::F16));
+            out.push(chosen(rms, variant, &[5, 64], HALVES));
+            out.push(chosen(rms, variant, &[5, 64], MIXED));
+            out.push(chosen(rms, variant, &[3, 33], MIXED));
             // The longest row that lanes keep; its backward kernel takes long to compile with checks.
-            let mut longest = chosen(rms, variant, &[2, 1024], DType::F32);
+            let mut longest = chosen(rms, variant, &[2, 1024], FLOATS);
             for input in &mut longest.inputs {
                 input.requires_grad = false;
             }
@@ -141,20 +161,21 @@ fn variants(out: &mut Vec<Case>) {
         for variant in Variant::ROWS {
             for p in [0.0, 0.3] {
                 for (shape, dtype, layout) in [
-                    ([70, 36], DType::F32, Layout::Contiguous),
-                    ([3, 384], DType::F32, Layout::Contiguous),
-                    ([6, 33], DType::F32, Layout::Sliced),
-                    ([2, 520], DType::F16, Layout::Transposed),
-                    ([2, 8200], DType::F32, Layout::Contiguous),
+                    ([70, 36], FLOATS, Layout::Contiguous),
+                    ([3, 384], FLOATS, Layout::Contiguous),
+                    ([6, 33], FLOATS, Layout::Sliced),
+                    ([2, 520], HALVES, Layout::Transposed),
+                    ([7, 132], MIXED, Layout::Contiguous),
+                    ([2, 8200], FLOATS, Layout::Contiguous),
                 ] {
                     out.push(sum(rms, variant, &shape, dtype, p, layout));
                 }
             }
-            let mut frozen = sum(rms, variant, &[3, 36], DType::F32, 0.5, Layout::Contiguous);
+            let mut frozen = sum(rms, variant, &[3, 36], FLOATS, 0.5, Layout::Contiguous);
             frozen.inputs[0].requires_grad = false;
             frozen.inputs[2].requires_grad = false;
             out.push(frozen.note(format!("{variant:?}, x and weight frozen")));
-            let mut last = sum(rms, variant, &[3, 36], DType::F32, 0.5, Layout::Contiguous);
+            let mut last = sum(rms, variant, &[3, 36], FLOATS, 0.5, Layout::Contiguous);
             for input in &mut last.inputs[..2] {
                 input.requires_grad = false;
             }

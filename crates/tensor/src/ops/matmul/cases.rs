@@ -93,7 +93,7 @@ pub fn cases(out: &mut Vec<Case>) {
                     Input::new(&[5, 32], DType::F32).layout(layout).frozen(),
                     Input::new(&[32, 7], DType::F32).layout(layout).frozen(),
                 ],
-                |x| split_k("matmul", &x[0], &x[1], 4, Some(Variant::Tiled)),
+                |x| split_k("matmul", &x[0], &x[1], 4, Some(Variant::Tiled), DType::F32),
                 |x: &[HostArray]| product(&x[0], &x[1]),
             )
             .note("split along K"),
@@ -153,16 +153,19 @@ pub fn cases(out: &mut Vec<Case>) {
 }
 
 fn linear_cases(out: &mut Vec<Case>) {
+    use DType::{F16, F32};
     let erf_gelu = |v: f64| crate::ops::unary::gelu_reference(v);
-    for dtype in [DType::F32, DType::F16] {
+    let small = [(1, 1, 1), (5, 12, 7), (70, 64, 4)];
+    let odd = [(40, 36, 68), (33, 6, 10)];
+    // The types of the input and of the parameters.
+    for (dtype, parameters, sizes) in [
+        (F32, F32, &[&small[..], &odd].concat()),
+        (F16, F16, &[&small[..], &odd].concat()),
+        (F16, F32, &[&odd[..], &[(5, 12, 7)]].concat()),
+        (F32, F16, &vec![(40, 36, 68)]),
+    ] {
         for variant in Variant::ALL {
-            for (rows, inputs, outputs) in [
-                (1, 1, 1),
-                (5, 12, 7),
-                (40, 36, 68),
-                (33, 6, 10),
-                (70, 64, 4),
-            ] {
+            for &(rows, inputs, outputs) in sizes {
                 for (bias, gelu) in [(false, false), (true, false), (true, true)] {
                     let activation = if gelu {
                         Activation::Gelu
@@ -171,10 +174,10 @@ fn linear_cases(out: &mut Vec<Case>) {
                     };
                     let mut list = vec![
                         Input::new(&[rows, inputs], dtype),
-                        Input::new(&[outputs, inputs], dtype),
+                        Input::new(&[outputs, inputs], parameters),
                     ];
                     if bias {
-                        list.push(Input::new(&[outputs], dtype));
+                        list.push(Input::new(&[outputs], parameters));
                     }
                     let torch = match (bias, gelu) {
                         (false, _) => "F.linear(x0, x1)",
@@ -196,7 +199,7 @@ fn linear_cases(out: &mut Vec<Case>) {
                                 if gelu { y.map(erf_gelu) } else { y }
                             },
                         )
-                        .note(format!("{variant:?} {torch}")),
+                        .note(format!("{variant:?} {torch}, parameters {parameters}")),
                     );
                 }
             }
@@ -253,16 +256,19 @@ fn stacked_cases(out: &mut Vec<Case>) {
         (vec![2, 9, 4], [64, 64, 64], 4),
         (vec![70, 64], [64, 128, 64], 64),
     ] {
-        for (dtype, pack, frozen) in [
-            (DType::F32, true, None),
-            (DType::F32, false, None),
-            (DType::F32, true, Some(2)),
-            (DType::F32, true, Some(4)),
-            (DType::F16, true, None),
+        use DType::{F16, F32};
+        for (dtype, parameters, pack, frozen) in [
+            (F32, F32, true, None),
+            (F32, F32, false, None),
+            (F32, F32, true, Some(2)),
+            (F32, F32, true, Some(4)),
+            (F16, F16, true, None),
+            (F16, F32, true, None),
+            (F16, F32, false, Some(4)),
         ] {
             let mut list = vec![Input::new(&x, dtype)];
-            list.extend(sizes.map(|side| Input::new(&[side, inputs], dtype)));
-            list.extend(sizes.map(|side| Input::new(&[side], dtype)));
+            list.extend(sizes.map(|side| Input::new(&[side, inputs], parameters)));
+            list.extend(sizes.map(|side| Input::new(&[side], parameters)));
             if let Some(at) = frozen {
                 list[at] = list[at].clone().frozen();
             }
@@ -291,7 +297,8 @@ fn stacked_cases(out: &mut Vec<Case>) {
                     layer(&x[0], &concat(&x[1..4]), &concat(&x[4..7]))
                 },
             );
-            out.push(case.note(format!("pack {pack} frozen {frozen:?}")));
+            let note = format!("pack {pack} frozen {frozen:?}, parameters {parameters}");
+            out.push(case.note(note));
         }
     }
     out.push(Case::rejects(
@@ -307,7 +314,8 @@ fn stacked_cases(out: &mut Vec<Case>) {
 }
 
 fn feed_forward_cases(out: &mut Vec<Case>) {
-    for dtype in [DType::F32, DType::F16] {
+    use DType::{F16, F32};
+    for (dtype, parameters) in [(F32, F32), (F16, F16), (F16, F32)] {
         for (x, hidden, outputs) in [
             (vec![3], 5, 2),
             (vec![2, 9, 4], 16, 4),
@@ -317,10 +325,10 @@ fn feed_forward_cases(out: &mut Vec<Case>) {
             for frozen in [None, Some(0), Some(1), Some(3)] {
                 let mut list = vec![
                     Input::new(&x, dtype),
-                    Input::new(&[hidden, inputs], dtype),
-                    Input::new(&[hidden], dtype),
-                    Input::new(&[outputs, hidden], dtype),
-                    Input::new(&[outputs], dtype),
+                    Input::new(&[hidden, inputs], parameters),
+                    Input::new(&[hidden], parameters),
+                    Input::new(&[outputs, hidden], parameters),
+                    Input::new(&[outputs], parameters),
                 ];
                 if let Some(at) = frozen {
                     list[at] = list[at].clone().frozen();
@@ -335,7 +343,7 @@ fn feed_forward_cases(out: &mut Vec<Case>) {
                         layer(&inner.map(crate::ops::unary::gelu_reference), &x[3], &x[4])
                     },
                 );
-                out.push(case.note(format!("frozen {frozen:?}")));
+                out.push(case.note(format!("frozen {frozen:?}, parameters {parameters}")));
             }
         }
     }

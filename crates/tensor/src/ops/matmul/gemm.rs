@@ -22,6 +22,18 @@ pub(super) struct Epilogue<'a> {
     pub gelu_input: Option<&'a Tensor>,
     /// The sums of the rows of the left operand are wanted too.
     pub row_sums: bool,
+    /// The type of what is computed, where it is not the left operand's.
+    pub dtype: Option<DType>,
+}
+
+impl Epilogue<'_> {
+    /// Nothing but the product, as this type.
+    pub fn of(dtype: DType) -> Self {
+        Self {
+            dtype: Some(dtype),
+            ..Self::default()
+        }
+    }
 }
 
 /// What came of it.
@@ -33,7 +45,8 @@ pub(super) struct Product {
     pub row_sums: Option<Tensor>,
 }
 
-/// The product of the last two dimensions, leading ones broadcast, and what the epilogue asks for.
+/// The product of the last two dimensions, leading ones broadcast, and what the epilogue asks for. The
+/// operands may be of two float types.
 pub(super) fn gemm(
     op: &'static str,
     a: &Tensor,
@@ -42,10 +55,10 @@ pub(super) fn gemm(
     wanted: Option<Variant>,
 ) -> Result<Product> {
     let (ra, rb) = (a.rank(), b.rank());
-    if ra < 2 || rb < 2 || !a.dtype().is_float() || a.dtype() != b.dtype() {
+    if ra < 2 || rb < 2 || !a.dtype().is_float() || !b.dtype().is_float() {
         return Err(Error::op(
             op,
-            format!("two matrices of one float type are needed, {a:?} and {b:?} were given"),
+            format!("two matrices of floats are needed, {a:?} and {b:?} were given"),
         ));
     }
     let (m, mut k, n) = (a.shape()[ra - 2], a.shape()[ra - 1], b.shape()[rb - 1]);
@@ -70,6 +83,7 @@ pub(super) fn gemm(
         ));
     }
     let device = a.device();
+    let dtype = epilogue.dtype.unwrap_or(a.dtype());
     let parts = match (wanted, epilogue) {
         (
             None,
@@ -79,18 +93,18 @@ pub(super) fn gemm(
                 row_sums: false,
                 ..
             },
-        ) if a.dtype() == DType::F32 => splits(device, [m, n, k], numel(&lead)),
+        ) if dtype == DType::F32 => splits(device, [m, n, k], numel(&lead)),
         _ => 1,
     };
     if parts > 1 && lead.is_empty() {
-        let y = split_k(op, a, b, parts, wanted)?;
+        let y = split_k(op, a, b, parts, wanted, dtype)?;
         return Ok(Product {
             y,
             pre: None,
             row_sums: None,
         });
     }
-    let of = |sides: &[usize]| Tensor::empty(device, &[&lead[..], sides].concat(), a.dtype());
+    let of = |sides: &[usize]| Tensor::empty(device, &[&lead[..], sides].concat(), dtype);
     let out = Product {
         y: of(&[m, n])?,
         pre: epilogue.gelu.then(|| of(&[m, n])).transpose()?,
@@ -159,6 +173,7 @@ pub(super) fn split_k(
     b: &Tensor,
     parts: usize,
     wanted: Option<Variant>,
+    dtype: DType,
 ) -> Result<Tensor> {
     let (m, k, n) = (a.shape()[0], a.shape()[1], b.shape()[1]);
     let part = k / parts;
@@ -173,7 +188,7 @@ pub(super) fn split_k(
         vec![part * sb[0], sb[0], sb[1]],
         b.offset(),
     );
-    let y = gemm(op, &a, &b, &Epilogue::default(), wanted)?.y;
+    let y = gemm(op, &a, &b, &Epilogue::of(dtype), wanted)?.y;
     no_grad(|| y.sum(&[0], false))
 }
 

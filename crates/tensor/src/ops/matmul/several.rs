@@ -1,13 +1,14 @@
 //! Several linear layers in few kernels: layers of one input side by side, and two with GELU between.
 
 use super::gemm::{Epilogue, gemm};
-use super::{check_layer, layer_gradients};
+use super::{Wanted, check_layer, layer_gradients};
 use crate::error::{Error, Result};
 use crate::tape::{no_grad, record};
 use crate::tensor::Tensor;
 
 impl Tensor {
-    /// Linear layers of one input (…, in) in one kernel: their outputs side by side, (…, out of all).
+    /// Linear layers of one input (…, in) in one kernel: their outputs side by side, (…, out of all), of
+    /// the input's type; weights are of one float type, biases of one.
     /// `biases` is empty or has one for each of `weights` (out, in). Weights that [`Tensor::pack`] put side
     /// by side are read where they are, others are copied together first.
     pub fn linear_stacked(&self, weights: &[&Tensor], biases: &[&Tensor]) -> Result<Tensor> {
@@ -41,6 +42,7 @@ impl Tensor {
         let inputs: Vec<&Tensor> = [&x].into_iter().chain(weights.iter().copied()).collect();
         let inputs = [inputs, biases.to_vec()].concat();
         let a = x.detach();
+        let of_bias = b.as_ref().map(Tensor::dtype);
         let y = record(op, y, &inputs, move |dy, needs| {
             let mut parts = vec![None; needs.len()];
             if needs[0] {
@@ -49,9 +51,12 @@ impl Tensor {
             let of_weights = &needs[1..=sizes.len()];
             let of_biases = &needs[1 + sizes.len()..];
             let all = of_weights.iter().all(|need| *need);
-            let any_bias = of_biases.contains(&true);
+            let wanted = |weight: bool, bias: bool| Wanted {
+                weight: weight.then_some(w.dtype()),
+                bias: of_bias.filter(|_| bias),
+            };
             let whole = match all {
-                true => layer_gradients(dy, &a, true, any_bias, None)?,
+                true => layer_gradients(dy, &a, wanted(true, of_biases.contains(&true)), None)?,
                 false => (None, None),
             };
             let mut start = 0;
@@ -63,7 +68,7 @@ impl Tensor {
                     true => (narrow(&whole.0)?, narrow(&whole.1)?),
                     false => {
                         let dy = dy.narrow(1, start, *size)?;
-                        layer_gradients(&dy, &a, of_weights[i], bias, None)?
+                        layer_gradients(&dy, &a, wanted(of_weights[i], bias), None)?
                     }
                 };
                 parts[1 + i] = dw.filter(|_| of_weights[i]);
@@ -116,9 +121,14 @@ impl Tensor {
         .y;
         let (a, w1, w2) = (x.detach(), first[0].detach(), second[0].detach());
         let inputs = [&x, first[0], first[1], second[0], second[1]];
+        let types = inputs.map(Tensor::dtype);
         let y = record(op, y, &inputs, move |dy, needs| {
             let mut parts = vec![None; 5];
-            (parts[3], parts[4]) = layer_gradients(dy, &hidden, needs[3], needs[4], None)?;
+            let wanted = |i: usize| Wanted {
+                weight: needs[i].then_some(types[i]),
+                bias: needs[i + 1].then_some(types[i + 1]),
+            };
+            (parts[3], parts[4]) = layer_gradients(dy, &hidden, wanted(3), None)?;
             if !(needs[0] || needs[1] || needs[2]) {
                 return Ok(parts);
             }
@@ -130,7 +140,7 @@ impl Tensor {
             if needs[0] {
                 parts[0] = Some(gemm(op, &dpre, &w1, &Epilogue::default(), None)?.y);
             }
-            (parts[1], parts[2]) = layer_gradients(&dpre, &a, needs[1], needs[2], None)?;
+            (parts[1], parts[2]) = layer_gradients(&dpre, &a, wanted(1), None)?;
             Ok(parts)
         });
         y.reshape(&self.with_last(second[0].shape()[0]))

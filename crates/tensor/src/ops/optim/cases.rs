@@ -2,8 +2,8 @@
 //! overwritten, runs one step and returns one of the results.
 
 use super::{
-    AdamConstants, Flat, Momentum, SCALARS, Update, adamw, adamw_scalars, grad_norm, norm, sgd,
-    sgd_scalars,
+    AdamConstants, Flat, GradScaler, Momentum, SCALARS, Scaling, StepRule, Update, adamw,
+    adamw_scalars, grad_norm, norm, sgd, sgd_scalars,
 };
 use crate::cases::{Case, HostArray, Input, Layout};
 use crate::dtype::DType;
@@ -107,7 +107,7 @@ fn run_adamw(x: &[Tensor], hyper: Hyper, by: By) -> Result<[Tensor; 3]> {
     let p = copied(&x[0])?;
     if by == By::Flat {
         let flat = flat(&p, &x[1], &[&x[2], &x[3]], 1)?;
-        flat.adamw(&scalars, &norm(&[&flat], Some(MAX_NORM))?, CONSTANTS)?;
+        flat.adamw(&scalars, &norm(&[&flat], Some(MAX_NORM), None)?, CONSTANTS)?;
         return Ok([p, flat.state(0, 1)?, flat.state(1, 1)?]);
     }
     let [m, v] = [copied(&x[2])?, copied(&x[3])?];
@@ -136,7 +136,12 @@ fn run_sgd(
     if by == By::Flat {
         let state: &[&Tensor] = if momentum { &[&x[2]] } else { &[] };
         let flat = flat(&p, &x[1], state, 0)?;
-        flat.sgd(&scalars, &norm(&[&flat], Some(MAX_NORM))?, 0.9, nesterov)?;
+        flat.sgd(
+            &scalars,
+            &norm(&[&flat], Some(MAX_NORM), None)?,
+            0.9,
+            nesterov,
+        )?;
         let buffer = match momentum {
             true => flat.state(0, 1)?,
             false => p.clone(),
@@ -254,6 +259,84 @@ pub fn cases(out: &mut Vec<Case>) {
         }
     }
     rejected(out);
+    scaled(out);
+}
+
+/// Norms of scaled gradients, and scalars where steps were skipped.
+fn scaled(out: &mut Vec<Case>) {
+    for (max_norm, python) in [(None, "1e30"), (Some(0.5), "0.5")] {
+        let n = "(x0.norm() / 1024)";
+        let case = Case::new(
+            "grad_norm",
+            &format!("torch.stack([{n}, ({python} / ({n} + 1e-6)).clamp(max=1) / 1024])"),
+            vec![Input::new(&[40_000], DType::F32).frozen()],
+            move |x| {
+                let rule = GradScaler {
+                    init_scale: 1024.0,
+                    ..GradScaler::default()
+                };
+                let scaling = Scaling::new(x[0].device(), rule)?;
+                let mut parts = Flat::gather(&[&copied(&x[0])?], 0)?;
+                let (mut flat, _) = parts.pop().ok_or_else(|| Error::op("flat", "no part"))?;
+                flat.load(&[Some((&x[0], 0))])?;
+                norm(&[&flat], max_norm, Some(&scaling))
+            },
+            move |x: &[HostArray]| {
+                let small = x[0].map(|v| v / 1024.0);
+                let [norm, coefficient] = grad_norm_reference(&[small], max_norm);
+                HostArray {
+                    shape: vec![2],
+                    data: vec![norm, coefficient / 1024.0],
+                }
+            },
+        );
+        out.push(case.note(format!("scaled, max_norm {max_norm:?}")));
+    }
+    let steps = [1, 2, 3, 17, 100, 600, 1000, 5000, 100_000u64];
+    for sgd in [false, true] {
+        let case = Case::new(
+            "optim_scalars",
+            "",
+            vec![Input::new(&[1], DType::F32).range(0.1, 1.0).frozen()],
+            move |x| {
+                let device = x[0].device();
+                let lr = x[0].to_vec::<f32>()?[0];
+                let scaling = Scaling::new(device, GradScaler::default())?;
+                let rows: Vec<f32> = steps
+                    .iter()
+                    .flat_map(|t| [lr, 0.25, 0.75, *t as f32])
+                    .collect();
+                let rows = Tensor::from_slice(device, &rows, &[steps.len(), SCALARS])?;
+                let scalars = Tensor::empty(device, &[steps.len(), SCALARS], DType::F32)?;
+                let rule = match sgd {
+                    true => StepRule::Sgd {
+                        momentum: 0.9,
+                        dampening: 0.25,
+                    },
+                    false => StepRule::Adam {
+                        betas: (0.9, 0.999),
+                    },
+                };
+                scaling.scalars(&rows, rule, &scalars)?;
+                Ok(scalars)
+            },
+            move |x: &[HostArray]| {
+                let lr = x[0].data[0];
+                let row = |t: u64| match sgd {
+                    true => sgd_scalars(lr, 0.9, 0.25, 0.25, t),
+                    // The decay of the row is what is left after it.
+                    false => adamw_scalars(lr, 0.75 / lr, 0.75, (0.9, 0.999), t),
+                };
+                let rows = steps.iter().flat_map(|t| row(*t).map(f64::from));
+                HostArray {
+                    shape: vec![steps.len(), SCALARS],
+                    data: rows.collect(),
+                }
+            },
+        );
+        // The largest value is 10 in the first row; the sum of a few roundings.
+        out.push(case.tolerance(1e-6).note(format!("sgd {sgd}")));
+    }
 }
 
 fn rejected(out: &mut Vec<Case>) {

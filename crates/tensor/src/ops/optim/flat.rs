@@ -2,7 +2,7 @@
 
 use wgrad_runtime::{Buffer, Defines, Device, Launch};
 
-use super::{AdamConstants, PIECE, SCALARS};
+use super::{AdamConstants, PIECE, SCALARS, Scaling};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::tape::no_grad;
@@ -304,39 +304,70 @@ fn variant(textures: bool) -> Defines {
     Defines::new().flag_if(textures, "TEXTURE")
 }
 
+/// The stretches of blocks that the norm reads in one launch each: the part, the first block, their number.
+fn stretches(flats: &[&Flat]) -> Vec<(usize, usize, usize)> {
+    let mut all = Vec::new();
+    for (i, flat) in flats.iter().enumerate() {
+        for at in (0..flat.rows.len()).step_by(LAUNCH) {
+            let blocks = LAUNCH.min(flat.rows.len() - at);
+            if flat.rows[at..at + blocks].iter().any(|r| *r != SKIPPED) {
+                all.push((i, at, blocks));
+            }
+        }
+    }
+    all
+}
+
+/// Partial sums of a stretch.
+fn pieces(blocks: usize) -> usize {
+    (blocks * BLOCK).div_ceil(PIECE)
+}
+
 /// The global norm of the gradients that `flats` have loaded, and the factor that clips them, as
-/// [`super::grad_norm`].
-pub fn norm(flats: &[&Flat], max_norm: Option<f64>) -> Result<Tensor> {
+/// [`super::grad_norm`]. With `scaling` they are gradients of a scaled loss: the factor takes the scale out
+/// too, and is 0, for which updates do nothing, where one of them is not finite; then the scale moves on.
+pub fn norm(flats: &[&Flat], max_norm: Option<f64>, scaling: Option<&Scaling>) -> Result<Tensor> {
     let Some(first) = flats.first() else {
         return Err(Error::op("grad_norm", "no gradient was given"));
     };
     let device = &first.device;
     let textures = first.in_textures();
-    let launches: Vec<(&Flat, usize, usize)> = flats
-        .iter()
-        .flat_map(|flat| {
-            let all = flat.rows.len();
-            (0..all)
-                .step_by(LAUNCH)
-                .map(move |at| (*flat, at, LAUNCH.min(all - at)))
-        })
-        .filter(|(flat, at, blocks)| flat.rows[*at..at + blocks].iter().any(|r| *r != SKIPPED))
-        .collect();
-    let groups = |blocks: usize| (blocks * BLOCK).div_ceil(PIECE);
-    let count: usize = launches.iter().map(|(.., blocks)| groups(*blocks)).sum();
+    let launches = stretches(flats);
+    let count: usize = launches.iter().map(|(.., blocks)| pieces(*blocks)).sum();
     let partials = Tensor::empty(device, &[count.max(1)], DType::F32)?;
     let kernel = device.kernel("sum_squares", &variant(textures))?;
     let mut done = 0;
-    for (flat, at, blocks) in launches {
+    for (i, at, blocks) in launches {
         let launch = device
             .launch(&kernel)
             .u32("n", blocks * BLOCK)
             .u32("x_offset", 0)
             .u32("at", done);
-        part(launch, &flat.gradients, at, blocks)
+        part(launch, &flats[i].gradients, at, blocks)
             .bind(partials.buffer())
-            .groups(groups(blocks) as u64)?;
-        done += groups(blocks);
+            .groups(pieces(blocks) as u64)?;
+        done += pieces(blocks);
     }
-    super::finish_norm(&partials, count, max_norm)
+    super::finish_norm(&partials, count, max_norm, scaling)
+}
+
+/// The part and the member that partial sum `partial` of [`norm`] belongs to: the last one in it that has a
+/// gradient.
+pub fn member_of(flats: &[&Flat], partial: usize) -> Option<(usize, usize)> {
+    let mut first = 0;
+    for (i, at, blocks) in stretches(flats) {
+        let count = pieces(blocks);
+        if partial >= first + count {
+            first += count;
+            continue;
+        }
+        let flat = flats[i];
+        let start = at * BLOCK + (partial - first) * PIECE;
+        let member = flat.members.iter().enumerate().filter(|(_, m)| {
+            let end = m.start + m.parameter.numel();
+            m.start < start + PIECE && end > start && flat.rows[m.start / BLOCK] != SKIPPED
+        });
+        return member.max_by_key(|(_, m)| m.start).map(|(k, _)| (i, k));
+    }
+    None
 }
