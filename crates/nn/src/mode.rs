@@ -48,6 +48,13 @@ impl<'a> Mode<'a> {
     }
 }
 
+impl Default for Mode<'_> {
+    /// For evaluation.
+    fn default() -> Self {
+        Self::eval()
+    }
+}
+
 /// Zeros each element with probability `p` while training and scales the others by 1 / (1 - p)
 /// (Srivastava et al., JMLR 15, 2014).
 #[derive(Debug, Clone, Copy, PartialEq)]
