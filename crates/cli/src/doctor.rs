@@ -10,7 +10,7 @@ use wgrad_runtime::variants::VariantTable;
 use wgrad_runtime::{Device, DeviceOptions};
 use wgrad_tensor::cases::{self, Case, Dump, Outcome};
 use wgrad_tensor::ops;
-use wgrad_tensor::ops::matmul::TUNABLE;
+use wgrad_tensor::ops::tunable::{self, Tunable};
 
 use crate::args::AdapterArg;
 use crate::dump::Dumper;
@@ -31,7 +31,7 @@ pub struct DoctorArgs {
     #[arg(long)]
     webgpu_limits: bool,
     /// Check every way that a kernel may run here: the matrix as it is, with checked shaders and with
-    /// WebGPU's limits, then products in every tile that a table may choose
+    /// WebGPU's limits, then products, softmax and norms as a tuned table may have them
     #[arg(long, conflicts_with_all = ["checked", "webgpu_limits", "dump"])]
     all_variants: bool,
     /// Write what each row was given and computed to this folder, for tests/pytorch/compare_ops.py
@@ -59,7 +59,7 @@ struct Pass {
     title: String,
     options: DeviceOptions,
     /// A tuned choice that holds for all shapes, and then only the ops that it touches.
-    forced: Option<(&'static str, &'static [(&'static str, u32)])>,
+    forced: Option<&'static Tunable>,
 }
 
 /// What all rows came to.
@@ -73,9 +73,6 @@ struct Totals {
     reasons: Vec<(String, usize)>,
 }
 
-/// Ops that choose a product's kernel.
-const PRODUCTS: [&str; 4] = ["matmul", "linear", "linear_stacked", "feed_forward"];
-
 /// Runs `wgrad doctor`. Errors if a row failed.
 pub fn run(args: DoctorArgs) -> Result<()> {
     let all = rows(args.op.as_deref())?;
@@ -85,7 +82,7 @@ pub fn run(args: DoctorArgs) -> Result<()> {
     for pass in passes(args.all_variants, args.checked, args.webgpu_limits) {
         let chosen: Vec<&(&str, Vec<Case>)> = all
             .iter()
-            .filter(|(op, _)| pass.forced.is_none() || PRODUCTS.contains(op))
+            .filter(|(op, _)| pass.forced.is_none_or(|forced| forced.ops.contains(op)))
             .collect();
         if chosen.is_empty() {
             continue;
@@ -167,22 +164,28 @@ fn passes(all: bool, checked: bool, webgpu_limits: bool) -> Vec<Pass> {
         pass("checked shaders", true, false),
         pass("WebGPU's default limits, no subgroups", false, true),
     ];
-    for (file, values) in TUNABLE {
-        let values_text: Vec<String> = values.iter().map(|(n, v)| format!("{n} {v}")).collect();
-        let mut forced = pass(&format!("{file}: {}", values_text.join(", ")), false, false);
-        forced.forced = Some((file, values));
+    for choice in tunable::all() {
+        let values = choice.values.iter().map(|(n, v)| format!(" {n} {v}"));
+        let title = format!("{} by table:{}", choice.file, values.collect::<String>());
+        let mut forced = pass(&title, false, false);
+        forced.forced = Some(choice);
         list.push(forced);
     }
     list
 }
 
 fn open(adapter: &AdapterArg, pass: &Pass) -> Result<Device> {
-    let Some((file, values)) = pass.forced else {
+    let Some(choice) = pass.forced else {
         return adapter.open(pass.options.clone());
     };
     let description = adapter.open(pass.options.clone())?.adapter().clone();
+    let mut variants = VariantTable::default();
+    for kernel in choice.kernels {
+        let always = VariantTable::always(&description, kernel, choice.file, choice.values);
+        variants.extend(always);
+    }
     adapter.open_with(DeviceOptions {
-        variants: VariantTable::always(&description, "matmul", file, values),
+        variants,
         ..pass.options.clone()
     })
 }

@@ -18,6 +18,7 @@ pub mod reduce;
 pub mod rows;
 pub mod slice;
 pub mod softmax;
+pub mod tunable;
 pub mod unary;
 pub mod view;
 pub mod where_op;

@@ -1,7 +1,9 @@
 //! How kernels that work on rows (softmax, norms) spread a row over lanes.
 
+use wgrad_runtime::variants::Choice;
 use wgrad_runtime::{Defines, Device};
 
+use super::tunable::Tunable;
 use crate::dtype::DType;
 use crate::tensor::Tensor;
 
@@ -30,10 +32,66 @@ impl Variant {
     pub(crate) const ELEMENTS: [Variant; 2] = [Variant::Plain, Variant::Vectors];
 }
 
+/// What a table may say of kernels on rows: see [`Tunable`].
+pub const TUNABLE: &[Tunable] = &[
+    said(SOFTMAX, "softmax", &[("WIDTH", 8), ("KEEP", 0)]),
+    said(SOFTMAX, "softmax", &[("WIDTH", 32), ("KEEP", 1)]),
+    // No workgroup is as wide, or no tree of sums has this width: the rule's is taken.
+    said(SOFTMAX, "softmax", &[("WIDTH", 96), ("KEEP", 1)]),
+    said(NORM, "layer_norm", &[("WIDTH", 8), ("KEEP", 1)]),
+    said(NORM, "layer_norm", &[("WIDTH", 512), ("KEEP", 0)]),
+];
+
+type Names = (&'static [&'static str], &'static [&'static str]);
+const SOFTMAX: Names = (
+    &["softmax", "softmax_backward"],
+    &["softmax", "log_softmax", "softmax_masked"],
+);
+const NORM: Names = (
+    &["layer_norm", "layer_norm_backward"],
+    &["layer_norm", "rms_norm", "add_norm"],
+);
+
+const fn said(
+    (kernels, ops): Names,
+    file: &'static str,
+    values: &'static [(&'static str, u32)],
+) -> Tunable {
+    Tunable {
+        kernels,
+        file,
+        values,
+        ops,
+    }
+}
+
 /// Elements below which no texture is filled, unless a case asks for it: the copy costs more.
 const FEW: usize = 2048;
 /// Texels of a row that a lane holds at most: compile time grows with them.
 const MOST_TEXELS: usize = 32;
+/// Values that a lane keeps where a table says that it keeps some: registers.
+const MOST_KEPT: usize = 64;
+/// Rounds of a pass at most: the software adapter cuts an invocation short at 65,535 steps of its loops.
+const MOST_ROUNDS: usize = 12_500;
+
+/// What a table says of `kernel` for the rows of `length` of `x`.
+pub(crate) fn tuned(kernel: &str, x: &Tensor, length: usize) -> Option<Tuned> {
+    let rows = x.numel() / length.max(1);
+    let sizes = [("rows", rows as u64), ("length", length as u64)];
+    let choice = x.device().variant(kernel, &sizes)?;
+    let variant = match choice.file()?.ends_with("_subgroup") {
+        true => Variant::Subgroup,
+        false => Variant::Vectors,
+    };
+    Some(Tuned { variant, choice })
+}
+
+/// A table's word.
+pub(crate) struct Tuned {
+    /// The kernel's.
+    pub variant: Variant,
+    choice: Choice,
+}
 
 /// One row of a contiguous tensor to one workgroup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,6 +160,34 @@ impl Rows {
         match self.lanes {
             4 => format!("vec4<{}>", dtype.wgsl()),
             _ => dtype.wgsl().to_owned(),
+        }
+    }
+
+    /// With `WIDTH` and `KEEP` as a table has them for the kernel that this is for, where `device` can launch
+    /// that.
+    pub(crate) fn tuned(self, device: &Device, length: usize, tuned: Option<&Tuned>) -> Rows {
+        let choice = match tuned {
+            Some(tuned) if tuned.variant == Variant::Vectors => &tuned.choice,
+            _ => return self,
+        };
+        let Some(width) = choice.get("WIDTH").map(|width| width as usize) else {
+            return self;
+        };
+        let rounds = (length / self.lanes).div_ceil(width.max(1));
+        let fits = width.is_power_of_two()
+            && width <= device.max_workgroup_invocations() as usize
+            && 4 * width <= device.max_workgroup_bytes() as usize
+            && rounds <= MOST_ROUNDS;
+        if !fits {
+            return self;
+        }
+        let kept = rounds.next_power_of_two();
+        let keeps = choice.get("KEEP") == Some(1) && kept * self.lanes <= MOST_KEPT;
+        Rows {
+            width,
+            kept: keeps.then_some(kept),
+            subgroup8: width == 8 && device.subgroup_size() == Some(8),
+            ..self
         }
     }
 

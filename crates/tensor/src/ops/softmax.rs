@@ -6,7 +6,7 @@ pub use cases::cases;
 
 use wgrad_runtime::Defines;
 
-use super::rows::{Rows, Variant, row_texels};
+use super::rows::{Rows, Variant, row_texels, tuned};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::shape::dim;
@@ -144,7 +144,9 @@ fn rows(op: &'static str, x: &Tensor, asked: Asked) -> Result<Tensor> {
     let y = Tensor::empty(device, x.shape(), x.dtype())?;
     let mask = asked.mask.as_ref();
     let hides = mask.is_some() || asked.causal;
-    let texels = row_texels(asked.variant, length, &[x]).filter(|_| !hides);
+    let said = tuned("softmax", x, length);
+    let variant = asked.variant.or(said.as_ref().map(|said| said.variant));
+    let texels = row_texels(variant, length, &[x]).filter(|_| !hides);
     if let Some(count) = texels {
         let defines = Defines::new()
             .constant("COUNT", count)
@@ -160,7 +162,8 @@ fn rows(op: &'static str, x: &Tensor, asked: Asked) -> Result<Tensor> {
             .bind(y.buffer())
             .groups(rows as u64)?;
     } else {
-        let defines = Rows::new(asked.variant, length, KEPT, &[x])
+        let defines = Rows::new(variant, length, KEPT, &[x])
+            .tuned(device, length, said.as_ref())
             .defines()
             .flag_if(asked.log, "LOG")
             .flag_if(mask.is_some(), "MASK")
@@ -196,14 +199,17 @@ fn backward(dy: &Tensor, y: &Tensor, asked: &Asked) -> Result<Tensor> {
     let length = y.shape().last().copied().unwrap_or(1);
     let rows = y.numel() / length.max(1);
     let dx = Tensor::empty(device, y.shape(), y.dtype())?;
-    let (name, defines) = match row_texels(asked.variant, length, &[&dy, y]) {
+    let said = tuned("softmax_backward", y, length);
+    let variant = asked.variant.or(said.as_ref().map(|said| said.variant));
+    let (name, defines) = match row_texels(variant, length, &[&dy, y]) {
         Some(count) => (
             "softmax_backward_subgroup",
             Defines::new().constant("COUNT", count),
         ),
         None => (
             "softmax_backward",
-            Rows::new(asked.variant, length, KEPT, &[&dy, y])
+            Rows::new(variant, length, KEPT, &[&dy, y])
+                .tuned(device, length, said.as_ref())
                 .defines()
                 .flag("TWO"),
         ),

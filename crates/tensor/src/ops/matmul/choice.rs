@@ -7,35 +7,55 @@ use super::Variant;
 use super::operand::{Operand, padded};
 use crate::dtype::DType;
 use crate::error::Result;
+use crate::ops::tunable::Tunable;
 use crate::shape::numel;
 
-/// Tiles that a table may choose, by kernel file: what a check of every variant goes through.
-pub const TUNABLE: &[(&str, &[(&str, u32)])] = &[
-    ("matmul_subgroup", &[("ROWS", 32)]),
-    ("matmul_subgroup", &[("ROWS", 64)]),
-    ("matmul_subgroup", &[("ROWS", 96)]),
-    (
+/// What a table may say of products: see [`Tunable`].
+pub const TUNABLE: &[Tunable] = &[
+    said("matmul_subgroup", &[("ROWS", 32)]),
+    said("matmul_subgroup", &[("ROWS", 64)]),
+    said("matmul_subgroup", &[("ROWS", 96)]),
+    said(
         "matmul_tiled",
         &[("BM", 32), ("BN", 32), ("BK", 16), ("TM", 4), ("TN", 4)],
     ),
-    (
+    said(
         "matmul_tiled",
         &[("BM", 64), ("BN", 64), ("BK", 16), ("TM", 4), ("TN", 4)],
     ),
-    (
+    said(
         "matmul_tiled",
         &[("BM", 128), ("BN", 128), ("BK", 8), ("TM", 8), ("TN", 8)],
     ),
-    (
+    said(
         "matmul_tiled",
         &[("BM", 128), ("BN", 64), ("BK", 16), ("TM", 8), ("TN", 4)],
     ),
+    // No kernel has this tile: the rule's is taken.
+    said("matmul_tiled", &[("BM", 256), ("BN", 20), ("PARTS", 2)]),
+    // Where rows are few, and where the adapter has matrix units for the type; else by rule.
+    said("matmul_vector", &[]),
+    said("matmul_cooperative", &[]),
 ];
+
+/// A word about every product.
+const fn said(file: &'static str, values: &'static [(&'static str, u32)]) -> Tunable {
+    Tunable {
+        kernels: &["matmul", "matmul_f16", "linear", "linear_f16"],
+        file,
+        values,
+        ops: &["matmul", "linear", "linear_stacked", "feed_forward"],
+    }
+}
 
 /// Products of fewer multiplications than this are not worth a tile.
 const SMALL: usize = 16 * 16 * 16;
 /// The vector kernel keeps this many rows in registers at most.
 const FEW_ROWS: usize = 8;
+/// Rows and columns of one invocation of the tiled kernel at most: registers.
+const MOST_SIDE: usize = 16;
+/// Parts of the inner dimension at most: each writes an output of its own.
+const MOST_PARTS: usize = 64;
 
 /// The tile of a kernel: rows, columns, depth, and of an invocation rows and columns.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -102,7 +122,12 @@ impl Tile {
         let fours = [bm, bn, bk, tm, tn]
             .iter()
             .all(|v| *v > 0 && v.is_multiple_of(4));
-        if !fours || !bm.is_multiple_of(tm) || !bn.is_multiple_of(tn) {
+        if !fours
+            || tm > MOST_SIDE
+            || tn > MOST_SIDE
+            || !bm.is_multiple_of(tm)
+            || !bn.is_multiple_of(tn)
+        {
             return false;
         }
         let threads = self.threads();
@@ -174,9 +199,40 @@ impl Tile {
     }
 }
 
-/// Parts that the inner dimension is cut into, so that a small output with long sums fills a GPU. The
-/// software adapter has two cores to fill, not thousands.
+/// What a table says of the product of these operands, which lie as they do, of this many rows. For few rows
+/// that depends on how `b` lies more than on anything.
+fn tuned(device: &Device, a: &Operand, b: &Operand, [m, n, k]: [usize; 3]) -> Option<Choice> {
+    let half = (a.tensor.dtype(), b.tensor.dtype()) == (DType::F16, DType::F16);
+    let along_k = b.row == 1 && b.col != 1;
+    let names: &[&str] = match (along_k, half) {
+        (false, false) => &["matmul"],
+        (false, true) => &["matmul_f16"],
+        (true, false) => &["linear", "matmul"],
+        (true, true) => &["linear_f16", "matmul_f16"],
+    };
+    let of_layout = if m <= FEW_ROWS { &names[..1] } else { names };
+    let sizes = sizes([m, n, k]);
+    of_layout
+        .iter()
+        .find_map(|name| device.variant(name, &sizes))
+}
+
+/// As a table has them.
+fn sizes([m, n, k]: [usize; 3]) -> [(&'static str, u64); 3] {
+    [("m", m as u64), ("n", n as u64), ("k", k as u64)]
+}
+
+/// Parts that the inner dimension is cut into, so that a small output with long sums fills a GPU: a table's
+/// `PARTS`, else by rule. The software adapter has two cores to fill, not thousands.
 pub(super) fn splits(device: &Device, [m, n, k]: [usize; 3], batches: usize) -> usize {
+    let said = device.variant("matmul", &sizes([m, n, k]));
+    let said = said.and_then(|choice| choice.get("PARTS"));
+    let fits = |parts: &usize| {
+        (1..=MOST_PARTS).contains(parts) && k >= 4 * parts && k.is_multiple_of(4 * parts)
+    };
+    if let Some(parts) = said.map(|parts| parts as usize).filter(fits) {
+        return parts;
+    }
     let tiles = m.div_ceil(64) * n.div_ceil(64) * batches;
     if device.adapter().is_software() || k < 2048 || tiles >= 32 || m <= FEW_ROWS {
         return 1;
@@ -200,17 +256,23 @@ pub(super) fn choose(
     let device = &a.tensor.device().clone();
     let batches = numel(lead);
     let small = batches * m * n * *k < SMALL;
-    let sizes = [("m", m as u64), ("n", n as u64), ("k", *k as u64)];
     let tuned = match (wanted, small) {
         (None, true) => None,
-        _ => device.variant("matmul", &sizes),
+        _ => tuned(device, a, b, [m, n, *k]),
     };
     let named = tuned.as_ref().and_then(|choice| {
         let file = choice.file()?;
         Variant::ALL.into_iter().find(|v| v.file() == file)
     });
     let shuffles = device.subgroup_size() == Some(8);
-    let mut variant = wanted.or(named).unwrap_or(if small {
+    let types = (a.tensor.dtype(), b.tensor.dtype());
+    let possible = |variant: &Variant| match variant {
+        Variant::Simple | Variant::Tiled => true,
+        Variant::Vector => m <= FEW_ROWS,
+        Variant::Subgroup => shuffles,
+        Variant::Cooperative => !row_sums && in_units(device, types),
+    };
+    let rule = if small {
         Variant::Simple
     } else if shuffles && device.adapter().is_software() {
         Variant::Subgroup
@@ -218,16 +280,12 @@ pub(super) fn choose(
         Variant::Vector
     } else {
         Variant::Tiled
-    });
-    let possible = match variant {
-        Variant::Simple | Variant::Tiled => true,
-        Variant::Vector => m <= FEW_ROWS,
-        Variant::Subgroup => shuffles,
-        Variant::Cooperative => !row_sums && in_units(device, a.tensor.dtype()),
     };
-    if !possible {
-        variant = Variant::Tiled;
-    }
+    let mut variant = match wanted {
+        Some(wanted) if possible(&wanted) => wanted,
+        Some(_) => Variant::Tiled,
+        None => named.filter(possible).unwrap_or(rule),
+    };
     if variant == Variant::Subgroup {
         if !(a.in_texels() && b.in_texels() && k.is_multiple_of(4)) {
             *a = Operand::new(&padded(&a.tensor)?, lead);
@@ -248,9 +306,9 @@ pub(super) fn choose(
     Ok((variant, tile))
 }
 
-/// Whether the device has matrix units for this type, and subgroups of one size to feed them.
-fn in_units(device: &Device, dtype: DType) -> bool {
-    let fits = |unit: MatrixUnit| (dtype == DType::F16) == unit.half;
+/// Whether the device has matrix units for operands of these types, and subgroups of one size to feed them.
+fn in_units(device: &Device, (a, b): (DType, DType)) -> bool {
+    let fits = |unit: MatrixUnit| a == b && (a == DType::F16) == unit.half;
     let whole = device
         .subgroup_size()
         .is_some_and(|width| 128 % width == 0 && width >= 16);

@@ -1,0 +1,19 @@
+//! What a table of tuned choices may say of the ops: a check of every variant goes through it.
+
+use super::{matmul, rows};
+
+/// A choice for all shapes of some kernels.
+#[derive(Debug, Clone, Copy)]
+pub struct Tunable {
+    /// The names that a table has the kernels under, each with `file`.
+    pub kernels: &'static [&'static str],
+    pub file: &'static str,
+    pub values: &'static [(&'static str, u32)],
+    /// Ops of the matrix that launch them.
+    pub ops: &'static [&'static str],
+}
+
+/// All of them. Where a device or a shape does not allow one, the op's rule decides.
+pub fn all() -> impl Iterator<Item = &'static Tunable> {
+    matmul::TUNABLE.iter().chain(rows::TUNABLE)
+}
