@@ -11,7 +11,6 @@ use wgrad_tune::tuner::spec::show;
 pub struct Progress {
     name: String,
     terminal: bool,
-    allowed: usize,
     sizes: usize,
     rejected: usize,
     best: f64,
@@ -22,7 +21,6 @@ impl Progress {
         Progress {
             name: name.to_owned(),
             terminal: std::io::stderr().is_terminal(),
-            allowed: 0,
             sizes: 1,
             rejected: 0,
             best: f64::INFINITY,
@@ -38,7 +36,6 @@ impl Progress {
                 forbidden,
                 known,
             } => {
-                self.allowed = *allowed;
                 self.sizes = machine.bytes.len();
                 let known = if *known > 0 {
                     format!(", {known} known already")
@@ -53,6 +50,7 @@ impl Progress {
             Event::Tried {
                 outcome,
                 tried,
+                allowed,
                 best,
                 seconds,
             } => {
@@ -62,8 +60,7 @@ impl Progress {
                     n => format!("size {}/{n}, ", outcome.size + 1),
                 };
                 let line = format!(
-                    "{seconds:6.1} s  {size}{tried}/{} tried, {} rejected, best {:.2} x",
-                    self.allowed,
+                    "{seconds:6.1} s  {size}{tried}/{allowed} tried, {} rejected, best {:.2} x",
                     self.rejected,
                     1.0 / best
                 );

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use wgrad_runtime::{BindingKind, Defines, Device, KernelInfo, assemble_text, reflect};
 
 use super::expr::{Expr, Scope, Value};
+use super::facts;
 use super::job::Source;
 use super::spec::{OneOrMore, Spec};
 use super::wgsl;
@@ -73,10 +74,15 @@ pub fn tuned_text(
     Ok(lines.join("\n") + "\n")
 }
 
-/// Parameters, sizes and constants.
+/// Parameters, sizes, facts of the adapter and constants.
 fn scope(spec: &Spec, values: &Scope, sizes: &Scope) -> Result<Scope, String> {
     let mut scope = values.clone();
-    scope.extend(sizes.iter().map(|(n, v)| (n.clone(), *v)));
+    scope.extend(
+        sizes
+            .iter()
+            .chain(&spec.facts)
+            .map(|(n, v)| (n.clone(), *v)),
+    );
     let mut constants = Scope::new();
     for (name, expr) in &spec.constants {
         constants.insert(name.clone(), expr.eval(&scope).map_err(|e| e.to_string())?);
@@ -93,7 +99,8 @@ fn assembled(spec: &Spec, source: &Source, sizes: &Scope, scope: &Scope) -> Resu
     let mut defines = Defines::new();
     let mut names = BTreeSet::new();
     for (name, value) in scope {
-        if sizes.contains_key(name) && !with_sizes || name == "KERNEL" {
+        let size = sizes.contains_key(name) && !with_sizes;
+        if size || spec.facts.contains_key(name) || name == "KERNEL" {
             continue;
         }
         defines = define(defines, name, *value);
@@ -104,6 +111,10 @@ fn assembled(spec: &Spec, source: &Source, sizes: &Scope, scope: &Scope) -> Resu
     }
     for flag in &spec.flags {
         defines = defines.flag(flag);
+    }
+    if let Some(unit) = facts::matrix_unit(&spec.facts).filter(|_| source.text.contains("MatrixA"))
+    {
+        defines = defines.matrices(unit);
     }
     let text = assemble_text(&source.name, &source.text, &defines)?;
     Ok(wgsl::settle(&text, &names))

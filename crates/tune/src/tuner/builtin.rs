@@ -7,15 +7,64 @@ use anyhow::{Result, anyhow};
 use super::job::{Job, Source};
 use super::spec::Spec;
 
-/// Names, and specs whose `kernel` names shader files.
-const SPECS: &[(&str, &str)] = &[
-    ("matmul", include_str!("kernels/matmul.toml")),
-    ("softmax", include_str!("kernels/softmax.toml")),
+/// A problem: its name, a spec whose `kernel` names shader files, and what stands for each `{WORD}` in it.
+type Problem = (&'static str, &'static str, &'static [Words]);
+type Words = &'static [(&'static str, &'static str)];
+
+const F32: Words = &[
+    ("{T}", "f32"),
+    ("{HALF}", "false"),
+    ("{BYTES}", "4"),
+    ("{RTOL}", "1e-4"),
+];
+/// Sums are f32, rounded once to 11 bits.
+const F16: Words = &[
+    ("{T}", "f16"),
+    ("{HALF}", "true"),
+    ("{BYTES}", "2"),
+    ("{RTOL}", "1e-3"),
+];
+/// b lies along its columns.
+const PRODUCT: Words = &[
+    ("{NAME}", "matmul"),
+    ("{B_ALONG_K}", "false"),
+    ("{B_ROW}", "n"),
+    ("{B_COL}", "1"),
+    ("{FEW_COLUMNS}", "256"),
+];
+/// b lies along K, as the weight (out, in) of a linear layer does.
+const LAYER: Words = &[
+    ("{NAME}", "linear"),
+    ("{B_ALONG_K}", "true"),
+    ("{B_ROW}", "1"),
+    ("{B_COL}", "k"),
+    ("{FEW_COLUMNS}", "4"),
+];
+
+const MATMUL: &str = include_str!("kernels/matmul.toml");
+
+const SPECS: &[Problem] = &[
+    ("matmul", MATMUL, &[F32, PRODUCT]),
+    ("matmul_f16", MATMUL, &[F16, PRODUCT]),
+    ("linear", MATMUL, &[F32, LAYER]),
+    ("linear_f16", MATMUL, &[F16, LAYER]),
+    ("softmax", include_str!("kernels/softmax.toml"), &[]),
+    (
+        "softmax_backward",
+        include_str!("kernels/softmax_backward.toml"),
+        &[],
+    ),
+    ("layer_norm", include_str!("kernels/layer_norm.toml"), &[]),
+    (
+        "layer_norm_backward",
+        include_str!("kernels/layer_norm_backward.toml"),
+        &[],
+    ),
 ];
 
 /// The names that [`job`] knows.
 pub fn names() -> Vec<&'static str> {
-    SPECS.iter().map(|(name, _)| *name).collect()
+    SPECS.iter().map(|(name, _, _)| *name).collect()
 }
 
 /// The tuning problem of our kernel `name`.
@@ -26,9 +75,14 @@ pub fn job(name: &str) -> Result<Job> {
             names().join(", ")
         )
     };
-    let (_, text) = SPECS.iter().find(|(n, _)| *n == name).ok_or_else(known)?;
+    let found = SPECS.iter().find(|(n, _, _)| *n == name);
+    let (_, text, words) = found.ok_or_else(known)?;
+    let mut text = (*text).to_owned();
+    for (word, meaning) in words.iter().copied().flatten() {
+        text = text.replace(word, meaning);
+    }
     let spec_name = format!("{name}.toml (built in)");
-    let spec = Spec::parse(&spec_name, text)?;
+    let spec = Spec::parse(&spec_name, &text)?;
     let files: Vec<String> = spec
         .kernel
         .all()
@@ -46,7 +100,7 @@ pub fn job(name: &str) -> Result<Job> {
     Ok(Job {
         name: name.to_owned(),
         spec_name,
-        spec: (*text).to_owned(),
+        spec: text,
         kernels: files.iter().map(source).collect::<Result<_>>()?,
         reference: None,
         files,
@@ -63,31 +117,97 @@ mod tests {
     use super::super::space::Space;
     use super::*;
 
-    /// Each choice of each of our kernels goes through the preprocessor and naga, at every size.
+    use super::super::expr::{Scope, Value};
+    use super::super::facts;
+
+    /// Adapters of three kinds: the software adapter, a GPU with matrix units for f16, one without subgroups.
+    fn adapters() -> [Scope; 3] {
+        let with = |list: &[(&str, Value)]| {
+            let mut facts = facts::none();
+            facts.extend(
+                list.iter()
+                    .map(|(name, value)| ((*name).to_owned(), *value)),
+            );
+            facts
+        };
+        let (yes, int) = (Value::Bool(true), Value::Int);
+        [
+            with(&[("software", yes), ("f16", yes), ("subgroup_size", int(8))]),
+            with(&[
+                ("f16", yes),
+                ("subgroup_size", int(32)),
+                ("matrix_side", int(16)),
+                ("matrix_f16", yes),
+            ]),
+            with(&[("f16", yes)]),
+        ]
+    }
+
+    fn kernel(values: &Scope) -> usize {
+        match values.get("KERNEL") {
+            Some(Value::Int(i)) => *i as usize,
+            _ => 0,
+        }
+    }
+
+    /// Choices of each of our kernels on each adapter go through the preprocessor and naga, at every size that
+    /// they are checked at.
     #[test]
     fn every_choice_can_be_parsed() {
-        for name in names() {
+        for (name, facts) in names().into_iter().flat_map(|n| adapters().map(|f| (n, f))) {
             let job = job(name).unwrap();
-            let spec = job.spec().unwrap();
-            let space = Space::new(&spec).unwrap();
-            for at in (0..space.choices.len()).step_by(7) {
-                let values = space.values(at);
-                let kernel = match values.get("KERNEL") {
-                    Some(super::super::expr::Value::Int(i)) => *i as usize,
-                    _ => 0,
-                };
-                for sizes in &spec.check {
-                    let built = build(
-                        &spec,
-                        &job.kernels[kernel],
-                        None,
-                        &spec.workgroups,
-                        &values,
-                        sizes,
-                    );
+            let spec = job.spec().unwrap().on(&facts).unwrap();
+            let mut seen = Vec::new();
+            for sizes in &spec.time {
+                let space = Space::new(&spec, sizes).unwrap();
+                for at in 0..space.choices.len() {
+                    let values = space.values(at);
+                    let mut checks = spec
+                        .check
+                        .iter()
+                        .filter(|s| spec.allows(&values, s).unwrap());
+                    let sizes = checks.next().unwrap_or_else(|| panic!("{name} {values:?}"));
+                    // One in so many, and the first of each kernel.
+                    let kernel = kernel(&values);
+                    if seen.contains(&(kernel, values.clone()))
+                        || at % 97 > 0 && seen.iter().any(|(k, _)| *k == kernel)
+                    {
+                        continue;
+                    }
+                    let source = &job.kernels[kernel];
+                    let built = build(&spec, source, None, &spec.workgroups, &values, sizes);
                     assert!(built.is_ok(), "{name} {values:?}: {:?}", built.err());
+                    seen.push((kernel, values));
                 }
             }
         }
+    }
+
+    #[test]
+    fn adapters_and_sizes_have_their_kernels() {
+        let kernels = |name: &str, facts: &Scope, rows: i64| {
+            let spec = job(name).unwrap().spec().unwrap().on(facts).unwrap();
+            let of_rows = |s: &&Scope| s["m"] == Value::Int(rows);
+            let space = Space::new(&spec, spec.time.iter().find(of_rows).unwrap()).unwrap();
+            let mut all: Vec<usize> = (0..space.choices.len())
+                .map(|i| kernel(&space.values(i)))
+                .collect();
+            all.sort_unstable();
+            all.dedup();
+            all
+        };
+        let [software, units, plain] = adapters();
+        assert_eq!(kernels("matmul", &software, 512), [0, 1]);
+        assert_eq!(kernels("linear", &software, 1), [0, 1, 2]);
+        assert_eq!(kernels("matmul_f16", &software, 512), [0]);
+        assert_eq!(kernels("matmul", &units, 4096), [0]);
+        assert_eq!(kernels("matmul_f16", &units, 4096), [0, 3]);
+        assert_eq!(kernels("linear_f16", &units, 8), [0, 2, 3]);
+        assert_eq!(kernels("matmul_f16", &plain, 4096), [0]);
+        let without = job("matmul_f16").unwrap().spec().unwrap();
+        let error = Space::new(&without, &without.time[0])
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("on this adapter at k=4096"), "{error}");
     }
 }

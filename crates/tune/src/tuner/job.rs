@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, anyhow};
 use serde::{Deserialize, Serialize};
 use wgrad_runtime::text_hash;
-use wgrad_runtime::variants::shader_hash;
 
 use super::expr::Scope;
 use super::outcome::Outcome;
@@ -115,14 +114,6 @@ impl Job {
         text_hash(&all)
     }
 
-    /// The hash that a table of variants has it under; `None` if a shader file is missing.
-    pub fn table_hash(&self) -> Option<String> {
-        match self.files.is_empty() {
-            true => Some(self.hash()),
-            false => shader_hash(&self.files),
-        }
-    }
-
     /// The spec, parsed.
     pub fn spec(&self) -> Result<Spec> {
         Spec::parse(&self.spec_name, &self.spec)
@@ -188,6 +179,9 @@ pub struct Machine {
     pub driver: String,
     pub backend: String,
     pub device_type: String,
+    /// See [`super::facts`].
+    #[serde(default)]
+    pub facts: Scope,
     /// Bytes and operations of each timed size, where the spec knows.
     pub bytes: Vec<f64>,
     pub flops: Vec<f64>,

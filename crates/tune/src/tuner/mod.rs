@@ -8,6 +8,7 @@ pub mod build;
 pub mod builtin;
 pub mod data;
 pub mod expr;
+pub mod facts;
 pub mod job;
 pub mod outcome;
 pub mod reference;

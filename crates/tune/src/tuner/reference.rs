@@ -76,10 +76,28 @@ const BUILTINS: &[Builtin] = &[
         compute: |x, s| by_row(x[0], s, layer_norm),
     },
     Builtin {
+        name: "softmax_backward",
+        inputs: 2,
+        sizes: &["rows", "columns"],
+        compute: softmax_backward,
+    },
+    Builtin {
+        name: "layer_norm_backward",
+        inputs: 3,
+        sizes: &["rows", "columns"],
+        compute: layer_norm_backward,
+    },
+    Builtin {
         name: "matmul",
         inputs: 2,
         sizes: &["m", "n", "k"],
         compute: matmul,
+    },
+    Builtin {
+        name: "linear",
+        inputs: 2,
+        sizes: &["m", "n", "k"],
+        compute: linear,
     },
 ];
 
@@ -123,21 +141,20 @@ pub fn compute(
         })?;
     let product = |of: &[usize]| of.iter().product::<usize>();
     let lengths = match name {
-        "matmul" => vec![sizes[0] * sizes[2], sizes[2] * sizes[1]],
+        "matmul" | "linear" => vec![sizes[0] * sizes[2], sizes[2] * sizes[1]],
+        "layer_norm_backward" => vec![product(&sizes), product(&sizes), 2 * sizes[0]],
         _ => vec![product(&sizes); inputs.len()],
     };
-    for (input, length) in inputs.iter().zip(lengths) {
-        if input.len() < length {
+    for (input, length) in inputs.iter().zip(&lengths) {
+        if input.len() < *length {
             return Err(format!(
                 "the reference `{name}` reads {length} values, the buffer has {}",
                 input.len()
             ));
         }
     }
-    let cut: Vec<&[f64]> = match name {
-        "matmul" => inputs.to_vec(),
-        _ => inputs.iter().map(|x| &x[..product(&sizes)]).collect(),
-    };
+    let cut = inputs.iter().zip(&lengths).map(|(x, length)| &x[..*length]);
+    let cut: Vec<&[f64]> = cut.collect();
     Ok((builtin.compute)(&cut, &sizes))
 }
 
@@ -197,6 +214,47 @@ fn matmul(x: &[&[f64]], sizes: &[usize]) -> Vec<f64> {
     y
 }
 
+/// x (m, k) by the transpose of w (n, k), both row-major.
+fn linear(x: &[&[f64]], sizes: &[usize]) -> Vec<f64> {
+    let (n, k) = (sizes[1], sizes[2].max(1));
+    let row = |row: &[f64]| -> Vec<f64> {
+        let columns = x[1].chunks(k).take(n);
+        columns
+            .map(|w| row.iter().zip(w).map(|(a, b)| a * b).sum())
+            .collect()
+    };
+    x[0].chunks(k).flat_map(row).collect()
+}
+
+/// y (dy - sum(dy y)) for each row of dy and y.
+fn softmax_backward(x: &[&[f64]], sizes: &[usize]) -> Vec<f64> {
+    let columns = sizes[1].max(1);
+    let row = |(dy, y): (&[f64], &[f64])| -> Vec<f64> {
+        let total: f64 = dy.iter().zip(y).map(|(d, v)| d * v).sum();
+        dy.iter().zip(y).map(|(d, v)| v * (d - total)).collect()
+    };
+    x[0].chunks(columns)
+        .zip(x[1].chunks(columns))
+        .flat_map(row)
+        .collect()
+}
+
+/// The gradient of [`layer_norm`]'s input from dy, the input, and its rows' means, then 1 / deviations.
+fn layer_norm_backward(x: &[&[f64]], sizes: &[usize]) -> Vec<f64> {
+    let (rows, columns) = (sizes[0], sizes[1].max(1));
+    let n = columns as f64;
+    let mut out = Vec::with_capacity(x[0].len());
+    for (r, (dy, values)) in x[0].chunks(columns).zip(x[1].chunks(columns)).enumerate() {
+        let (mean, rstd) = (x[2][r], x[2][rows + r]);
+        let normal: Vec<f64> = values.iter().map(|v| (v - mean) * rstd).collect();
+        let mean_dy = dy.iter().sum::<f64>() / n;
+        let mean_both = dy.iter().zip(&normal).map(|(d, h)| d * h).sum::<f64>() / n;
+        let gradient = |(d, h): (&f64, &f64)| rstd * (d - mean_dy - h * mean_both);
+        out.extend(dy.iter().zip(&normal).map(gradient));
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -221,9 +279,51 @@ mod tests {
         let sizes = shape(&[("m", 2), ("n", 2), ("k", 3)]);
         let y = compute("matmul", &[x, x], &sizes).unwrap();
         assert_eq!(y, [22.0, 28.0, 49.0, 64.0]);
+        let y = compute("linear", &[x, x], &sizes).unwrap();
+        assert_eq!(y, [14.0, 32.0, 32.0, 77.0]);
         assert_eq!(compute("sum", &[x], &shape(&[("n", 6)])).unwrap(), [21.0]);
         let g = compute("gelu", &[&[1.0]], &shape(&[("n", 1)])).unwrap();
         assert!((g[0] - 0.84119).abs() < 1e-4);
+    }
+
+    /// Gradients of sum(w y) against differences.
+    #[test]
+    fn gradients_are_slopes() {
+        let x: &[f64] = &[0.3, -1.0, 2.0, 0.7, 0.1, -0.4];
+        let w: &[f64] = &[1.0, -2.0, 0.5, 3.0, 0.2, 1.5];
+        let two = shape(&[("rows", 2), ("columns", 3)]);
+        let statistics: Vec<f64> = {
+            let means = x.chunks(3).map(|r| r.iter().sum::<f64>() / 3.0);
+            let means: Vec<f64> = means.collect();
+            let spread = |(r, m): (&[f64], &f64)| {
+                let variance = r.iter().map(|v| (v - m) * (v - m)).sum::<f64>() / 3.0;
+                1.0 / (variance + 1e-5).sqrt()
+            };
+            let rstds: Vec<f64> = x.chunks(3).zip(&means).map(spread).collect();
+            [means, rstds].concat()
+        };
+        let y = compute("softmax", &[x], &two).unwrap();
+        for (op, given) in [
+            ("softmax", compute("softmax_backward", &[w, &y], &two)),
+            (
+                "layer_norm",
+                compute("layer_norm_backward", &[w, x, &statistics], &two),
+            ),
+        ] {
+            let loss = |x: &[f64]| -> f64 {
+                let y = compute(op, &[x], &two).unwrap();
+                y.iter().zip(w).map(|(y, w)| y * w).sum()
+            };
+            for (i, slope) in given.unwrap().into_iter().enumerate() {
+                let moved = |by: f64| {
+                    let mut x = x.to_vec();
+                    x[i] += by;
+                    loss(&x)
+                };
+                let wanted = (moved(1e-6) - moved(-1e-6)) / 2e-6;
+                assert!((slope - wanted).abs() < 1e-6, "{op} {i}: {slope} {wanted}");
+            }
+        }
     }
 
     #[test]

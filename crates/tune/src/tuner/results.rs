@@ -103,6 +103,7 @@ mod tests {
                 driver: "d".into(),
                 backend: "Vulkan".into(),
                 device_type: "Cpu".into(),
+                facts: Scope::new(),
                 bytes: vec![8.0],
                 flops: vec![0.0],
             },

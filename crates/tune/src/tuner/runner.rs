@@ -4,20 +4,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, bail};
 use wgrad_runtime::{Device, DeviceOptions, Kernel};
 
 use super::build::{Built, Refused, build, check_limits};
 use super::expr::{Expr, Scope};
+use super::facts;
 use super::job::{Job, Machine, Phase, Reply, Source};
 use super::outcome::{Needs, Outcome, Status};
 use super::spec::{Spec, show};
-use crate::bench::stats::{Interval, paired_ratio};
-use crate::bench::{Measurement, Meter, Settings};
+use crate::bench::Meter;
 
 mod check;
 mod launch;
 mod problem;
+mod time;
 
 use problem::{Expected, Problem};
 
@@ -29,21 +30,6 @@ const POISON: u32 = 0xffc5_ffc5;
 const POISON_AGAIN: u32 = 0x7fab_ffab;
 /// Pipelines kept at most.
 const KERNELS: usize = 200;
-/// A first launch slower than the incumbent's by this much needs no exact figure.
-const HOPELESS: f64 = 2.0;
-
-/// Candidates by turns with the incumbent: a few tenths of a second.
-fn by_turns() -> Settings {
-    Settings {
-        warmup: 0.03,
-        sample: 0.002,
-        floor: 7,
-        most: 40,
-        uncertainty: 0.02,
-        budget: 0.2,
-        ..Settings::default()
-    }
-}
 
 /// A candidate compiled for one problem size.
 #[derive(Clone)]
@@ -55,9 +41,6 @@ struct Ready {
     /// Seconds of a launch by the clock; 0 until there was one.
     first: f64,
 }
-
-/// Seconds, samples, and the ratio to another candidate's.
-type Timed = (Interval, Vec<f64>, Option<Interval>);
 
 /// A worker's state.
 pub struct Runner {
@@ -79,12 +62,12 @@ impl Runner {
     /// # Errors
     /// No such adapter, or a spec that does not fit the kernel.
     pub fn open(job: Job) -> Result<Runner> {
-        let spec = job.spec()?;
         let device = Device::open(DeviceOptions {
             adapter: job.adapter.clone(),
             checked: job.checked,
             ..DeviceOptions::default()
         })?;
+        let spec = job.spec()?.on(&facts::of(&device))?;
         let count = spec.check.len() + spec.time.len();
         Ok(Runner {
             device,
@@ -122,6 +105,7 @@ impl Runner {
             driver: adapter.driver.clone(),
             backend: adapter.backend.clone(),
             device_type: adapter.device_type.clone(),
+            facts: self.spec.facts.clone(),
             bytes: cost(&self.spec.bytes, &all_buffers)?,
             flops: cost(&self.spec.flops, &|_| Ok(0.0))?,
         })
@@ -151,9 +135,20 @@ impl Runner {
         if timed >= self.problems.len() {
             bail!("no timed size {size}");
         }
-        let mut checked: Vec<usize> = (0..self.spec.check.len()).collect();
+        let mut checked = Vec::new();
+        for (at, sizes) in self.spec.check.iter().enumerate() {
+            if self.spec.allows(values, sizes)? {
+                checked.push(at);
+            }
+        }
         if self.spec.check_timed {
             checked.push(timed);
+        }
+        if checked.is_empty() {
+            bail!(
+                "the constraints allow {} at none of the sizes of `check`; add one",
+                show(values)
+            );
         }
         let mut outcome = Outcome::failed(values.clone(), size, Status::Correct, "");
         outcome.message = None;
@@ -210,113 +205,6 @@ impl Runner {
             }
             Err(error) => fail(outcome, Status::Runtime, error.to_string()),
         }
-    }
-
-    /// Seconds of `values`, the samples, and the ratio to the incumbent's by pairs.
-    fn time(&mut self, values: &Scope, at: usize, incumbent: Option<&Scope>) -> Result<Timed> {
-        let candidate = self.timed(values, at)?;
-        let Some(incumbent) = incumbent else {
-            let mut all = self.interleave(&[&candidate], by_turns(), at)?;
-            let only = all.pop().ok_or_else(|| anyhow!("nothing was measured"))?;
-            return Ok((only.time, only.samples, None));
-        };
-        let rival = self.timed(incumbent, at)?;
-        if candidate.first > HOPELESS * rival.first {
-            // Once more, by turns: it may have been the machine.
-            let (new, old) = (self.once(&candidate, at)?, self.once(&rival, at)?);
-            if new > HOPELESS * old {
-                let point = |value| Interval {
-                    median: value,
-                    low: value,
-                    high: value,
-                };
-                return Ok((point(new), vec![new], Some(point(new / old))));
-            }
-        }
-        let mut both = self.interleave(&[&candidate, &rival], by_turns(), at)?;
-        let (Some(old), Some(new)) = (both.pop(), both.pop()) else {
-            bail!("nothing was measured");
-        };
-        let ratio = paired_ratio(&new.samples, &old.samples);
-        Ok((new.time, new.samples, Some(ratio)))
-    }
-
-    /// Times `values` and `against` by turns for some seconds.
-    pub fn compare(&mut self, values: &Scope, against: &Scope, size: usize) -> Result<Reply> {
-        let at = self.spec.check.len() + size;
-        let pair = [self.timed(values, at)?, self.timed(against, at)?];
-        let settings = Settings {
-            warmup: 0.1,
-            floor: 15,
-            most: 60,
-            budget: 1.0,
-            ..by_turns()
-        };
-        let mut both = self.interleave(&[&pair[0], &pair[1]], settings, at)?;
-        let (Some(old), Some(new)) = (both.pop(), both.pop()) else {
-            bail!("nothing was measured");
-        };
-        Ok(Reply::Compared {
-            ratio: paired_ratio(&new.samples, &old.samples),
-            new: new.time,
-            old: old.time,
-            samples: new.samples,
-        })
-    }
-
-    /// A candidate at a size, launched at least twice: the first compiles in some drivers.
-    fn timed(&mut self, values: &Scope, at: usize) -> Result<Ready> {
-        let mut ready = self.ready(values, at).map_err(|refused| match refused {
-            Refused::Compile(message) | Refused::Constraint(message) => anyhow!(message),
-        })?;
-        if ready.first == 0.0 {
-            self.once(&ready, at)?;
-            ready.first = self.once(&ready, at)?;
-            self.compiled.insert((show(values), at), ready.clone());
-        }
-        Ok(ready)
-    }
-
-    /// Seconds of one launch by the clock.
-    fn once(&mut self, ready: &Ready, at: usize) -> Result<f64> {
-        let problem = self.problem(at)?;
-        let buffers = self.upload(ready, &problem, 0)?;
-        self.device.synchronize()?;
-        let start = Instant::now();
-        self.launch(ready, &buffers)?;
-        self.device.synchronize()?;
-        Ok(start.elapsed().as_secs_f64())
-    }
-
-    fn interleave(
-        &mut self,
-        all: &[&Ready],
-        settings: Settings,
-        at: usize,
-    ) -> Result<Vec<Measurement>> {
-        let problem = self.problem(at)?;
-        let uploaded = all
-            .iter()
-            .map(|ready| self.upload(ready, &problem, 0))
-            .collect::<Result<Vec<_>>>()?;
-        let mut meter = match self.meter.take() {
-            Some(meter) => meter,
-            None => Meter::new(&self.device, settings.clone())?,
-        };
-        meter.settings = settings;
-        let mut calls: Vec<Box<dyn FnMut() -> Result<()> + '_>> = Vec::new();
-        for (ready, buffers) in all.iter().zip(&uploaded) {
-            calls.push(Box::new(|| self.launch(ready, buffers)));
-        }
-        let mut borrowed: Vec<&mut dyn FnMut() -> Result<()>> = Vec::new();
-        for call in &mut calls {
-            borrowed.push(&mut **call);
-        }
-        let measured = meter.interleave(&mut borrowed);
-        drop(borrowed);
-        drop(calls);
-        self.meter = Some(meter);
-        measured
     }
 
     /// Compiles `values` for problem `at`, or finds it compiled.

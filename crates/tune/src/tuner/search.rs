@@ -159,7 +159,8 @@ mod tests {
 
     fn space() -> Space {
         let parameters = "A = [1, 2, 4, 8, 16]\nB = [1, 2, 4, 8, 16]\nC = [1, 2, 4, 8, 16]";
-        Space::new(&spec(parameters, "\"A * B <= 64\"", "")).unwrap()
+        let spec = spec(parameters, "\"A * B <= 64\"", "");
+        Space::new(&spec, &spec.time[0]).unwrap()
     }
 
     /// Fastest at A=8, B=4, C=2; choices with C=16 fail.
@@ -231,7 +232,8 @@ mod tests {
     fn other_kernels_come_first() {
         let parameters = "KERNEL = [0, 1, 2]\nA = [1, 2, 4]\nB = [1, 2, 4]";
         let constraint = "\"KERNEL != 1 || A == 4\"";
-        let space = Space::new(&spec(parameters, constraint, "")).unwrap();
+        let spec = spec(parameters, constraint, "");
+        let space = Space::new(&spec, &spec.time[0]).unwrap();
         let order = run(&space, Strategy::Anneal, 1, 2);
         let kernels: Vec<Value> = order.iter().map(|at| space.values(*at)["KERNEL"]).collect();
         assert_eq!(kernels, [Value::Int(2), Value::Int(1)]);

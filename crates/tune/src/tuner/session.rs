@@ -42,17 +42,20 @@ const CLEARLY: f64 = 0.99;
 /// What happens, as it happens.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// The device is open; so many choices are allowed, so many forbidden, so many known already.
+    /// The device is open; so many choices are allowed, so many forbidden at the size with the most, so many
+    /// known already.
     Opened {
         machine: &'a Machine,
         allowed: usize,
         forbidden: u64,
         known: usize,
     },
-    /// A candidate has ended. `best` is the incumbent's time over the default's.
+    /// A candidate has ended, one of so many that are allowed at its size. `best` is the incumbent's time over
+    /// the default's.
     Tried {
         outcome: &'a Outcome,
         tried: usize,
+        allowed: usize,
         best: f64,
         seconds: f64,
     },
@@ -101,9 +104,11 @@ pub fn run(
     on: &mut dyn FnMut(Event),
 ) -> Result<Report> {
     let start = Instant::now();
-    let spec = job.spec()?;
-    let space = Space::new(&spec)?;
     let (worker, machine) = Worker::start(command, job, OPENING)?;
+    let spec = job.spec()?.on(&machine.facts)?;
+    let of_size = |sizes| Space::new(&spec, sizes);
+    let spaces: Vec<Space> = spec.time.iter().map(of_size).collect::<Result<_>>()?;
+    let largest = spaces.iter().max_by_key(|space| space.choices.len());
     let head = Head {
         kernel: job.name.clone(),
         hash: job.hash(),
@@ -117,8 +122,8 @@ pub fn run(
     };
     on(Event::Opened {
         machine: &head.machine,
-        allowed: space.choices.len(),
-        forbidden: space.forbidden,
+        allowed: largest.map_or(0, |space| space.choices.len()),
+        forbidden: largest.map_or(0, |space| space.forbidden),
         known: known.len(),
     });
     let mut results = Results::append(&options.results)?;
@@ -136,12 +141,13 @@ pub fn run(
         start,
     };
     let mut tuned = Vec::new();
-    for size in 0..spec.time.len() {
-        let share = options.budget * (size + 1) as f64 / spec.time.len() as f64;
-        tuned.push(session.tune(&spec, &space, size, share, on)?);
+    for (size, space) in spaces.iter().enumerate() {
+        let share = options.budget * (size + 1) as f64 / spaces.len() as f64;
+        tuned.push(session.tune(&spec, space, size, share, on)?);
     }
     session.rooflines(&head.machine, &mut tuned);
-    let mut counts = BTreeMap::from([(Status::Constraint, space.forbidden)]);
+    let forbidden = spaces.iter().map(|space| space.forbidden).sum();
+    let mut counts = BTreeMap::from([(Status::Constraint, forbidden)]);
     for outcome in session.known.iter().chain(&session.outcomes) {
         *counts.entry(outcome.status).or_default() += 1;
     }
@@ -194,6 +200,7 @@ impl Session<'_> {
         on(Event::Tried {
             outcome: &first,
             tried: search.tried(),
+            allowed: space.choices.len(),
             best,
             seconds: self.start.elapsed().as_secs_f64(),
         });
@@ -213,6 +220,7 @@ impl Session<'_> {
             on(Event::Tried {
                 outcome: &outcome,
                 tried: search.tried(),
+                allowed: space.choices.len(),
                 best,
                 seconds: self.start.elapsed().as_secs_f64(),
             });

@@ -25,11 +25,11 @@ pub struct Space {
 }
 
 impl Space {
-    /// Goes through all combinations.
+    /// Goes through all combinations for the problem `sizes`.
     ///
     /// # Errors
     /// More than four million of them, a mistake in a constraint, none allowed, a forbidden default.
-    pub fn new(spec: &Spec) -> Result<Space> {
+    pub fn new(spec: &Spec, sizes: &Scope) -> Result<Space> {
         let parameters: Vec<(String, Vec<Value>)> = spec
             .parameters
             .iter()
@@ -49,8 +49,16 @@ impl Space {
             default: 0,
         };
         let mut choice: Choice = vec![0; space.parameters.len()];
+        let mut scope = spec.facts.clone();
+        scope.extend(sizes.iter().map(|(n, v)| (n.clone(), *v)));
+        scope.extend(space.scope(&choice));
         for _ in 0..total {
-            if space.allowed(spec, &choice)? {
+            for ((name, values), at) in space.parameters.iter().zip(&choice) {
+                if let Some(value) = scope.get_mut(name) {
+                    *value = values[usize::from(*at)];
+                }
+            }
+            if spec.allowed_in(&scope)? {
                 space.choices.push(choice.clone());
             } else {
                 space.forbidden += 1;
@@ -63,7 +71,10 @@ impl Space {
             *slot = values.iter().position(|v| v == wanted).unwrap_or(0) as u16;
         }
         if space.choices.is_empty() {
-            bail!("the constraints forbid every choice of parameters");
+            bail!(
+                "the constraints forbid every choice of parameters on this adapter at {}",
+                show(sizes)
+            );
         }
         let Some(at) = space.find(&default) else {
             let shown = show(&space.scope(&default));
@@ -73,16 +84,6 @@ impl Space {
         };
         space.default = at;
         Ok(space)
-    }
-
-    fn allowed(&self, spec: &Spec, choice: &[u16]) -> Result<bool> {
-        let scope = self.scope(choice);
-        for constraint in &spec.constraints {
-            if !constraint.truth(&scope)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
     }
 
     /// Counts up, the last parameter fastest.
@@ -172,7 +173,7 @@ pub(super) mod tests {
             "\"A * B <= 32\", \"!C || A == 1\"",
             "",
         );
-        let space = Space::new(&spec).unwrap();
+        let space = Space::new(&spec, &spec.time[0]).unwrap();
         // A*B: 8 16 / 16 32 / 32 (64): five; C only with A == 1: two more.
         assert_eq!(space.choices.len(), 7);
         assert_eq!(space.forbidden, 5);
@@ -194,14 +195,34 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn sizes_and_the_adapter_have_a_say() {
+        let mut spec = spec(
+            "A = [1, 2, 4]",
+            "\"A == 1 || A == N && subgroup_size == 8\"",
+            "",
+        );
+        let allowed = |spec: &Spec| Space::new(spec, &spec.time[0]).unwrap().choices.len();
+        assert_eq!(allowed(&spec), 1);
+        spec.facts.insert("subgroup_size".into(), Value::Int(8));
+        assert_eq!(allowed(&spec), 2);
+        let values = Scope::from([("A".into(), Value::Int(2))]);
+        assert_eq!(spec.allows(&values, &spec.time[0]), Ok(true));
+        assert_eq!(spec.allows(&values, &spec.check[0]), Ok(false));
+    }
+
+    #[test]
     fn a_default_of_ones_own() {
-        let space = Space::new(&spec("A = [1, 2, 4]", "\"A > 1\"", "A = 4")).unwrap();
+        let spec = spec("A = [1, 2, 4]", "\"A > 1\"", "A = 4");
+        let space = Space::new(&spec, &spec.time[0]).unwrap();
         assert_eq!(show(&space.values(space.default)), "A=4");
     }
 
     #[test]
     fn impossible_spaces_are_refused() {
-        let fails = |p: &str, c: &str| Space::new(&spec(p, c, "")).unwrap_err().to_string();
+        let fails = |p: &str, c: &str| {
+            let spec = spec(p, c, "");
+            Space::new(&spec, &spec.time[0]).unwrap_err().to_string()
+        };
         assert!(fails("A = [1, 2]", "\"A > 2\"").contains("forbid every choice"));
         assert!(fails("A = [1, 2]", "\"A > 1\"").contains("forbid the default (A=1)"));
         assert!(fails("A = [1, 0]", "\"8 % A == 0\"").contains("division by zero"));

@@ -5,12 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 
-use super::expr::{Expr, Scope, Value};
+use super::expr::{Expr, ExprError, Scope, Value};
+use super::facts;
+
+mod check;
 
 /// A kernel's tuning problem. `wgrad tune --new NAME` writes a commented example.
 ///
 /// Parameters, sizes and constants reach the WGSL as `const NAME: u32 = …;` in front of the file (`i32` for
 /// negative values, `f32` for floats); a truth value is a `const NAME: bool` and makes `#ifdef NAME` true.
+/// Constraints, constants, launch geometry and the uniform may also ask for [`super::facts`] of the adapter.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Spec {
@@ -21,7 +25,7 @@ pub struct Spec {
     pub entry: Option<String>,
     /// Workgroups along x, y and z.
     pub workgroups: Vec<Expr>,
-    /// What must hold for a choice of parameters to be built at all.
+    /// What must hold for a choice of parameters to be built at all. Where sizes are named, at those.
     #[serde(default)]
     pub constraints: Vec<Expr>,
     /// An output fails where |y - expected| > atol + rtol * |expected|.
@@ -57,10 +61,16 @@ pub struct Spec {
     pub uniform: BTreeMap<String, OneOrMore<Expr>>,
     /// The storage buffers, by the name of their variable.
     pub buffers: Vec<BufferSpec>,
-    /// Problem sizes that every candidate is checked at.
+    /// Problem sizes that every candidate is checked at, where the constraints allow it there.
     pub check: Vec<Scope>,
     /// Problem sizes that are tuned, each for itself.
     pub time: Vec<Scope>,
+    /// What is tuned on a software adapter, where that is not `time`.
+    #[serde(default)]
+    pub time_software: Vec<Scope>,
+    /// What the adapter says: see [`Spec::on`].
+    #[serde(skip, default = "facts::none")]
+    pub facts: Scope,
     /// What the outputs must be.
     pub reference: Reference,
 }
@@ -203,10 +213,64 @@ impl Spec {
         Ok(spec)
     }
 
+    /// The spec for an adapter with these facts: with the sizes that are tuned there, less those with a
+    /// buffer larger than it allows.
+    ///
+    /// # Errors
+    /// No size is left.
+    pub fn on(mut self, facts: &Scope) -> Result<Spec> {
+        self.facts = facts.clone();
+        if facts.get("software") == Some(&Value::Bool(true)) && !self.time_software.is_empty() {
+            self.time = std::mem::take(&mut self.time_software);
+        }
+        let Some(Value::Int(most)) = facts.get("max_buffer_bytes").copied() else {
+            return Ok(self);
+        };
+        let mut fitting = Vec::new();
+        for sizes in std::mem::take(&mut self.time) {
+            let mut largest = 0;
+            for buffer in &self.buffers {
+                let bytes = buffer
+                    .size
+                    .count(&sizes)?
+                    .saturating_mul(buffer.dtype.bytes());
+                largest = largest.max(bytes);
+            }
+            if i64::try_from(largest).is_ok_and(|bytes| bytes <= most) {
+                fitting.push(sizes);
+            }
+        }
+        if fitting.is_empty() {
+            bail!(
+                "no problem size of `time` fits into this adapter's buffers of {most} bytes at most"
+            );
+        }
+        self.time = fitting;
+        Ok(self)
+    }
+
+    /// Whether the constraints allow `values` at the problem `sizes`.
+    pub fn allows(&self, values: &Scope, sizes: &Scope) -> Result<bool, ExprError> {
+        let mut scope = self.facts.clone();
+        scope.extend(sizes.iter().chain(values).map(|(n, v)| (n.clone(), *v)));
+        self.allowed_in(&scope)
+    }
+
+    /// The same with all names in one scope.
+    pub(super) fn allowed_in(&self, scope: &Scope) -> Result<bool, ExprError> {
+        for constraint in &self.constraints {
+            if !constraint.truth(scope)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// The names of the problem's sizes.
     pub fn size_names(&self) -> BTreeSet<String> {
         self.time
             .iter()
+            .chain(&self.time_software)
             .chain(&self.check)
             .flat_map(|s| s.keys().cloned())
             .collect()
@@ -215,130 +279,6 @@ impl Spec {
     /// The outputs' names.
     pub fn outputs(&self) -> Vec<&BufferSpec> {
         self.buffers.iter().filter(|b| b.output).collect()
-    }
-
-    fn check_names(&self) -> Result<()> {
-        if self.time.is_empty() {
-            bail!("no problem size to time; add one as `time = [{{ N = 1024 }}]`");
-        }
-        if self.check.is_empty() {
-            bail!(
-                "no problem size to check at; add some that no tile divides, as `check = [{{ N = 33 }}]`"
-            );
-        }
-        if !(1..=3).contains(&self.workgroups.len()) {
-            bail!(
-                "`workgroups` takes one to three expressions, {} are given",
-                self.workgroups.len()
-            );
-        }
-        let sizes = self.size_names();
-        for scope in self.check.iter().chain(&self.time) {
-            if let Some(missing) = sizes.iter().find(|name| !scope.contains_key(*name)) {
-                bail!(
-                    "the size `{missing}` is given in some of `check` and `time`, not in {}",
-                    show(scope)
-                );
-            }
-        }
-        if self.parameters.is_empty() {
-            bail!("nothing to tune: [parameters] is empty");
-        }
-        for (name, values) in &self.parameters {
-            if values.is_empty() {
-                bail!("parameter `{name}` has no values");
-            }
-            if sizes.contains(name) {
-                bail!("`{name}` is a parameter and a size; rename one");
-            }
-            if let Some(value) = self.default.get(name)
-                && !values.contains(value)
-            {
-                bail!("the default {value} of `{name}` is not among its values");
-            }
-        }
-        if let Some(name) = self
-            .default
-            .keys()
-            .find(|name| !self.parameters.contains_key(*name))
-        {
-            bail!("[default] names `{name}`, which is no parameter");
-        }
-        let tunable: BTreeSet<String> = self.parameters.keys().cloned().collect();
-        let mut all: BTreeSet<String> = sizes.union(&tunable).cloned().collect();
-        for expr in &self.constraints {
-            // Sizes differ from problem to problem; what is a valid choice must not.
-            expr.check_names(&tunable)?;
-        }
-        for expr in self.constants.values() {
-            expr.check_names(&all)?;
-        }
-        all.extend(self.constants.keys().cloned());
-        let uniform = self.uniform.values().flat_map(OneOrMore::all);
-        for expr in uniform.chain(&self.workgroups) {
-            expr.check_names(&all)?;
-        }
-        let of_problem = self.buffers.iter().map(|b| &b.size);
-        let of_reference = self
-            .reference
-            .shape
-            .values()
-            .chain(&self.reference.workgroups);
-        let costs = self.bytes.iter().chain(&self.flops);
-        for expr in of_problem.chain(of_reference).chain(costs) {
-            expr.check_names(&sizes)?;
-        }
-        self.check_buffers()
-    }
-
-    fn check_buffers(&self) -> Result<()> {
-        let mut seen = BTreeSet::new();
-        for buffer in &self.buffers {
-            if !seen.insert(&buffer.name) {
-                bail!("buffer `{}` is given twice", buffer.name);
-            }
-            if (buffer.fill == Some(Fill::File)) != buffer.file.is_some() {
-                bail!(
-                    "buffer `{}`: fill = \"file\" and file = \"…\" go together",
-                    buffer.name
-                );
-            }
-        }
-        let outputs: Vec<&str> = self.outputs().iter().map(|b| b.name.as_str()).collect();
-        if outputs.is_empty() {
-            bail!("no buffer is an output; mark one with `output = true`");
-        }
-        let reference = &self.reference;
-        let given = [
-            reference.builtin.is_some(),
-            reference.kernel.is_some(),
-            !reference.files.is_empty(),
-        ];
-        if given.iter().filter(|g| **g).count() != 1 {
-            bail!("[reference] takes one of `builtin`, `kernel` and `files`");
-        }
-        if reference.kernel.is_some() && !(1..=3).contains(&reference.workgroups.len()) {
-            bail!("[reference] with a kernel needs its own `workgroups`");
-        }
-        let named = reference.files.keys().chain(&reference.output);
-        for name in named {
-            if !outputs.contains(&name.as_str()) {
-                bail!(
-                    "[reference] names `{name}`, which is no output; outputs: {}",
-                    outputs.join(", ")
-                );
-            }
-        }
-        if reference.builtin.is_some() && reference.output.is_none() && outputs.len() > 1 {
-            bail!(
-                "[reference] must say which output it is for: {}",
-                outputs.join(", ")
-            );
-        }
-        if let Some(name) = reference.inputs.iter().find(|name| !seen.contains(name)) {
-            bail!("[reference] reads `{name}`, which is no buffer");
-        }
-        Ok(())
     }
 }
 

@@ -87,6 +87,7 @@ mod tests {
             driver: String::new(),
             backend: String::new(),
             device_type: String::new(),
+            facts: Scope::new(),
             bytes: vec![],
             flops: vec![],
         };

@@ -2,27 +2,38 @@
 
 use std::collections::BTreeMap;
 
-use wgrad_runtime::variants::{Entry, bucket};
+use wgrad_runtime::variants::{Entry, bucket, shader_hash};
 
 use super::expr::{Scope, Value};
 use super::job::Job;
 use super::session::Report;
 
-/// One entry a tuned size. Choices with values that are no whole numbers from 0 on have none: a table is
-/// for constants of kernels.
+/// One entry a tuned size; of several shader files of ours it names the chosen one, so that a change of
+/// another leaves it as it is. Choices with values that are no whole numbers from 0 on have none: a table is for
+/// constants of kernels.
 pub fn entries(job: &Job, report: &Report) -> Vec<Entry> {
     let machine = &report.head.machine;
     let rows = report.tuned.iter().filter_map(|row| {
+        let mut values = whole(&row.best.values)?;
+        let (files, hash) = match job.files.is_empty() {
+            true => (Vec::new(), job.hash()),
+            false => {
+                let at = values.remove("KERNEL").unwrap_or(0) as usize;
+                let chosen = vec![job.files.get(at)?.clone()];
+                let hash = shader_hash(&chosen)?;
+                (chosen, hash)
+            }
+        };
         Some(Entry {
             kernel: job.name.clone(),
-            files: job.files.clone(),
-            hash: job.table_hash()?,
+            files,
+            hash,
             adapter: machine.adapter.clone(),
             driver: machine.driver.clone(),
             backend: machine.backend.clone(),
             device_type: machine.device_type.clone(),
             bucket: bucket(&sizes(&row.sizes)),
-            values: whole(&row.best.values)?,
+            values,
             invocations: row.best.needs.invocations,
             workgroup_bytes: row.best.needs.workgroup_bytes,
             seconds: row.best_time.median,

@@ -35,7 +35,7 @@ mod tests {
             name: "my_kernel.wgsl".into(),
             text: kernel,
         };
-        let space = Space::new(&spec).unwrap();
+        let space = Space::new(&spec, &spec.time[0]).unwrap();
         for at in 0..space.choices.len() {
             let built = build(
                 &spec,

@@ -104,7 +104,7 @@ impl Runner {
             expected.insert(i, data::unpack(&bytes, spec.buffers[i].dtype));
         }
         if let Some(source) = &job.reference {
-            let values = Space::new(&spec)?;
+            let values = Space::new(&spec, &problem.sizes)?;
             let values = values.values(values.default);
             let failed = |refused: Refused| match refused {
                 Refused::Compile(m) | Refused::Constraint(m) => {

@@ -42,6 +42,28 @@ fn a_spec_is_read() {
 }
 
 #[test]
+fn the_adapter_chooses_the_sizes() {
+    let text = GOOD.replace("[parameters]", "time_software = [{ N = 8 }]\n[parameters]");
+    let text = text.replace("{ N = 1024 }", "{ N = 1024 }, { N = 4096 }");
+    let on = |software: bool, most: i64| {
+        let mut facts = facts::none();
+        facts.insert("software".into(), Value::Bool(software));
+        facts.insert("max_buffer_bytes".into(), Value::Int(most));
+        let spec = Spec::parse("s.toml", &text).unwrap().on(&facts)?;
+        let sizes = spec.time.iter().map(|sizes| sizes["N"]);
+        anyhow::Ok(sizes.collect::<Vec<Value>>())
+    };
+    assert_eq!(on(true, 1 << 20).unwrap(), [Value::Int(8)]);
+    assert_eq!(
+        on(false, 1 << 20).unwrap(),
+        [Value::Int(1024), Value::Int(4096)]
+    );
+    assert_eq!(on(false, 4096).unwrap(), [Value::Int(1024)]);
+    let error = on(false, 100).unwrap_err().to_string();
+    assert!(error.contains("buffers of 100 bytes"), "{error}");
+}
+
+#[test]
 fn several_kernels_make_a_parameter() {
     let text = GOOD.replace("\"scale.wgsl\"", "[\"a.wgsl\", \"b.wgsl\"]");
     let spec = Spec::parse("s.toml", &text).unwrap();
@@ -62,12 +84,17 @@ fn mistakes_are_one_line_with_the_place() {
         (
             "ceil_div(N, WIDTH)",
             "N / TILE",
-            ["TILE", "known: EACH, N, WIDTH"],
+            ["TILE", "known: EACH, N, WIDTH, f16"],
         ),
         (
             "* EACH <= 256",
-            "* N <= 256",
-            ["unknown name `N`", "known: EACH, WIDTH"],
+            "* M <= 256",
+            ["unknown name `M`", "known: EACH, N, WIDTH, f16"],
+        ),
+        (
+            "EACH = [1, 4]",
+            "EACH = [1, 4]\nsoftware = [1]",
+            ["`software` is what the adapter says", ""],
         ),
         (
             "check = [{ N = 33 }]",

@@ -40,7 +40,7 @@ fn what_maps_is_a_spec_that_can_be_read() {
         spec.reference.kernel.as_deref(),
         Some("scale_reference.wgsl")
     );
-    let space = crate::tuner::space::Space::new(&spec).unwrap();
+    let space = crate::tuner::space::Space::new(&spec, &spec.time[0]).unwrap();
     assert_eq!(space.choices.len(), 8);
     for note in ["the default 9 of tile", "`s` (Local)", "the kernel is CUDA"] {
         assert!(text.contains(note), "{note}");

@@ -1,0 +1,55 @@
+//! What expressions of a spec may ask of the adapter, by name.
+
+use wgrad_runtime::{Device, MatrixUnit};
+
+use super::expr::{Scope, Value};
+
+/// The facts of `device`: `software` (a program on the CPU), `f16` (kernels may use it), `subgroup_size` (0
+/// where it is not one number), `matrix_side` (of the matrix units' matrices, 0 without units), `matrix_f16`
+/// (whether their factors are f16), `max_buffer_bytes`.
+pub fn of(device: &Device) -> Scope {
+    let unit = device.matrix_unit();
+    Scope::from([
+        (
+            "software".into(),
+            Value::Bool(device.adapter().is_software()),
+        ),
+        ("f16".into(), Value::Bool(device.has_f16())),
+        int("subgroup_size", device.subgroup_size().unwrap_or(0)),
+        int("matrix_side", unit.map_or(0, |unit| unit.side)),
+        (
+            "matrix_f16".into(),
+            Value::Bool(unit.is_some_and(|unit| unit.half)),
+        ),
+        int("max_buffer_bytes", device.max_binding_bytes()),
+    ])
+}
+
+/// Those of an adapter with nothing beyond WebGPU, before one is open.
+pub fn none() -> Scope {
+    Scope::from([
+        ("software".into(), Value::Bool(false)),
+        ("f16".into(), Value::Bool(false)),
+        int("subgroup_size", 0u32),
+        int("matrix_side", 0u32),
+        ("matrix_f16".into(), Value::Bool(false)),
+        int("max_buffer_bytes", u32::MAX),
+    ])
+}
+
+fn int(name: &str, value: impl TryInto<i64>) -> (String, Value) {
+    (
+        name.to_owned(),
+        Value::Int(value.try_into().unwrap_or(i64::MAX)),
+    )
+}
+
+/// The matrix units that `facts` speak of.
+pub fn matrix_unit(facts: &Scope) -> Option<MatrixUnit> {
+    let Some(Value::Int(side)) = facts.get("matrix_side") else {
+        return None;
+    };
+    let side = u32::try_from(*side).ok().filter(|side| *side > 0)?;
+    let half = facts.get("matrix_f16") == Some(&Value::Bool(true));
+    Some(MatrixUnit { side, half })
+}

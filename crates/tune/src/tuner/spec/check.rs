@@ -1,0 +1,142 @@
+//! What a spec must hold to before anything is run: names that exist, sizes that agree, one reference.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Result, bail};
+
+use super::{Fill, OneOrMore, Spec, show};
+
+impl Spec {
+    /// What a parsed spec must hold to.
+    pub(super) fn check_names(&self) -> Result<()> {
+        if self.time.is_empty() {
+            bail!("no problem size to time; add one as `time = [{{ N = 1024 }}]`");
+        }
+        if self.check.is_empty() {
+            bail!(
+                "no problem size to check at; add some that no tile divides, as `check = [{{ N = 33 }}]`"
+            );
+        }
+        if !(1..=3).contains(&self.workgroups.len()) {
+            bail!(
+                "`workgroups` takes one to three expressions, {} are given",
+                self.workgroups.len()
+            );
+        }
+        let sizes = self.size_names();
+        let problems = self.check.iter().chain(&self.time);
+        for scope in problems.chain(&self.time_software) {
+            if let Some(missing) = sizes.iter().find(|name| !scope.contains_key(*name)) {
+                bail!(
+                    "the size `{missing}` is given in some of `check` and `time`, not in {}",
+                    show(scope)
+                );
+            }
+        }
+        if self.parameters.is_empty() {
+            bail!("nothing to tune: [parameters] is empty");
+        }
+        for (name, values) in &self.parameters {
+            if values.is_empty() {
+                bail!("parameter `{name}` has no values");
+            }
+            if sizes.contains(name) {
+                bail!("`{name}` is a parameter and a size; rename one");
+            }
+            if let Some(value) = self.default.get(name)
+                && !values.contains(value)
+            {
+                bail!("the default {value} of `{name}` is not among its values");
+            }
+        }
+        if let Some(name) = self
+            .default
+            .keys()
+            .find(|name| !self.parameters.contains_key(*name))
+        {
+            bail!("[default] names `{name}`, which is no parameter");
+        }
+        let own = sizes.iter().chain(self.parameters.keys());
+        if let Some(name) = own
+            .chain(self.constants.keys())
+            .find(|name| self.facts.contains_key(*name))
+        {
+            bail!("`{name}` is what the adapter says; give yours another name");
+        }
+        let mut all: BTreeSet<String> = sizes
+            .iter()
+            .chain(self.parameters.keys())
+            .cloned()
+            .collect();
+        all.extend(self.facts.keys().cloned());
+        for expr in self.constraints.iter().chain(self.constants.values()) {
+            expr.check_names(&all)?;
+        }
+        all.extend(self.constants.keys().cloned());
+        let uniform = self.uniform.values().flat_map(OneOrMore::all);
+        for expr in uniform.chain(&self.workgroups) {
+            expr.check_names(&all)?;
+        }
+        let of_problem = self.buffers.iter().map(|b| &b.size);
+        let of_reference = self
+            .reference
+            .shape
+            .values()
+            .chain(&self.reference.workgroups);
+        let costs = self.bytes.iter().chain(&self.flops);
+        for expr in of_problem.chain(of_reference).chain(costs) {
+            expr.check_names(&sizes)?;
+        }
+        self.check_buffers()
+    }
+
+    fn check_buffers(&self) -> Result<()> {
+        let mut seen = BTreeSet::new();
+        for buffer in &self.buffers {
+            if !seen.insert(&buffer.name) {
+                bail!("buffer `{}` is given twice", buffer.name);
+            }
+            if (buffer.fill == Some(Fill::File)) != buffer.file.is_some() {
+                bail!(
+                    "buffer `{}`: fill = \"file\" and file = \"…\" go together",
+                    buffer.name
+                );
+            }
+        }
+        let outputs: Vec<&str> = self.outputs().iter().map(|b| b.name.as_str()).collect();
+        if outputs.is_empty() {
+            bail!("no buffer is an output; mark one with `output = true`");
+        }
+        let reference = &self.reference;
+        let given = [
+            reference.builtin.is_some(),
+            reference.kernel.is_some(),
+            !reference.files.is_empty(),
+        ];
+        if given.iter().filter(|g| **g).count() != 1 {
+            bail!("[reference] takes one of `builtin`, `kernel` and `files`");
+        }
+        if reference.kernel.is_some() && !(1..=3).contains(&reference.workgroups.len()) {
+            bail!("[reference] with a kernel needs its own `workgroups`");
+        }
+        let named = reference.files.keys().chain(&reference.output);
+        for name in named {
+            if !outputs.contains(&name.as_str()) {
+                bail!(
+                    "[reference] names `{name}`, which is no output; outputs: {}",
+                    outputs.join(", ")
+                );
+            }
+        }
+        if reference.builtin.is_some() && reference.output.is_none() && outputs.len() > 1 {
+            bail!(
+                "[reference] must say which output it is for: {}",
+                outputs.join(", ")
+            );
+        }
+        if let Some(name) = reference.inputs.iter().find(|name| !seen.contains(name)) {
+            bail!("[reference] reads `{name}`, which is no buffer");
+        }
+        Ok(())
+    }
+}
