@@ -140,7 +140,9 @@ fn a_loaded_state_continues_with_the_same_bits() {
             })
             .collect();
         let mut resumed = make(&copies);
-        resumed.load_state_dict(&optimizer.state_dict().unwrap()).unwrap();
+        resumed
+            .load_state_dict(&optimizer.state_dict().unwrap())
+            .unwrap();
         for t in 4..8 {
             optimizer.step(&gradients(&params, t), None).unwrap();
             resumed.step(&gradients(&copies, t), None).unwrap();
