@@ -1,7 +1,7 @@
 //! The least work of a training step: its operations, and the bytes that must be moved even if every
 //! kernel were fused as well as can be.
 //!
-//! The bytes of a step are counted so, in f32:
+//! The bytes of a step are counted so, parameters, gradients and moments in f32, activations in their type:
 //! - a pass over activations for each input read and each output written by the best fused kernels known
 //!   (the norm and residual behind a product in the product's kernel, GELU likewise, attention without its
 //!   scores, softmax and loss in one kernel that leaves the gradient in place of the logits);
@@ -11,6 +11,7 @@
 //! - of a table of embeddings only the rows of the batch are read and have a gradient, but AdamW goes over
 //!   all of it.
 
+use wgrad_tensor::DType;
 use wgrad_tune::bench::Work;
 
 use super::models::{MLP, Sizes};
@@ -21,8 +22,21 @@ const WEIGHT: f64 = 10.0;
 /// AdamW over a table whose gradient is rows: the table and two moments, read and written.
 const TABLE: f64 = 6.0;
 
-/// A layer of a transformer: operations and numbers moved in a training step.
-fn layer(s: &Sizes, causal: bool) -> (f64, f64) {
+/// The work of some operations that moves some numbers of activations and some of parameters.
+fn work(s: &Sizes, operations: f64, activations: f64, parameters: f64) -> Work {
+    let work = Work::new(
+        operations,
+        s.dtype.size() as f64 * activations + F32 * parameters,
+    );
+    match s.dtype {
+        DType::F16 => work.half(),
+        _ => work,
+    }
+}
+
+/// A layer of a transformer: operations, and numbers of activations and of parameters moved in a training
+/// step.
+fn layer(s: &Sizes, causal: bool) -> (f64, f64, f64) {
     let (n, c, f) = (s.tokens() as f64, s.channels as f64, s.hidden as f64);
     let weights = 4.0 * c * c + 2.0 * c * f;
     let t = s.seq as f64;
@@ -44,37 +58,43 @@ fn layer(s: &Sizes, causal: bool) -> (f64, f64) {
     let three = (3.0 * c + c + c) + (3.0 * c + c);
     let backward = second + first + projection + attention + three;
     let small = 4.0 * s.channels as f64 + s.hidden as f64 + 5.0 * s.channels as f64;
-    (operations, forward + backward + WEIGHT * (weights + small))
+    (operations, forward + backward, WEIGHT * (weights + small))
 }
 
 /// A training step of [`super::models::bert`].
 pub fn bert(s: &Sizes) -> Work {
-    let (operations, numbers) = layer(s, false);
+    let (operations, activations, weights) = layer(s, false);
     let layers = s.layers as f64;
     let c = s.channels as f64;
     let rows = s.tokens() as f64 * c;
     let tables = (s.vocabulary + s.positions + 2) as f64 * c;
-    // Rows in, normed rows out; the norm's gradient (two in, one out), which is read and written as the
+    // Eight times the rows: in, normed out; the norm's gradient (two in, one out), which is read and written as the
     // table's, and read by AdamW.
-    let embedding = 2.0 * rows + 3.0 * rows + 3.0 * rows + TABLE * tables;
-    Work::new(layers * operations, F32 * (layers * numbers + embedding))
+    work(
+        s,
+        layers * operations,
+        layers * activations + 8.0 * rows,
+        layers * weights + TABLE * tables,
+    )
 }
 
 /// A training step of [`super::models::gpt`].
 pub fn gpt(s: &Sizes) -> Work {
-    let (operations, numbers) = layer(s, true);
+    let (operations, activations, weights) = layer(s, true);
     let layers = s.layers as f64;
     let (c, v, n) = (s.channels as f64, s.vocabulary as f64, s.tokens() as f64);
     let rows = n * c;
     // The table of tokens is the last product's weight, or has one beside it.
     let token = if s.tied { 0.0 } else { TABLE * v * c };
-    let embedding = 2.0 * rows + 3.0 * rows + token + TABLE * s.positions as f64 * c;
+    let tables = token + TABLE * s.positions as f64 * c;
     // The norm in front: one in, one out; backward two in, one out. Logits out, in and (as gradient) out
     // in the loss, and in for each of the product's two gradients.
-    let head = 2.0 * rows + 3.0 * rows + 5.0 * n * v + 3.0 * rows + WEIGHT * v * c;
-    Work::new(
+    let head = 2.0 * rows + 3.0 * rows + 5.0 * n * v + 3.0 * rows;
+    work(
+        s,
         layers * operations + 3.0 * 2.0 * n * c * v,
-        F32 * (layers * numbers + embedding + head),
+        layers * activations + 5.0 * rows + head,
+        layers * weights + tables + WEIGHT * v * c,
     )
 }
 

@@ -6,7 +6,7 @@ use wgrad_nn::{
     Parameters, join,
 };
 use wgrad_tensor::ops::cross_entropy::CrossEntropy;
-use wgrad_tensor::{Device, Generator, Result, Tensor};
+use wgrad_tensor::{DType, Device, Generator, Result, Tensor};
 
 /// A model with the one batch it is trained on.
 pub struct Workload {
@@ -123,6 +123,8 @@ pub struct Sizes {
     pub positions: usize,
     /// Whether the last product uses the table of tokens.
     pub tied: bool,
+    /// The type of activations; parameters are f32.
+    pub dtype: DType,
 }
 
 impl Sizes {
@@ -137,6 +139,7 @@ impl Sizes {
         vocabulary: 30_522,
         positions: 512,
         tied: false,
+        dtype: DType::F32,
     };
     /// A character-level GPT of 4 layers, on 16 texts of 128 tokens.
     pub const GPT: Sizes = Sizes {
@@ -149,6 +152,7 @@ impl Sizes {
         vocabulary: 96,
         positions: 128,
         tied: false,
+        dtype: DType::F32,
     };
     /// The smallest GPT-2: 124M parameters, on 8 texts of 1024 tokens.
     pub const GPT_SMALL: Sizes = Sizes {
@@ -161,6 +165,7 @@ impl Sizes {
         vocabulary: 50_257,
         positions: 1024,
         tied: true,
+        dtype: DType::F32,
     };
 
     /// Tokens in a batch.
@@ -196,12 +201,13 @@ pub fn bert(device: &Device, sizes: Sizes, g: &Generator) -> Result<Workload> {
         // Rows of the tables that every text of the batch shares.
         let shared = position.weight.narrow(0, 0, t)?;
         let shared = shared.add(&token_type.weight.narrow(0, 0, 1)?)?;
-        let mut x = norm.forward(&word.forward(&ids)?.add(&shared)?)?;
+        let x = norm.forward(&word.forward(&ids)?.add(&shared)?)?;
+        let mut x = x.cast(sizes.dtype)?;
         for layer in &layers {
             x = layer.post_norm(&x)?;
         }
         let first = x.narrow(1, 0, 1)?.reshape(&[b, c])?;
-        head.forward(&first)?
+        head.forward(&first.cast(DType::F32)?)?
             .cross_entropy(&labels, &CrossEntropy::default())
     };
     Ok(Workload {
@@ -246,10 +252,11 @@ pub fn gpt(device: &Device, sizes: Sizes, g: &Generator) -> Result<Workload> {
     }
 
     let loss = move || {
-        let mut x = token.forward(&ids)?.add(&match t == sizes.positions {
+        let x = token.forward(&ids)?.add(&match t == sizes.positions {
             true => position.weight.clone(),
             false => position.weight.narrow(0, 0, t)?,
         })?;
+        let mut x = x.cast(sizes.dtype)?;
         for layer in &layers {
             x = layer.pre_norm(&x)?;
         }

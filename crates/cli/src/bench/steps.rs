@@ -4,8 +4,9 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 use wgrad_nn::Parameters;
-use wgrad_nn::optim::{Adam, Optimizer, ParamGroup};
+use wgrad_nn::optim::{Adam, GradScaler, Optimizer, ParamGroup};
 use wgrad_runtime::Device;
+use wgrad_tensor::DType;
 use wgrad_tune::bench::stats::median;
 
 use super::cpu::CpuTime;
@@ -20,10 +21,12 @@ pub struct Trainer<'a> {
 }
 
 impl<'a> Trainer<'a> {
-    /// Trains the parameters that `wanted` names; the rest is frozen.
+    /// Trains the parameters that `wanted` names; the rest is frozen. Losses are scaled for activations of
+    /// f16.
     pub fn new(
         device: &Device,
         model: &'a Workload,
+        dtype: DType,
         wanted: impl Fn(&str) -> bool,
     ) -> Result<Self> {
         let mut trained = Parameters::new();
@@ -35,10 +38,14 @@ impl<'a> Trainer<'a> {
         }
         let count = trained.iter().map(|(_, tensor)| tensor.numel()).sum();
         let group = ParamGroup::new(trained).weight_decay(0.01);
+        let mut optimizer = Optimizer::adamw(Adam::default(), vec![group], 3e-4)?;
+        if dtype == DType::F16 {
+            optimizer.set_grad_scaler(GradScaler::default())?;
+        }
         Ok(Self {
             device: device.clone(),
             model,
-            optimizer: Optimizer::adamw(Adam::default(), vec![group], 3e-4)?,
+            optimizer,
             trained: count,
         })
     }
@@ -47,7 +54,7 @@ impl<'a> Trainer<'a> {
     pub fn step(&mut self) -> Result<(f32, f64)> {
         let start = Instant::now();
         let loss = (self.model.loss)()?;
-        let gradients = loss.backward()?;
+        let gradients = self.optimizer.scale(&loss)?.backward()?;
         self.optimizer.step(&gradients, None)?;
         let loss = loss.item()?;
         self.device.synchronize()?;
@@ -60,7 +67,7 @@ impl<'a> Trainer<'a> {
         watch.mark()?;
         let loss = (self.model.loss)()?;
         watch.mark()?;
-        let gradients = loss.backward()?;
+        let gradients = self.optimizer.scale(&loss)?.backward()?;
         watch.mark()?;
         self.optimizer.step(&gradients, None)?;
         watch.mark()?;
@@ -139,5 +146,5 @@ impl Steps {
 
 /// Trains all of `model` for some steps with AdamW, as the comparison prescribes it.
 pub fn steps(device: &Device, model: &Workload, n: usize) -> Result<Steps> {
-    Trainer::new(device, model, |_| true)?.many(n)
+    Trainer::new(device, model, DType::F32, |_| true)?.many(n)
 }

@@ -11,6 +11,7 @@ use wgrad_tune::bench::{Bench, Row, peak, rows};
 
 use super::decode::{self, StackArgs};
 use super::kernels::Dtype;
+use super::models;
 use super::output::OutputArgs;
 use super::train::{self, Overrides, TrainArgs, TrainCase};
 
@@ -48,7 +49,7 @@ struct Plan {
     rows: [usize; 2],
     /// (B, T, H, D)
     attention: Vec<[usize; 4]>,
-    train: Vec<(TrainCase, Overrides)>,
+    train: Vec<(TrainCase, Overrides, DType)>,
     steps: u32,
     decode: StackArgs,
 }
@@ -77,22 +78,32 @@ impl Plan {
         };
         let own = Overrides::default();
         let all = [TrainCase::Mlp, TrainCase::Gpt, TrainCase::Bert];
+        let in_type = |cases: &[TrainCase], dtype| {
+            let row = |case: &TrainCase| (*case, own, dtype);
+            cases.iter().map(row).collect::<Vec<_>>()
+        };
         match sizes {
             Sizes::Small => Plan {
                 products: [cube(128).as_slice(), &layer(64, 96, 384)].concat(),
                 rows: [512, 256],
                 attention: vec![[1, 64, 2, 64]],
-                train: [TrainCase::Mlp, TrainCase::Bert, TrainCase::GptSmall]
-                    .map(|case| {
-                        let few = Overrides {
-                            batch: Some(2),
-                            seq: Some(16),
-                            layers: Some(1),
-                            vocab: Some(512),
-                        };
-                        (case, few)
-                    })
-                    .to_vec(),
+                train: [
+                    (TrainCase::Mlp, DType::F32),
+                    (TrainCase::Bert, DType::F32),
+                    (TrainCase::GptSmall, DType::F32),
+                    (TrainCase::Bert, DType::F16),
+                    (TrainCase::GptSmall, DType::F16),
+                ]
+                .map(|(case, dtype)| {
+                    let few = Overrides {
+                        batch: Some(2),
+                        seq: Some(16),
+                        layers: Some(1),
+                        vocab: Some(512),
+                    };
+                    (case, few, dtype)
+                })
+                .to_vec(),
                 steps: 3,
                 decode: stack(1, 64, 128, 2, 256, 16),
             },
@@ -106,7 +117,11 @@ impl Plan {
                 .concat(),
                 rows: [4096, 1024],
                 attention: vec![[16, 64, 12, 32], [1, 512, 12, 64]],
-                train: all.map(|case| (case, own)).to_vec(),
+                train: [
+                    in_type(&all, DType::F32),
+                    in_type(&[TrainCase::Gpt], DType::F16),
+                ]
+                .concat(),
                 steps: 12,
                 decode: stack(12, 768, 2048, 12, 32_000, 512),
             },
@@ -114,11 +129,12 @@ impl Plan {
                 products: [cube(4096).as_slice(), &layer(4096, 768, 3072)].concat(),
                 rows: [16_384, 1024],
                 attention: vec![[4, 2048, 12, 64]],
-                train: [all.as_slice(), &[TrainCase::GptSmall]]
-                    .concat()
-                    .into_iter()
-                    .map(|case| (case, own))
-                    .collect(),
+                train: [
+                    in_type(&all, DType::F32),
+                    in_type(&[TrainCase::GptSmall], DType::F32),
+                    in_type(&[TrainCase::Bert, TrainCase::GptSmall], DType::F16),
+                ]
+                .concat(),
                 steps: 12,
                 decode: stack(22, 2048, 5632, 32, 32_000, 1024),
             },
@@ -223,21 +239,20 @@ fn attend(bench: &mut Bench, plan: &Plan, _: &OutputArgs) -> Result<()> {
 }
 
 fn training(bench: &mut Bench, plan: &Plan, output: &OutputArgs) -> Result<()> {
-    for (case, overrides) in &plan.train {
+    for (case, overrides, dtype) in &plan.train {
         let settings = TrainArgs {
             output: output.clone(),
             case: vec![*case],
+            dtype: Vec::new(),
             overrides: *overrides,
             steps: plan.steps,
             kernels: false,
             freeze: false,
         };
-        train::time(bench, *case, &case.sizes(*overrides)?, &settings)?;
+        let sizes = case.sizes(*overrides)?;
+        let dtype = *dtype;
+        train::time(bench, *case, &models::Sizes { dtype, ..sizes }, &settings)?;
     }
-    bench.add(Row::skipped(
-        "train gpt-small, f16 with f32 masters",
-        "training steps are in f32 in this version",
-    ));
     Ok(())
 }
 

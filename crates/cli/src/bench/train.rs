@@ -3,16 +3,16 @@
 use anyhow::{Result, bail, ensure};
 use clap::ValueEnum;
 use wgrad_runtime::Device;
-use wgrad_tensor::Generator;
+use wgrad_tensor::{DType, Generator};
 use wgrad_tune::bench::stats::{median, paired_ratio};
 use wgrad_tune::bench::{Bench, Measurement, Row, Work};
 
 use super::cpu::CpuTime;
-use super::kernels::side;
+use super::kernels::{Dtype, side};
 use super::least;
 use super::models::{Sizes, Workload, bert, gpt, mlp};
 use super::output::OutputArgs;
-use super::steps::{Trainer, steps};
+use super::steps::Trainer;
 
 /// Time training steps: forward, backward, AdamW, the loss read back
 #[derive(clap::Args, Clone)]
@@ -23,6 +23,9 @@ pub struct TrainArgs {
     /// The models; several by comma
     #[arg(long, value_delimiter = ',', default_value = "mlp,gpt,bert")]
     pub case: Vec<TrainCase>,
+    /// The type of activations; parameters stay f32, and losses are scaled for f16; both by comma
+    #[arg(long, value_delimiter = ',', default_value = "f32")]
+    pub dtype: Vec<Dtype>,
     #[command(flatten)]
     pub overrides: Overrides,
     /// Steps of each; the last two thirds are timed
@@ -132,23 +135,36 @@ impl TrainCase {
     fn row(self, sizes: &Sizes) -> String {
         match self {
             TrainCase::Mlp => format!("train mlp {}", sizes.batch),
-            _ => format!("train {} {}x{}", self.name(), sizes.batch, sizes.seq),
+            _ => {
+                let dtype = match sizes.dtype {
+                    DType::F32 => String::new(),
+                    other => format!(" {other} mixed"),
+                };
+                format!("train {} {}x{}{dtype}", self.name(), sizes.batch, sizes.seq)
+            }
         }
     }
 }
 
 /// Runs `wgrad bench train`.
 pub fn run(args: TrainArgs) -> Result<()> {
-    let sizes: Vec<Sizes> = args
-        .case
-        .iter()
-        .map(|case| case.sizes(args.overrides))
-        .collect::<Result<_>>()?;
+    let mut rows = Vec::new();
+    for dtype in &args.dtype {
+        for case in &args.case {
+            ensure!(
+                *case != TrainCase::Mlp || *dtype == Dtype::F32,
+                "mlp is in f32 only; --dtype f16 is for bert, gpt and gpt-small"
+            );
+            let sizes = case.sizes(args.overrides)?;
+            let dtype = (*dtype).into();
+            rows.push((*case, Sizes { dtype, ..sizes }));
+        }
+    }
     if args.freeze && !args.case.contains(&TrainCase::Bert) {
         bail!("--freeze is for --case bert");
     }
     let mut run = args.output.start(false)?;
-    for (case, sizes) in args.case.iter().zip(&sizes) {
+    for (case, sizes) in &rows {
         time(&mut run.bench, *case, sizes, &args)?;
     }
     run.finish()
@@ -158,6 +174,10 @@ pub fn run(args: TrainArgs) -> Result<()> {
 pub fn time(bench: &mut Bench, case: TrainCase, sizes: &Sizes, args: &TrainArgs) -> Result<()> {
     let name = case.row(sizes);
     let device = bench.device.clone();
+    if sizes.dtype == DType::F16 && !device.has_f16() {
+        bench.add(Row::skipped(&name, "the adapter has no shader-f16"));
+        return Ok(());
+    }
     // The peak is this model's own.
     device.trim()?;
     device.reset_peak();
@@ -165,7 +185,7 @@ pub fn time(bench: &mut Bench, case: TrainCase, sizes: &Sizes, args: &TrainArgs)
     let measured = case.build(&device, *sizes).and_then(|model| {
         let row = full(&device, &model, case, sizes, n)?;
         let kernels = match args.kernels && args.output.text() {
-            true => kernels(&device, &model)?,
+            true => kernels(&device, &model, sizes.dtype)?,
             false => String::new(),
         };
         Ok((row, kernels))
@@ -194,7 +214,7 @@ fn full(
     sizes: &Sizes,
     n: usize,
 ) -> Result<Row> {
-    let mut trainer = Trainer::new(device, model, |_| true)?;
+    let mut trainer = Trainer::new(device, model, sizes.dtype, |_| true)?;
     let done = trainer.many(n)?;
     let work = case.work(sizes);
     let tail = done.seconds[done.warm()..].to_vec();
@@ -246,8 +266,10 @@ fn full(
 fn frozen(bench: &mut Bench, case: TrainCase, sizes: &Sizes, n: usize) -> Result<()> {
     let device = bench.device.clone();
     let (all, head) = (case.build(&device, *sizes)?, case.build(&device, *sizes)?);
-    let mut all = Trainer::new(&device, &all, |_| true)?;
-    let mut head = Trainer::new(&device, &head, |name| name.starts_with("head."))?;
+    let mut all = Trainer::new(&device, &all, sizes.dtype, |_| true)?;
+    let mut head = Trainer::new(&device, &head, sizes.dtype, |name| {
+        name.starts_with("head.")
+    })?;
     let mut seconds = [Vec::new(), Vec::new()];
     for _ in 0..n {
         seconds[0].push(all.step()?.1);
@@ -270,9 +292,9 @@ fn frozen(bench: &mut Bench, case: TrainCase, sizes: &Sizes, n: usize) -> Result
 }
 
 /// One more step, its device time by kernel, the longest first.
-fn kernels(device: &Device, model: &Workload) -> Result<String> {
+fn kernels(device: &Device, model: &Workload, dtype: DType) -> Result<String> {
     device.start_profile()?;
-    steps(device, model, 1)?;
+    Trainer::new(device, model, dtype, |_| true)?.many(1)?;
     let mut rows: Vec<_> = device.stop_profile()?.into_iter().collect();
     rows.sort_by(|a, b| b.1.nanoseconds.total_cmp(&a.1.nanoseconds));
     let all: f64 = rows.iter().map(|(_, row)| row.nanoseconds).sum();
