@@ -98,10 +98,13 @@ impl<'a> Search<'a> {
             if !near.is_empty() && self.refused < PATIENCE {
                 return Some(near[self.random.below(near.len())]);
             }
-            // All around is known, or nothing around is good: elsewhere, and hot again.
-            self.at = None;
+            // All around is known, or nothing around is good: to the best, then elsewhere, and hot again.
+            self.at = self.best_with_more_around();
             self.temperature = HOT;
             self.refused = 0;
+            if self.at.is_some() {
+                return self.pick();
+            }
         }
         while let Some(next) = self.order.pop() {
             if self.tried[next].is_none() {
@@ -109,6 +112,18 @@ impl<'a> Search<'a> {
             }
         }
         None
+    }
+
+    /// The best choice so far, if not all around it is tried.
+    fn best_with_more_around(&self) -> Option<usize> {
+        let cost = |at: usize| self.tried[at].flatten().filter(|cost| !cost.is_nan());
+        let known = (0..self.tried.len()).filter_map(|at| Some((at, cost(at)?)));
+        let (best, _) = known.min_by(|a, b| a.1.total_cmp(&b.1))?;
+        let around = self.space.neighbours(best);
+        around
+            .iter()
+            .any(|at| self.tried[*at].is_none())
+            .then_some(best)
     }
 
     /// Tells the cost (time over the default's) of the choice that [`Search::pick`] gave, or that it failed.
@@ -226,6 +241,35 @@ mod tests {
         };
         let (anneal, random) = (mean(Strategy::Anneal), mean(Strategy::Random));
         assert!(anneal * 3 < random * 2, "{anneal} steps against {random}");
+    }
+
+    #[test]
+    fn the_best_is_looked_around_before_anything_else() {
+        // A kernel without parameters draws the search away from the best, which has some.
+        let spec = spec(
+            "KERNEL = [0, 1, 2]\nA = [1, 2, 4]\nB = [1, 2, 4, 8, 16, 32, 64]",
+            "\"KERNEL == 0 || B == 1\", \"KERNEL != 2 || A == 4\", \"KERNEL == 2 || A < 4\"",
+            "",
+        );
+        let space = Space::new(&spec, &spec.time[0]).unwrap();
+        for seed in 0..20 {
+            let mut search = Search::new(&space, Strategy::Anneal, seed);
+            let mut of_best = Vec::new();
+            for step in 0..5 {
+                let next = search.pick().unwrap();
+                let values = space.values(next);
+                let cost = match values["KERNEL"] {
+                    Value::Int(1) => 0.1,
+                    Value::Int(2) => 0.11,
+                    _ => 1.5,
+                };
+                if values["KERNEL"] == Value::Int(1) {
+                    of_best.push(step);
+                }
+                search.report(next, Some(cost));
+            }
+            assert_eq!(of_best.len(), 2, "seed {seed}: {of_best:?}");
+        }
     }
 
     #[test]

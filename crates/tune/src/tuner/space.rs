@@ -65,19 +65,15 @@ impl Space {
             }
             space.advance(&mut choice);
         }
-        let mut default: Choice = vec![0; space.parameters.len()];
-        for (slot, (name, values)) in default.iter_mut().zip(&space.parameters) {
-            let wanted = spec.default.get(name).unwrap_or(&values[0]);
-            *slot = values.iter().position(|v| v == wanted).unwrap_or(0) as u16;
-        }
+        let default = spec.default_at(sizes)?;
         if space.choices.is_empty() {
             bail!(
                 "the constraints forbid every choice of parameters on this adapter at {}",
                 show(sizes)
             );
         }
-        let Some(at) = space.find(&default) else {
-            let shown = show(&space.scope(&default));
+        let Some(at) = space.locate(&default) else {
+            let shown = show(&default);
             bail!(
                 "the constraints forbid the default ({shown}); put allowed values first or into [default]"
             );
@@ -213,6 +209,10 @@ pub(super) mod tests {
     #[test]
     fn a_default_of_ones_own() {
         let spec = spec("A = [1, 2, 4]", "\"A > 1\"", "A = 4");
+        let space = Space::new(&spec, &spec.time[0]).unwrap();
+        assert_eq!(show(&space.values(space.default)), "A=4");
+        let mut spec = self::spec("A = [1, 2, 4]", "", "A = \"N * (1 + software)\"");
+        spec.facts.insert("software".into(), Value::Bool(true));
         let space = Space::new(&spec, &spec.time[0]).unwrap();
         assert_eq!(show(&space.values(space.default)), "A=4");
     }

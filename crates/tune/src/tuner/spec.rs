@@ -44,9 +44,10 @@ pub struct Spec {
     pub flops: Option<Expr>,
     /// The tunable parameters and their values.
     pub parameters: BTreeMap<String, Vec<Value>>,
-    /// Where the search starts and what a speed-up is measured against. Default: the first value of each.
+    /// Where the search starts and what a speed-up is measured against, from sizes and the adapter. Default: the
+    /// first value of each.
     #[serde(default)]
-    pub default: BTreeMap<String, Value>,
+    pub default: BTreeMap<String, Expr>,
     /// Further constants, from parameters and sizes.
     #[serde(default)]
     pub constants: BTreeMap<String, Expr>,
@@ -247,6 +248,27 @@ impl Spec {
         }
         self.time = fitting;
         Ok(self)
+    }
+
+    /// The default choice at the problem `sizes`.
+    ///
+    /// # Errors
+    /// A value that is not among the parameter's.
+    pub fn default_at(&self, sizes: &Scope) -> Result<Scope> {
+        let mut scope = self.facts.clone();
+        scope.extend(sizes.iter().map(|(n, v)| (n.clone(), *v)));
+        let mut choice = Scope::new();
+        for (name, values) in &self.parameters {
+            let value = match self.default.get(name) {
+                Some(expr) => expr.eval(&scope)?,
+                None => values[0],
+            };
+            if !values.contains(&value) {
+                bail!("the default {value} of `{name}` is not among its values");
+            }
+            choice.insert(name.clone(), value);
+        }
+        Ok(choice)
     }
 
     /// Whether the constraints allow `values` at the problem `sizes`.

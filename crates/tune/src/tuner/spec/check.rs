@@ -43,11 +43,6 @@ impl Spec {
             if sizes.contains(name) {
                 bail!("`{name}` is a parameter and a size; rename one");
             }
-            if let Some(value) = self.default.get(name)
-                && !values.contains(value)
-            {
-                bail!("the default {value} of `{name}` is not among its values");
-            }
         }
         if let Some(name) = self
             .default
@@ -62,6 +57,14 @@ impl Spec {
             .find(|name| self.facts.contains_key(*name))
         {
             bail!("`{name}` is what the adapter says; give yours another name");
+        }
+        let mut given: BTreeSet<String> = sizes.iter().cloned().collect();
+        given.extend(self.facts.keys().cloned());
+        for expr in self.default.values() {
+            expr.check_names(&given)?;
+        }
+        for problem in &self.time {
+            self.default_at(problem)?;
         }
         let mut all: BTreeSet<String> = sizes
             .iter()
