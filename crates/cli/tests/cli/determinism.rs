@@ -153,3 +153,44 @@ fn ctrl_c_finishes_the_step_saves_and_exits_with_success() {
     succeed(&mut place.finetune("out", &resume));
     assert_eq!(place.json("out/results.json")["global_step"], step + 2);
 }
+
+#[test]
+fn mixed_precision_trains_alike_and_resumes_with_the_same_bytes() {
+    let place = Workplace::new();
+    let run = |out: &str, more: &[&str]| {
+        let mut command = place.finetune(out, &["--lr_scheduler_type", "constant"]);
+        command.args(["--dropout", "0.1"]).args(more);
+        command
+    };
+    succeed(&mut run("plain", &["--max_steps", "12"]));
+    succeed(&mut run("whole", &["--max_steps", "12", "--fp16"]));
+    succeed(&mut run("parts", &["--max_steps", "5", "--fp16"]));
+    let resume = ["--max_steps", "12", "--resume_from_checkpoint"];
+    let refused = run("parts", &resume).output().unwrap();
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(
+        !refused.status.success() && said.contains("another seed") && said.contains("fp16"),
+        "{said}"
+    );
+    succeed(run("parts", &resume).arg("--fp16"));
+    assert_same(&place, "whole", "parts");
+
+    let lines = |out: &str| -> Vec<serde_json::Value> {
+        let log = String::from_utf8(place.bytes(&format!("{out}/log.jsonl"))).unwrap();
+        log.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    };
+    let (plain, mixed) = (lines("plain"), lines("whole"));
+    assert_eq!(plain.len(), mixed.len());
+    for (plain, mixed) in plain.iter().zip(&mixed) {
+        let [a, b] = [plain, mixed].map(|line| line["loss"].as_f64());
+        let (Some(a), Some(b)) = (a, b) else { continue };
+        assert!((a - b).abs() < 0.01 * a.max(0.1), "{plain} {mixed}");
+        // Something was computed in f16.
+        assert!(a != b || plain["step"] == 1, "{plain} {mixed}");
+        assert!(mixed["loss_scale"].as_f64() >= Some(1.0), "{mixed}");
+    }
+    let state = place.json("parts/checkpoint-last/trainer_state.json");
+    assert_eq!(state["grad_scaler"][0], mixed[11]["loss_scale"]);
+}
