@@ -7,4 +7,5 @@ mod op_matrix;
 mod optim;
 mod random;
 mod shaders;
+mod tables;
 mod tidy;

@@ -1,8 +1,7 @@
 //! The op matrix on this machine's adapter: as it is, checked, and under WebGPU's default limits.
 
-use wgrad::runtime::variants::VariantTable;
 use wgrad::tensor::cases::{Outcome, run};
-use wgrad::tensor::{DType, Device, DeviceOptions, Tensor, ops};
+use wgrad::tensor::{Device, DeviceOptions, ops};
 
 fn check(options: DeviceOptions) {
     let limited = options.webgpu_limits;
@@ -60,32 +59,4 @@ fn webgpu_default_limits() {
         guard: true,
         ..Default::default()
     });
-}
-
-/// A tuned choice reaches the kernel, in all tiles that a table may name.
-#[test]
-fn tuned_choices_are_taken() {
-    let plain = Device::open(DeviceOptions::default()).expect("an adapter");
-    for (file, values) in ops::matmul::TUNABLE {
-        let device = Device::open(DeviceOptions {
-            variants: VariantTable::always(plain.adapter(), "matmul", file, values),
-            ..Default::default()
-        })
-        .expect("an adapter");
-        let ones = |shape: &[usize]| Tensor::ones(&device, shape, DType::F32).expect("ones");
-        let y = ones(&[100, 40])
-            .matmul(&ones(&[40, 72]))
-            .expect("a product");
-        assert_eq!(
-            y.to_vec::<f32>().expect("values"),
-            vec![40.0; 7200],
-            "{file} {values:?}"
-        );
-        let found = device.kernels().into_iter().find(|k| k.name == *file);
-        let text = found.expect("the kernel of the choice").text;
-        for (name, value) in *values {
-            let line = format!("const {name}: u32 = {value}u;");
-            assert!(text.contains(&line), "{file}: {line}");
-        }
-    }
 }
