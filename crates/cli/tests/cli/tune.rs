@@ -3,6 +3,8 @@
 use std::process::Command;
 
 use serde_json::Value;
+use wgrad_runtime::variants::{Source, VariantTable};
+use wgrad_runtime::{Device, DeviceOptions};
 
 use crate::support::{Workplace, refuse, succeed, wgrad};
 
@@ -154,6 +156,33 @@ fn the_best_right_candidate_wins_and_every_failure_has_its_name() {
     assert!(again.contains("MODE=1"), "{again}");
     let more = lines(&place, "sums.tune.jsonl").len() - results.len();
     assert_eq!(more, 2, "a head and the default");
+}
+
+/// Our own kernel: what was found is what the engine finds.
+#[test]
+fn the_engine_takes_what_was_tuned() {
+    let place = place();
+    let text = succeed(&mut tune(&place, &["softmax", "--budget", "2"]));
+    assert!(text.contains("speed-up"), "{text}");
+    let table = String::from_utf8(place.bytes("table.jsonl")).unwrap();
+    let variants = VariantTable::parse(&table).unwrap();
+    let entries = variants.entries().to_vec();
+    assert!(entries.len() > 1, "{table}");
+    let device = Device::open(DeviceOptions {
+        variants,
+        ..Default::default()
+    })
+    .unwrap();
+    for entry in &entries {
+        let sizes: Vec<(&str, u64)> = entry.bucket.iter().map(|(n, v)| (n.as_str(), *v)).collect();
+        let choice = device.variant("softmax", &sizes).unwrap();
+        assert_eq!(choice.source, Source::Exact);
+        assert_eq!(choice.values(), &entry.values);
+        assert_eq!(choice.file(), Some(entry.files[0].as_str()));
+        assert!(!entry.values.contains_key("KERNEL"), "{entry:?}");
+    }
+    let text = succeed(&mut tune(&place, &["--contribute"]));
+    assert_eq!(text.lines().count(), 1 + entries.len(), "{text}");
 }
 
 #[test]
