@@ -9,13 +9,8 @@
 // reference: ops/attention/cases.rs, and the composed form in ops/attention
 #import common/attention_subgroup
 
-@group(0) @binding(AT_DY) var dy: texture_2d<f32>; // (B, Tq, H, D) strided, flat
 @group(0) @binding(AT_STATISTICS) var<storage, read> statistics: array<u32>; // (2 * B * H * Tq + 4)
 @group(0) @binding(AT_DKV) var<storage, read_write> dkv: array<T>; // (B, Tk, Hk, DV) strided, twice
-
-fn texel_dy(i: u32) -> vec4<f32> {
-    return textureLoad(dy, vec2<u32>(i & 1023u, i >> 10u), 0);
-}
 
 @compute @workgroup_size(8)
 fn attention_backward_kv_subgroup(
@@ -43,14 +38,9 @@ fn attention_backward_kv_subgroup(
         shown[r] = seen(b, k0 + 8u * r + lane);
     }
 #ifdef DROPOUT
-    let seed = vec4<u32>(statistics[2u * count], statistics[2u * count + 1u], statistics[2u * count + 2u],
-        statistics[2u * count + 3u]);
+    let seed = random_state();
 #endif
-#ifdef CAUSAL
-    let start = k0;
-#else
-    let start = 0u;
-#endif
+    let start = first_query(k0);
     for (var h = group.y * params.group; h < (group.y + 1u) * params.group; h++) {
         let head = b * params.heads + h;
         for (var q0 = start; q0 < params.queries; q0 += 8u) {
@@ -58,8 +48,8 @@ fn attention_backward_kv_subgroup(
             let mine = min(q0 + lane, params.queries - 1u);
             let q_at = place(params.q, b, mine, h) / 4u;
             let dy_at = place(params.dy, b, mine, h) / 4u;
-            var query: array<vec4<f32>, DV>;
-            var slope: array<vec4<f32>, DV>;
+            var query: Row;
+            var slope: Row;
             for (var c = 0u; c < DV; c++) {
                 query[c] = texel_q(q_at + c);
                 slope[c] = texel_dy(dy_at + c);

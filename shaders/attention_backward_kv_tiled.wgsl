@@ -9,16 +9,8 @@
 // reference: ops/attention/cases.rs, and the composed form in ops/attention
 #import common/attention_tiled
 
-@group(0) @binding(AT_DY) var<storage, read> dy: array<T>; // (B, Tq, H, DV) strided
 @group(0) @binding(AT_STATISTICS) var<storage, read> statistics: array<u32>; // (2 * B * H * Tq + 4)
 @group(0) @binding(AT_DKV) var<storage, read_write> dkv: array<T>; // (B, Tk, Hk, DV) strided, twice
-
-fn load_dy(b: u32, t: u32, h: u32, c: u32) -> vec4<f32> {
-    if (t < params.queries && c < DV) {
-        return vec4<f32>(dy[place(params.dy, b, t, h) / 4u + c]);
-    }
-    return vec4<f32>();
-}
 
 @compute @workgroup_size(64)
 fn attention_backward_kv_tiled(
@@ -34,48 +26,19 @@ fn attention_backward_kv_tiled(
     var dk: array<vec4<f32>, 4u * DC>;
     var dv: array<vec4<f32>, 4u * DC>;
 #ifdef DROPOUT
-    let seed = vec4<u32>(statistics[2u * count], statistics[2u * count + 1u], statistics[2u * count + 2u],
-        statistics[2u * count + 3u]);
+    let seed = random_state();
 #endif
-#ifdef CAUSAL
-    let start = k0;
-#else
-    let start = 0u;
-#endif
+    let start = first_query(k0);
     for (var h = hk * params.group; h < (hk + 1u) * params.group; h++) {
         let head = b * params.heads + h;
         for (var q0 = start; q0 < params.queries; q0 += 32u) {
             // Rows are keys here, columns queries.
-            var x: array<vec4<f32>, 4>;
-            var dp: array<vec4<f32>, 4>;
+            let tile = Tile(b, h, hk, q0, k0);
 #ifdef DROPOUT
-            workgroupBarrier();
             choose(seed, head * params.queries + q0, k0, local);
 #endif
-            for (var d = 0u; d < DC; d++) {
-                workgroupBarrier();
-                for (var e = local; e < 256u; e += 64u) {
-                    let t = e / 8u;
-                    let c = e % 8u;
-                    wg_a[t * ROW + c] = load_k(b, k0 + t, hk, d * 8u + c) * params.scale;
-                    wg_b[t * ROW + c] = load_q(b, q0 + t, h, d * 8u + c);
-                }
-                workgroupBarrier();
-                var more = product(tx, ty);
-                workgroupBarrier();
-                for (var e = local; e < 256u; e += 64u) {
-                    let t = e / 8u;
-                    let c = e % 8u;
-                    wg_a[t * ROW + c] = load_v(b, k0 + t, hk, d * 8u + c);
-                    wg_b[t * ROW + c] = load_dy(b, q0 + t, h, d * 8u + c);
-                }
-                workgroupBarrier();
-                var other = product(tx, ty);
-                for (var i = 0u; i < 4u; i++) {
-                    x[i] += more[i];
-                    dp[i] += other[i];
-                }
-            }
+            var x = scores(K, Q, params.scale, tile, local);
+            var dp = scores(V, DY, 1.0, tile, local);
             for (var i = 0u; i < 4u; i++) {
                 let key = k0 + ty + 8u * i;
                 let shown = seen(b, key);
@@ -95,32 +58,12 @@ fn attention_backward_kv_tiled(
                 }
                 wg_p[(ty + 8u * i) * ROW + tx] = p;
             }
-            for (var d = 0u; d < DC; d++) {
-                workgroupBarrier();
-                for (var e = local; e < 256u; e += 64u) {
-                    wg_b[e / 8u * ROW + e % 8u] = load_dy(b, q0 + e / 8u, h, d * 8u + e % 8u);
-                }
-                workgroupBarrier();
-                var more = weighted(tx, ty);
-                for (var i = 0u; i < 4u; i++) {
-                    dv[4u * d + i] += more[i];
-                }
-            }
+            add_weighted(&dv, DY, tile, local);
             workgroupBarrier();
             for (var i = 0u; i < 4u; i++) {
                 wg_p[(ty + 8u * i) * ROW + tx] = x[i];
             }
-            for (var d = 0u; d < DC; d++) {
-                workgroupBarrier();
-                for (var e = local; e < 256u; e += 64u) {
-                    wg_b[e / 8u * ROW + e % 8u] = load_q(b, q0 + e / 8u, h, d * 8u + e % 8u);
-                }
-                workgroupBarrier();
-                var more = weighted(tx, ty);
-                for (var i = 0u; i < 4u; i++) {
-                    dk[4u * d + i] += more[i];
-                }
-            }
+            add_weighted(&dk, Q, tile, local);
         }
     }
     for (var i = 0u; i < 4u; i++) {

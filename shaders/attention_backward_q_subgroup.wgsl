@@ -9,17 +9,12 @@
 // reference: ops/attention/cases.rs, and the composed form in ops/attention
 #import common/attention_subgroup
 
-@group(0) @binding(AT_DY) var dy: texture_2d<f32>; // (B, Tq, H, D) strided, flat
 @group(0) @binding(AT_Y) var y: texture_2d<f32>; // (B, Tq, H, D), flat
 @group(0) @binding(AT_STATISTICS) var<storage, read_write> statistics: array<u32>; // (2 * B * H * Tq + 4)
 @group(0) @binding(AT_DQ) var<storage, read_write> dq: array<T>; // (B, Tq, H, DV) strided
 
-fn texel_dy(i: u32) -> vec4<f32> {
-    return textureLoad(dy, vec2<u32>(i & 1023u, i >> 10u), 0);
-}
-
 fn texel_y(i: u32) -> vec4<f32> {
-    return textureLoad(y, vec2<u32>(i & 1023u, i >> 10u), 0);
+    return textureLoad(y, at_texel(i), 0);
 }
 
 @compute @workgroup_size(8)
@@ -53,30 +48,17 @@ fn attention_backward_q_subgroup(
         lse[r] = bitcast<f32>(statistics[head * params.queries + t]);
     }
 #ifdef DROPOUT
-    let seed = vec4<u32>(statistics[2u * count], statistics[2u * count + 1u], statistics[2u * count + 2u],
-        statistics[2u * count + 3u]);
+    let seed = random_state();
 #endif
-#ifdef CAUSAL
-    let end = min(params.keys, q0 + 8u * R);
-#else
-    let end = params.keys;
-#endif
+    let end = keys_before(q0 + 8u * R);
     for (var k0 = 0u; k0 < end; k0 += 8u) {
-        let mine = min(k0 + lane, params.keys - 1u);
-        let k_at = (k_head + mine * params.k.z) / 4u;
-        let v_at = (v_head + mine * params.v.z) / 4u;
-        var key: array<vec4<f32>, DV>;
-        var value: array<vec4<f32>, DV>;
-        for (var c = 0u; c < DV; c++) {
-            key[c] = texel_k(k_at + c);
-            value[c] = texel_v(v_at + c);
-        }
+        var key: Row;
+        var value: Row;
+        load_key(&key, &value, k_head, v_head, k0 + lane);
         let shown = select(0u, 1u, seen(b, k0 + lane));
 #ifdef DROPOUT
         var bits: array<u32, R>;
-        for (var r = 0u; r < R; r++) {
-            bits[r] = keep_bits(seed, head * params.queries + q0 + 8u * r + lane, k0);
-        }
+        choose(&bits, seed, head * params.queries + q0 + lane, k0);
 #endif
         for (var part = 0u; part < 8u; part += 4u) {
             for (var i = 0u; i < 4u; i++) {

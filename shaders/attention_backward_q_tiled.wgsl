@@ -9,17 +9,9 @@
 // reference: ops/attention/cases.rs, and the composed form in ops/attention
 #import common/attention_tiled
 
-@group(0) @binding(AT_DY) var<storage, read> dy: array<T>; // (B, Tq, H, DV) strided
 @group(0) @binding(AT_Y) var<storage, read> y: array<T>; // (B, Tq, H, DV)
 @group(0) @binding(AT_STATISTICS) var<storage, read_write> statistics: array<u32>; // (2 * B * H * Tq + 4)
 @group(0) @binding(AT_DQ) var<storage, read_write> dq: array<T>; // (B, Tq, H, DV) strided
-
-fn load_dy(b: u32, t: u32, h: u32, c: u32) -> vec4<f32> {
-    if (t < params.queries && c < DV) {
-        return vec4<f32>(dy[place(params.dy, b, t, h) / 4u + c]);
-    }
-    return vec4<f32>();
-}
 
 @compute @workgroup_size(64)
 fn attention_backward_q_tiled(
@@ -28,7 +20,6 @@ fn attention_backward_q_tiled(
 ) {
     let b = group.z;
     let h = group.y;
-    let hk = h / params.group;
     let q0 = group.x * 32u;
     let head = b * params.heads + h;
     let count = params.batch * params.heads * params.queries;
@@ -37,56 +28,28 @@ fn attention_backward_q_tiled(
     var sums: array<vec4<f32>, 4u * DC>;
     var delta = vec4<f32>();
     var lse = vec4<f32>(NOTHING);
+    let here = Tile(b, h, h / params.group, q0, 0u);
     for (var i = 0u; i < 4u; i++) {
         let t = q0 + ty + 8u * i;
         if (t < params.queries) {
             for (var c = tx; c < DV; c += 8u) {
-                delta[i] += dot(load_dy(b, t, h, c), vec4<f32>(y[place(params.y, b, t, h) / 4u + c]));
+                delta[i] += dot(load(DY, here, ty + 8u * i, c), vec4<f32>(y[place(params.y, b, t, h) / 4u + c]));
             }
             lse[i] = bitcast<f32>(statistics[head * params.queries + t]);
         }
     }
     delta = row_sums(delta, tx, ty);
 #ifdef DROPOUT
-    let seed = vec4<u32>(statistics[2u * count], statistics[2u * count + 1u], statistics[2u * count + 2u],
-        statistics[2u * count + 3u]);
+    let seed = random_state();
 #endif
-#ifdef CAUSAL
-    let end = min(params.keys, q0 + 32u);
-#else
-    let end = params.keys;
-#endif
+    let end = keys_before(q0 + 32u);
     for (var k0 = 0u; k0 < end; k0 += 32u) {
-        var x: array<vec4<f32>, 4>;
-        var dp: array<vec4<f32>, 4>;
+        let tile = Tile(b, h, h / params.group, q0, k0);
 #ifdef DROPOUT
-        workgroupBarrier();
         choose(seed, head * params.queries + q0, k0, local);
 #endif
-        for (var d = 0u; d < DC; d++) {
-            workgroupBarrier();
-            for (var e = local; e < 256u; e += 64u) {
-                let t = e / 8u;
-                let c = e % 8u;
-                wg_a[t * ROW + c] = load_q(b, q0 + t, h, d * 8u + c) * params.scale;
-                wg_b[t * ROW + c] = load_k(b, k0 + t, hk, d * 8u + c);
-            }
-            workgroupBarrier();
-            var more = product(tx, ty);
-            workgroupBarrier();
-            for (var e = local; e < 256u; e += 64u) {
-                let t = e / 8u;
-                let c = e % 8u;
-                wg_a[t * ROW + c] = load_dy(b, q0 + t, h, d * 8u + c);
-                wg_b[t * ROW + c] = load_v(b, k0 + t, hk, d * 8u + c);
-            }
-            workgroupBarrier();
-            var other = product(tx, ty);
-            for (var i = 0u; i < 4u; i++) {
-                x[i] += more[i];
-                dp[i] += other[i];
-            }
-        }
+        var x = scores(Q, K, params.scale, tile, local);
+        var dp = scores(DY, V, 1.0, tile, local);
         for (var i = 0u; i < 4u; i++) {
             var ds: vec4<f32>;
             for (var j = 0u; j < 4u; j++) {
@@ -99,17 +62,7 @@ fn attention_backward_q_tiled(
             }
             wg_p[(ty + 8u * i) * ROW + tx] = ds;
         }
-        for (var d = 0u; d < DC; d++) {
-            workgroupBarrier();
-            for (var e = local; e < 256u; e += 64u) {
-                wg_b[e / 8u * ROW + e % 8u] = load_k(b, k0 + e / 8u, hk, d * 8u + e % 8u);
-            }
-            workgroupBarrier();
-            var more = weighted(tx, ty);
-            for (var i = 0u; i < 4u; i++) {
-                sums[4u * d + i] += more[i];
-            }
-        }
+        add_weighted(&sums, K, tile, local);
     }
     for (var i = 0u; i < 4u; i++) {
         let t = q0 + ty + 8u * i;

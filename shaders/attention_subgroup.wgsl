@@ -25,7 +25,6 @@ fn attention_subgroup(
     let h = group.y;
     let q0 = group.x * 8u * R;
     let head = b * params.heads + h;
-    let count = params.batch * params.heads * params.queries;
     let k_head = place(params.k, b, 0u, h / params.group);
     let v_head = place(params.v, b, 0u, h / params.group);
     var query: array<vec4<f32>, R * DV>;
@@ -43,30 +42,17 @@ fn attention_subgroup(
         total[r] = 0.0;
     }
 #ifdef DROPOUT
-    let seed = vec4<u32>(state[0], state[1], state[2], state[3]);
+    let seed = random_state();
 #endif
-#ifdef CAUSAL
-    let end = min(params.keys, q0 + 8u * R);
-#else
-    let end = params.keys;
-#endif
+    let end = keys_before(q0 + 8u * R);
     for (var k0 = 0u; k0 < end; k0 += 8u) {
-        // Each lane loads one of 8 keys.
-        let mine = min(k0 + lane, params.keys - 1u);
-        let k_at = (k_head + mine * params.k.z) / 4u;
-        let v_at = (v_head + mine * params.v.z) / 4u;
-        var key: array<vec4<f32>, DV>;
-        var value: array<vec4<f32>, DV>;
-        for (var c = 0u; c < DV; c++) {
-            key[c] = texel_k(k_at + c);
-            value[c] = texel_v(v_at + c);
-        }
+        var key: Row;
+        var value: Row;
+        load_key(&key, &value, k_head, v_head, k0 + lane);
         let shown = select(0u, 1u, seen(b, k0 + lane));
 #ifdef DROPOUT
         var bits: array<u32, R>;
-        for (var r = 0u; r < R; r++) {
-            bits[r] = keep_bits(seed, head * params.queries + q0 + 8u * r + lane, k0);
-        }
+        choose(&bits, seed, head * params.queries + q0 + lane, k0);
 #endif
         for (var half = 0u; half < 8u; half += 4u) {
             var scores: array<vec4<f32>, R>;
@@ -125,9 +111,7 @@ fn attention_subgroup(
     }
 #ifdef DROPOUT
     if (head == 0u && q0 == 0u && lane == 0u) {
-        for (var i = 0u; i < 4u; i++) {
-            statistics[2u * count + i] = state[i];
-        }
+        leave_state(seed);
     }
 #endif
 }

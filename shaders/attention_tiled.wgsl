@@ -22,10 +22,8 @@ fn attention_tiled(
 ) {
     let b = group.z;
     let h = group.y;
-    let hk = h / params.group;
     let q0 = group.x * 32u;
     let head = b * params.heads + h;
-    let count = params.batch * params.heads * params.queries;
     let tx = local % 8u;
     let ty = local / 8u;
     var sums: array<vec4<f32>, 4u * DC>;
@@ -33,33 +31,15 @@ fn attention_tiled(
     // Of this invocation's keys only, until the end.
     var total = vec4<f32>();
 #ifdef DROPOUT
-    let seed = vec4<u32>(state[0], state[1], state[2], state[3]);
+    let seed = random_state();
 #endif
-#ifdef CAUSAL
-    let end = min(params.keys, q0 + 32u);
-#else
-    let end = params.keys;
-#endif
+    let end = keys_before(q0 + 32u);
     for (var k0 = 0u; k0 < end; k0 += 32u) {
-        var x: array<vec4<f32>, 4>;
+        let tile = Tile(b, h, h / params.group, q0, k0);
 #ifdef DROPOUT
-        workgroupBarrier();
         choose(seed, head * params.queries + q0, k0, local);
 #endif
-        for (var d = 0u; d < DC; d++) {
-            workgroupBarrier();
-            for (var e = local; e < 256u; e += 64u) {
-                let t = e / 8u;
-                let c = e % 8u;
-                wg_a[t * ROW + c] = load_q(b, q0 + t, h, d * 8u + c) * params.scale;
-                wg_b[t * ROW + c] = load_k(b, k0 + t, hk, d * 8u + c);
-            }
-            workgroupBarrier();
-            var more = product(tx, ty);
-            for (var i = 0u; i < 4u; i++) {
-                x[i] += more[i];
-            }
-        }
+        var x = scores(Q, K, params.scale, tile, local);
         var higher = top;
         for (var i = 0u; i < 4u; i++) {
             for (var j = 0u; j < 4u; j++) {
@@ -86,17 +66,7 @@ fn attention_tiled(
             }
         }
         top = higher;
-        for (var d = 0u; d < DC; d++) {
-            workgroupBarrier();
-            for (var e = local; e < 256u; e += 64u) {
-                wg_b[e / 8u * ROW + e % 8u] = load_v(b, k0 + e / 8u, hk, d * 8u + e % 8u);
-            }
-            workgroupBarrier();
-            var more = weighted(tx, ty);
-            for (var i = 0u; i < 4u; i++) {
-                sums[4u * d + i] += more[i];
-            }
-        }
+        add_weighted(&sums, V, tile, local);
     }
     total = row_sums(total, tx, ty);
     for (var i = 0u; i < 4u; i++) {
@@ -116,9 +86,7 @@ fn attention_tiled(
     }
 #ifdef DROPOUT
     if (head == 0u && q0 == 0u && local == 0u) {
-        for (var i = 0u; i < 4u; i++) {
-            statistics[2u * count + i] = state[i];
-        }
+        leave_state(seed);
     }
 #endif
 }

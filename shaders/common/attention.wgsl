@@ -1,7 +1,10 @@
 // What all attention kernels share: sizes, places of rows, masks, and dropout's choice. The numbers of
-// the bindings (AT_...) are given by ops/attention: a binding that is not needed does not count.
+// the bindings (AT_...) are given by ops/attention: a binding that is not needed does not count. BACKWARD: the
+// kernel is one of a backward pass.
 #import common/math
-#import common/philox
+#ifdef DROPOUT
+#import common/keep
+#endif
 
 struct Params {
     batch: u32,
@@ -45,6 +48,24 @@ fn place(steps: vec4<u32>, b: u32, t: u32, h: u32) -> u32 {
     return steps.x + b * steps.y + t * steps.z + h * steps.w;
 }
 
+// Behind the last key that a query in front of `query` may see.
+fn keys_before(query: u32) -> u32 {
+#ifdef CAUSAL
+    return min(params.keys, query);
+#else
+    return params.keys;
+#endif
+}
+
+// The first query that may see key `key`.
+fn first_query(key: u32) -> u32 {
+#ifdef CAUSAL
+    return key;
+#else
+    return 0u;
+#endif
+}
+
 // Whether key j of batch b exists and is no padding.
 fn seen(b: u32, j: u32) -> bool {
 #ifdef MASK
@@ -75,6 +96,25 @@ fn weight(v: f32, top: f32) -> f32 {
 }
 
 #ifdef DROPOUT
+// The random state: as given, or as the forward pass left it behind its statistics.
+fn random_state() -> vec4<u32> {
+#ifdef BACKWARD
+    let at = 2u * params.batch * params.heads * params.queries;
+    return vec4<u32>(statistics[at], statistics[at + 1u], statistics[at + 2u], statistics[at + 3u]);
+#else
+    return vec4<u32>(state[0], state[1], state[2], state[3]);
+#endif
+}
+
+#ifndef BACKWARD
+fn leave_state(seed: vec4<u32>) {
+    let at = 2u * params.batch * params.heads * params.queries;
+    for (var i = 0u; i < 4u; i++) {
+        statistics[at + i] = seed[i];
+    }
+}
+#endif
+
 // Bit j: whether probability (row, k0 + j), j < 8, is kept. The words are those of dropout over the
 // probabilities as a tensor (B, H, Tq, Tk); with ALIGNED Tk is a multiple of 4.
 fn keep_bits(seed: vec4<u32>, row: u32, k0: u32) -> u32 {
@@ -86,9 +126,7 @@ fn keep_bits(seed: vec4<u32>, row: u32, k0: u32) -> u32 {
 #endif
     var bits = 0u;
     for (var i = 0u; i < blocks; i++) {
-        let words = random_words(seed, params.op, first / 4u + i);
-        let kept = select(vec4<u32>(0u), vec4<u32>(1u, 2u, 4u, 8u), words >= vec4<u32>(params.threshold));
-        bits |= (kept.x | kept.y | kept.z | kept.w) << (4u * i);
+        bits |= keep_four(seed, first / 4u + i) << (4u * i);
     }
     return bits >> (first & 3u);
 }

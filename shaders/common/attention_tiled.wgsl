@@ -7,6 +7,9 @@
 @group(0) @binding(AT_K) var<storage, read> k: array<T>; // (B, Tk, Hk, DV) strided
 @group(0) @binding(AT_V) var<storage, read> v: array<T>; // (B, Tk, Hk, DV) strided
 #endif
+#ifdef BACKWARD
+@group(0) @binding(AT_DY) var<storage, read> dy: array<T>; // (B, Tq, H, DV) strided
+#endif
 
 // Rows are 9 vectors apart, so that neighbours lie in different banks.
 const ROW: u32 = 9u;
@@ -16,33 +19,53 @@ var<workgroup> wg_b: array<vec4<f32>, 288>;
 var<workgroup> wg_p: array<vec4<f32>, 288>;
 var<workgroup> wg_row: array<f32, 256>;
 
-fn load_q(b: u32, t: u32, h: u32, c: u32) -> vec4<f32> {
-    if (t < params.queries && c < DV) {
-        return vec4<f32>(q[place(params.q, b, t, h) / 4u + c]);
-    }
-    return vec4<f32>();
+// What a tile is loaded from.
+const Q: u32 = 0u;
+const K: u32 = 1u;
+const V: u32 = 2u;
+const DY: u32 = 3u;
+
+// Batch, query head, key head, and the first query and key of a tile.
+struct Tile {
+    b: u32,
+    h: u32,
+    hk: u32,
+    q0: u32,
+    k0: u32,
 }
 
-fn load_k(b: u32, t: u32, h: u32, c: u32) -> vec4<f32> {
-    if (t < params.keys && c < DV) {
-#ifdef PACKED
-        return vec4<f32>(q[place(params.k, b, t, h) / 4u + c]);
-#else
-        return vec4<f32>(k[place(params.k, b, t, h) / 4u + c]);
+// Vector c of row t of a tile; zeros beyond the edge. `operand` is a constant wherever this is called.
+fn load(operand: u32, tile: Tile, t: u32, c: u32) -> vec4<f32> {
+    let of_query = operand == Q || operand == DY;
+    let position = select(tile.k0, tile.q0, of_query) + t;
+    var value = vec4<f32>();
+    if (position < select(params.keys, params.queries, of_query) && c < DV) {
+        switch operand {
+            case Q: {
+                value = vec4<f32>(q[place(params.q, tile.b, position, tile.h) / 4u + c]);
+            }
+#ifdef BACKWARD
+            case DY: {
+                value = vec4<f32>(dy[place(params.dy, tile.b, position, tile.h) / 4u + c]);
+            }
 #endif
-    }
-    return vec4<f32>();
-}
-
-fn load_v(b: u32, t: u32, h: u32, c: u32) -> vec4<f32> {
-    if (t < params.keys && c < DV) {
+            case K: {
 #ifdef PACKED
-        return vec4<f32>(q[place(params.v, b, t, h) / 4u + c]);
+                value = vec4<f32>(q[place(params.k, tile.b, position, tile.hk) / 4u + c]);
 #else
-        return vec4<f32>(v[place(params.v, b, t, h) / 4u + c]);
+                value = vec4<f32>(k[place(params.k, tile.b, position, tile.hk) / 4u + c]);
 #endif
+            }
+            default: {
+#ifdef PACKED
+                value = vec4<f32>(q[place(params.v, tile.b, position, tile.hk) / 4u + c]);
+#else
+                value = vec4<f32>(v[place(params.v, tile.b, position, tile.hk) / 4u + c]);
+#endif
+            }
+        }
     }
-    return vec4<f32>();
+    return value;
 }
 
 // wg_a wg_b^T over one piece of D; x[i][j]. The sums have names: an index that a compiler does not unroll
@@ -92,6 +115,41 @@ fn weighted(tx: u32, ty: u32) -> array<vec4<f32>, 4> {
     return array<vec4<f32>, 4>(x0, x1, x2, x3);
 }
 
+// scale * rows columns^T over all of D, of two operands; x[i][j].
+fn scores(rows: u32, columns: u32, scale: f32, tile: Tile, local: u32) -> array<vec4<f32>, 4> {
+    var x: array<vec4<f32>, 4>;
+    for (var d = 0u; d < DC; d++) {
+        workgroupBarrier();
+        for (var e = local; e < 256u; e += 64u) {
+            let t = e / 8u;
+            let c = e % 8u;
+            wg_a[t * ROW + c] = load(rows, tile, t, d * 8u + c) * scale;
+            wg_b[t * ROW + c] = load(columns, tile, t, d * 8u + c);
+        }
+        workgroupBarrier();
+        var more = product(local % 8u, local / 8u);
+        for (var i = 0u; i < 4u; i++) {
+            x[i] += more[i];
+        }
+    }
+    return x;
+}
+
+// Adds wg_p times an operand, for all of D.
+fn add_weighted(sums: ptr<function, array<vec4<f32>, 4u * DC>>, operand: u32, tile: Tile, local: u32) {
+    for (var d = 0u; d < DC; d++) {
+        workgroupBarrier();
+        for (var e = local; e < 256u; e += 64u) {
+            wg_b[e / 8u * ROW + e % 8u] = load(operand, tile, e / 8u, d * 8u + e % 8u);
+        }
+        workgroupBarrier();
+        var more = weighted(local % 8u, local / 8u);
+        for (var i = 0u; i < 4u; i++) {
+            (*sums)[4u * d + i] += more[i];
+        }
+    }
+}
+
 // The sum, or the largest, of the values of the 8 invocations that share a row; for 4 rows each.
 fn row_sums(value: vec4<f32>, tx: u32, ty: u32) -> vec4<f32> {
     workgroupBarrier();
@@ -128,6 +186,7 @@ fn row_tops(value: vec4<f32>, tx: u32, ty: u32) -> vec4<f32> {
 var<workgroup> wg_bits: array<u32, 128>;
 
 fn choose(seed: vec4<u32>, row: u32, k0: u32, local: u32) {
+    workgroupBarrier();
     for (var e = local; e < 128u; e += 64u) {
         wg_bits[e] = keep_bits(seed, row + e / 4u, k0 + 8u * (e % 4u));
     }

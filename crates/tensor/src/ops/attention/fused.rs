@@ -304,6 +304,7 @@ impl Fused {
             .alias("S", q.tensor.dtype().wgsl())
             .alias("T", &format!("vec4<{}>", self.dtype.wgsl()))
             .constant("DV", d as u32 / 4)
+            .flag_if(op != "attention", "BACKWARD")
             .flag_if(packed, "PACKED")
             .flag_if(self.mask.is_some(), "MASK")
             .flag_if(self.bias.is_some(), "BIAS")
