@@ -35,7 +35,7 @@ struct Params {
 
 fn update(i: u32, row: vec4<f32>, coefficient: f32) {
 #ifdef TEXTURE
-    let at = texel(i);
+    let at = at_texel(i);
     let old = textureLoad(p_old, at, 0);
     let average = textureLoad(m_old, at, 0);
     let square = textureLoad(v_old, at, 0);

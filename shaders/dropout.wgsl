@@ -7,7 +7,7 @@
 // backward: dropout of dy with the same state and op: the mask is made again, never stored
 // reference: the formula with random::word, in ops/dropout.rs
 #import common/index
-#import common/philox
+#import common/random
 
 struct Params {
     n: u32,
@@ -33,7 +33,7 @@ fn dropout(
     if (block * 4u >= params.n) {
         return;
     }
-    let words = random_words(vec4<u32>(state[0], state[1], state[2], state[3]), params.op, block);
+    let words = words_of(block);
     let factors = select(vec4<f32>(0.0), vec4<f32>(params.keep), words >= vec4<u32>(params.threshold));
 #ifdef VECTORS
     y[block] = S(vec4<f32>(x[block + params.offset / 4u]) * factors);

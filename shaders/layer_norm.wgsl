@@ -10,9 +10,6 @@
 // backward: layer_norm_backward, layer_norm_backward_weight
 // reference: ops/layer_norm/cases.rs
 #import common/rows
-#ifdef DROPOUT
-#import common/philox
-#endif
 
 struct Params {
     rows: u32,
@@ -63,14 +60,7 @@ fn load(j: u32) -> E {
 fn add_residual(i: u32) {
     var v = E(x[i + params.offset / LANES]);
 #ifdef DROPOUT
-    let seed = vec4<u32>(state[0], state[1], state[2], state[3]);
-#ifdef VECTORS
-    let words = random_words(seed, params.op, i);
-    v = v * select(E(), E(params.keep), words >= vec4<u32>(params.threshold));
-#else
-    let words = random_words(seed, params.op, i / 4u);
-    v = v * select(0.0, params.keep, words[i & 3u] >= params.threshold);
-#endif
+    v = dropout(v, i);
 #endif
     total[i] = V(v + E(residual[i + params.residual_offset / LANES]));
 }

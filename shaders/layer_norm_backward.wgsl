@@ -7,9 +7,6 @@
 // backward: none
 // reference: ops/layer_norm/cases.rs
 #import common/rows
-#ifdef DROPOUT
-#import common/philox
-#endif
 
 struct Params {
     rows: u32,
@@ -57,14 +54,7 @@ fn load_second(j: u32) -> E {
 fn store(i: u32, d: E) {
     dx[i] = V(d);
 #ifdef DROPOUT
-    let seed = vec4<u32>(state[0], state[1], state[2], state[3]);
-#ifdef VECTORS
-    let words = random_words(seed, params.op, i);
-    dropped[i] = V(d * select(E(), E(params.keep), words >= vec4<u32>(params.threshold)));
-#else
-    let words = random_words(seed, params.op, i / 4u);
-    dropped[i] = V(d * select(0.0, params.keep, words[i & 3u] >= params.threshold));
-#endif
+    dropped[i] = V(dropout(d, i));
 #endif
 }
 

@@ -45,7 +45,7 @@ fn layer_norm_backward_subgroup(
     let texels = params.length / 4u;
     let count = f32(params.length);
 #ifdef DROPOUT
-    let seed = vec4<u32>(state[0], state[1], state[2], state[3]);
+    let seed = random_state();
 #endif
 #ifdef WEIGHT
     var w: array<vec4<f32>, COUNT>;
@@ -62,9 +62,7 @@ fn layer_norm_backward_subgroup(
         let rstd = statistics[row + params.rows];
 #ifdef DROPOUT
         var bits: array<u32, COUNT / 8u + 1u>;
-        for (var k = 0u; k < COUNT; k += 8u) {
-            bits[k / 8u] = keep_bits(seed, params.op, params.threshold, first + 8u * k + lane);
-        }
+        choose(&bits, seed, first, lane);
 #endif
         var g: array<vec4<f32>, COUNT>;
         var h: array<vec4<f32>, COUNT>;
@@ -97,7 +95,7 @@ fn layer_norm_backward_subgroup(
             let j = k * 8u + lane;
             let d = rstd * (g[k] - mean_g - h[k] * mean_gh);
 #ifdef DROPOUT
-            let dropped = d * factor4(bits[k / 8u], k % 8u, params.keep);
+            let dropped = d * factor4(bits[k / 8u], k % 8u);
 #endif
             if (j < texels) {
                 dtotal[first + j] = d;

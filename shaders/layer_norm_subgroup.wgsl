@@ -47,7 +47,7 @@ fn layer_norm_subgroup(
     let texels = params.length / 4u;
     let count = f32(params.length);
 #ifdef DROPOUT
-    let seed = vec4<u32>(state[0], state[1], state[2], state[3]);
+    let seed = random_state();
 #endif
     var w: array<vec4<f32>, COUNT>;
     var shift: array<vec4<f32>, COUNT>;
@@ -69,15 +69,13 @@ fn layer_norm_subgroup(
         }
 #ifdef DROPOUT
         var bits: array<u32, COUNT / 8u + 1u>;
-        for (var k = 0u; k < COUNT; k += 8u) {
-            bits[k / 8u] = keep_bits(seed, params.op, params.threshold, first + 8u * k + lane);
-        }
+        choose(&bits, seed, first, lane);
 #endif
 #ifdef RESIDUAL
         for (var k = 0u; k < COUNT; k++) {
             let j = min(k * 8u + lane, texels - 1u);
 #ifdef DROPOUT
-            kept[k] = kept[k] * factor4(bits[k / 8u], k % 8u, params.keep);
+            kept[k] = kept[k] * factor4(bits[k / 8u], k % 8u);
 #endif
             kept[k] = kept[k] + textureLoad(residual, at_texel(first + j + params.residual_offset / 4u), 0);
             if (k * 8u + lane < texels) {

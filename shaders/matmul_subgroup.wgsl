@@ -8,6 +8,7 @@
 // backward: as matmul
 // reference: matmul
 #import common/matmul
+#import common/texel
 
 // Accumulator i holds 4 columns of row `row_of(i)`; lane l owns columns 4 l .. 4 l + 3 of the tile.
 #repeat i ROWS
@@ -23,11 +24,11 @@ fn row_of(i: u32) -> u32 {
 }
 
 fn texel_a(i: u32) -> vec4<f32> {
-    return textureLoad(a, vec2<u32>(i & 1023u, i >> 10u), 0);
+    return textureLoad(a, at_texel(i), 0);
 }
 
 fn texel_b(i: u32) -> vec4<f32> {
-    return textureLoad(b, vec2<u32>(i & 1023u, i >> 10u), 0);
+    return textureLoad(b, at_texel(i), 0);
 }
 
 @compute @workgroup_size(8)

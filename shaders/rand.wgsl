@@ -6,7 +6,7 @@
 // backward: none
 // reference: the formula with random::word, in ops/rand.rs
 #import common/index
-#import common/philox
+#import common/random
 
 struct Params {
     n: u32,
@@ -28,7 +28,7 @@ fn rand(
     if (block * 4u >= params.n) {
         return;
     }
-    let words = random_words(vec4<u32>(state[0], state[1], state[2], state[3]), params.op, block);
+    let words = words_of(block);
     for (var k = 0u; k < 4u; k++) {
         let i = block * 4u + k;
         if (i < params.n) {

@@ -9,7 +9,7 @@
 // reference: the formula with random::word, in ops/rand.rs
 #import common/index
 #import common/math
-#import common/philox
+#import common/random
 
 struct Params {
     n: u32,
@@ -47,7 +47,7 @@ fn randn(
     if (block * 4u >= params.n) {
         return;
     }
-    let words = random_words(vec4<u32>(state[0], state[1], state[2], state[3]), params.op, block);
+    let words = words_of(block);
     let values = vec4<f32>(normal_pair(words.x, words.y), normal_pair(words.z, words.w));
     for (var k = 0u; k < 4u; k++) {
         let i = block * 4u + k;

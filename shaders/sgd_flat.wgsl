@@ -40,7 +40,7 @@ struct Params {
 
 fn update(i: u32, row: vec4<f32>, coefficient: f32) {
 #ifdef TEXTURE
-    let at = texel(i);
+    let at = at_texel(i);
     let old = textureLoad(p_old, at, 0);
     let slope = textureLoad(gradient, at, 0);
 #else

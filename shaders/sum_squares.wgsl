@@ -9,6 +9,7 @@
 // reference: grad_norm_reference in ops/optim/cases.rs
 #import common/index
 #import common/reduce
+#import common/texel
 
 const WIDTH: u32 = 64u;
 
@@ -37,7 +38,7 @@ fn sum_squares(
 #ifdef TEXTURE
     var squares = vec4<f32>();
     for (var i = first / 4u + local; i < end / 4u; i += 64u) {
-        let value = textureLoad(x, vec2<u32>(i & 1023u, i >> 10u), 0);
+        let value = textureLoad(x, at_texel(i), 0);
         squares += value * value;
     }
     sum = (squares.x + squares.y) + (squares.z + squares.w);

@@ -3,6 +3,7 @@
 // With TEXTURE an invocation takes a whole block, since texel loads need not be neighbours and the table
 // is read once; without, neighbours take neighbouring vectors.
 #import common/index
+#import common/texel
 
 const SKIPPED: u32 = 0xffffffffu;
 #ifdef TEXTURE
@@ -12,10 +13,6 @@ const LANES: u32 = 256u;
 #endif
 // Vectors of a workgroup: 64 blocks.
 const VECTORS: u32 = 1024u;
-
-fn texel(i: u32) -> vec2<u32> {
-    return vec2<u32>(i & 1023u, i >> 10u);
-}
 
 // The k-th vector of an invocation, counted within the launch.
 fn vector_of(group: vec3<u32>, groups: vec3<u32>, lane: u32, k: u32) -> u32 {

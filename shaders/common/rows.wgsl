@@ -4,6 +4,9 @@
 #import common/elements
 #import common/index
 #import common/reduce
+#ifdef DROPOUT
+#import common/random
+#endif
 
 #ifdef KEEP
 var<private> row_kept: array<E, KEPT>;
@@ -49,4 +52,16 @@ fn second(k: u32, j: u32) -> E {
     return load_second(j);
 }
 #endif
+#endif
+
+#ifdef DROPOUT
+// Dropout of element `i` of a tensor of rows.
+fn dropout(e: E, i: u32) -> E {
+#ifdef VECTORS
+    return e * select(E(), E(params.keep), words_of(i) >= vec4<u32>(params.threshold));
+#else
+    let words = words_of(i / 4u);
+    return e * select(0.0, params.keep, words[i & 3u] >= params.threshold);
+#endif
+}
 #endif

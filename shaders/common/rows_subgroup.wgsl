@@ -2,13 +2,11 @@
 // Lane l holds texels l, l + 8, ... below COUNT * 8 in registers, so that each is loaded once.
 #import common/index
 #import common/math
+#import common/texel
 #ifdef DROPOUT
-#import common/philox
+#import common/keep
+#import common/random
 #endif
-
-fn at_texel(i: u32) -> vec2<u32> {
-    return vec2<u32>(i & 1023u, i >> 10u);
-}
 
 fn row_sum4(value: vec4<f32>) -> f32 {
     var v = (value.x + value.y) + (value.z + value.w);
@@ -31,19 +29,24 @@ fn precise_exp4(x: vec4<f32>) -> vec4<f32> {
 #ifdef DROPOUT
 // Which values of texels block, block + 8, ... of a lane are kept: 4 bits a texel. A loop of its own, which
 // is not unrolled: Philox is long, and compiles once only.
-fn keep_bits(seed: vec4<u32>, op: u32, threshold: u32, block: u32) -> u32 {
+fn keep_bits(seed: vec4<u32>, block: u32) -> u32 {
     var bits = 0u;
     for (var i = 0u; i < 8u; i++) {
-        let words = random_words(seed, op, block + 8u * i);
-        let kept = select(vec4<u32>(0u), vec4<u32>(1u, 2u, 4u, 8u), words >= vec4<u32>(threshold));
-        bits |= (kept.x | kept.y | kept.z | kept.w) << (4u * i);
+        bits |= keep_four(seed, block + 8u * i) << (4u * i);
     }
     return bits;
 }
 
+// For all of a lane's texels of the row that begins at texel `first`.
+fn choose(bits: ptr<function, array<u32, COUNT / 8u + 1u>>, seed: vec4<u32>, first: u32, lane: u32) {
+    for (var k = 0u; k < COUNT; k += 8u) {
+        (*bits)[k / 8u] = keep_bits(seed, first + 8u * k + lane);
+    }
+}
+
 // What the bits of texel i stand for: `keep` or 0.
-fn factor4(bits: u32, i: u32, keep: f32) -> vec4<f32> {
+fn factor4(bits: u32, i: u32) -> vec4<f32> {
     let mine = vec4<u32>(bits >> (4u * i)) & vec4<u32>(1u, 2u, 4u, 8u);
-    return select(vec4<f32>(), vec4<f32>(keep), mine != vec4<u32>(0u));
+    return select(vec4<f32>(), vec4<f32>(params.keep), mine != vec4<u32>(0u));
 }
 #endif
