@@ -1,12 +1,15 @@
 // Matrix product in an adapter's matrix units: cooperative matrices of SIDE x SIDE, factors from workgroup memory.
 // math: as matmul
-// shapes: as matmul, a and b of the units' type H; A_ALONG_M, B_ALONG_K, VEC_A, VEC_B as in matmul_tiled
+// shapes: as matmul; A_ALONG_M, B_ALONG_K, VEC_A, VEC_B as in common/matmul_load
 // launch: 64 x 64 outputs a workgroup of four subgroups of WIDTH, 32 x 32 a subgroup, K in steps of 32, grid
 //   (N / 64, M / 64, batch). All subgroups take the same path: their number appears in addresses alone
-// numerics: products of the type H, sums in f32 in an order of the unit's own
+// numerics: products of the units' type H, to which a and b are rounded, sums in f32 in an order of the unit's own
 // backward: as matmul
 // reference: matmul
-#import common/matmul
+#import common/matmul_load
+
+// Its factors' type.
+alias F = H;
 
 // Rows of workgroup memory are a few elements longer than needed: neighbouring rows lie in other banks.
 const A_ROW: u32 = 40u;
@@ -83,25 +86,7 @@ fn stage_a(start: u32, row0: u32, k0: u32, e: u32) {
     let m = e / 8u;
     let k = e % 8u * 4u;
 #endif
-    let at = start + (row0 + m) * params.a_row + (k0 + k) * params.a_col;
-    var v = vec4<H>();
-#ifdef VEC_A
-    if (row0 + m < params.m && k0 + k < params.k) {
-        v = a[at / 4u];
-    }
-#else
-#repeat j 4
-#ifdef A_ALONG_M
-    if (row0 + m + {j}u < params.m && k0 + k < params.k) {
-        v[{j}] = a[at + {j}u * params.a_row];
-    }
-#else
-    if (row0 + m < params.m && k0 + k + {j}u < params.k) {
-        v[{j}] = a[at + {j}u * params.a_col];
-    }
-#endif
-#endrepeat
-#endif
+    let v = load_a(start, row0 + m, k0 + k);
 #repeat j 4
 #ifdef A_ALONG_M
     wg_a[(m + {j}u) * A_ROW + k] = v[{j}];
@@ -120,25 +105,7 @@ fn stage_b(start: u32, k0: u32, col0: u32, e: u32) {
     let n = e % 16u * 4u;
     let k = e / 16u;
 #endif
-    let at = start + (k0 + k) * params.b_row + (col0 + n) * params.b_col;
-    var v = vec4<H>();
-#ifdef VEC_B
-    if (k0 + k < params.k && col0 + n < params.n) {
-        v = b[at / 4u];
-    }
-#else
-#repeat j 4
-#ifdef B_ALONG_K
-    if (k0 + k + {j}u < params.k && col0 + n < params.n) {
-        v[{j}] = b[at + {j}u * params.b_row];
-    }
-#else
-    if (k0 + k < params.k && col0 + n + {j}u < params.n) {
-        v[{j}] = b[at + {j}u * params.b_col];
-    }
-#endif
-#endrepeat
-#endif
+    let v = load_b(start, k0 + k, col0 + n);
 #repeat j 4
 #ifdef B_ALONG_K
     wg_b[(k + {j}u) * B_ROW + n] = v[{j}];

@@ -1,68 +1,21 @@
 // Matrix product for GPUs: tiles of both operands in workgroup memory, a tile of registers an invocation,
 // the next tiles on their way while these are multiplied.
 // math: as matmul
-// shapes: as matmul; A_ALONG_M: neighbours of a lie along M, else along K; B_ALONG_K: of b along K, else N;
-//   VEC_A, VEC_B: they are loaded as vectors, so sides, strides and starts are multiples of 4
+// shapes: as matmul; A_ALONG_M, B_ALONG_K, VEC_A, VEC_B as in common/matmul_load
 // launch: BM x BN outputs a workgroup, TM x TN an invocation, THREADS = BM / TM * BN / TN of them, K in
 //   steps of BK; BM, BN, BK, TM, TN multiples of 4; grid (N / BN, M / BM, batch)
 // numerics: as matmul
 // backward: as matmul
 // reference: matmul
-#import common/matmul
+#import common/matmul_load
+
+alias F = f32;
 
 // Rows of four, one more than needed: neighbours in K then lie in different banks.
 const A_ROW: u32 = BM / 4u + 1u;
 const B_ROW: u32 = BN / 4u + 1u;
 var<workgroup> wg_a: array<vec4<f32>, BK * A_ROW>; // (K, M)
 var<workgroup> wg_b: array<vec4<f32>, BK * B_ROW>; // (K, N)
-
-// Four neighbours of a from (row, k) on; zeros beyond the edge.
-fn load_a(start: u32, row: u32, k: u32) -> vec4<f32> {
-    var v = vec4<f32>();
-    let at = start + row * params.a_row + k * params.a_col;
-#ifdef VEC_A
-    if (row < params.m && k < params.k) {
-        v = vec4<f32>(a[at / 4u]);
-    }
-#else
-#repeat j 4
-#ifdef A_ALONG_M
-    if (row + {j}u < params.m && k < params.k) {
-        v[{j}] = f32(a[at + {j}u * params.a_row]);
-    }
-#else
-    if (row < params.m && k + {j}u < params.k) {
-        v[{j}] = f32(a[at + {j}u * params.a_col]);
-    }
-#endif
-#endrepeat
-#endif
-    return v;
-}
-
-// Four neighbours of b from (k, col) on; zeros beyond the edge.
-fn load_b(start: u32, k: u32, col: u32) -> vec4<f32> {
-    var v = vec4<f32>();
-    let at = start + k * params.b_row + col * params.b_col;
-#ifdef VEC_B
-    if (k < params.k && col < params.n) {
-        v = vec4<f32>(b[at / 4u]);
-    }
-#else
-#repeat j 4
-#ifdef B_ALONG_K
-    if (k + {j}u < params.k && col < params.n) {
-        v[{j}] = f32(b[at + {j}u * params.b_row]);
-    }
-#else
-    if (k < params.k && col + {j}u < params.n) {
-        v[{j}] = f32(b[at + {j}u * params.b_col]);
-    }
-#endif
-#endrepeat
-#endif
-    return v;
-}
 
 @compute @workgroup_size(THREADS)
 fn matmul_tiled(

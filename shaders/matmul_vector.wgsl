@@ -1,53 +1,18 @@
 // Matrix product of a few rows, such as one token's: memory traffic is all, so every element of b is read
 // once, by neighbours.
 // math: as matmul
-// shapes: as matmul, M = ROWS, 8 at most; B_ALONG_K as in matmul_tiled; VEC_A and VEC_B: loaded as vectors along
-//   what they lie contiguous along, a along K
+// shapes: as matmul, M = ROWS, 8 at most; B_ALONG_K, VEC_A, VEC_B as in common/matmul_load; a is loaded along K
 // launch: with B_ALONG_K 4 columns a workgroup of 64, whose invocations share K; else 4 columns an invocation
 //   that takes all of K; grid (N / 4 or N / 256, 1, batch)
 // numerics: f32 sums in a fixed order of their own, rounded once to the type of y
 // backward: as matmul
 // reference: matmul
-#import common/matmul
+#import common/matmul_load
 
-// Four neighbours of row `row` of a along K; zeros beyond the end.
-fn load_a(start: u32, row: u32, k: u32) -> vec4<f32> {
-    var v = vec4<f32>();
-    let at = start + row * params.a_row + k * params.a_col;
-#ifdef VEC_A
-    if (k < params.k) {
-        v = vec4<f32>(a[at / 4u]);
-    }
-#else
-#repeat j 4
-    if (k + {j}u < params.k) {
-        v[{j}] = f32(a[at + {j}u * params.a_col]);
-    }
-#endrepeat
-#endif
-    return v;
-}
+alias F = f32;
 
 #ifdef B_ALONG_K
 var<workgroup> wg_sums: array<vec4<f32>, 64>;
-
-// Four neighbours of column `col` of b along K; zeros beyond the edge.
-fn load_b(start: u32, k: u32, col: u32) -> vec4<f32> {
-    var v = vec4<f32>();
-    let at = start + k * params.b_row + col * params.b_col;
-#ifdef VEC_B
-    if (k < params.k && col < params.n) {
-        v = vec4<f32>(b[at / 4u]);
-    }
-#else
-#repeat j 4
-    if (k + {j}u < params.k && col < params.n) {
-        v[{j}] = f32(b[at + {j}u * params.b_row]);
-    }
-#endrepeat
-#endif
-    return v;
-}
 
 // The sum over the workgroup, in a fixed order.
 fn total(sum: vec4<f32>, lane: u32) -> vec4<f32> {
@@ -61,24 +26,6 @@ fn total(sum: vec4<f32>, lane: u32) -> vec4<f32> {
         workgroupBarrier();
     }
     return wg_sums[0];
-}
-#else
-// Four columns of row `k` of b; zeros beyond the edge.
-fn load_b(start: u32, k: u32, col: u32) -> vec4<f32> {
-    var v = vec4<f32>();
-    let at = start + k * params.b_row + col * params.b_col;
-#ifdef VEC_B
-    if (k < params.k && col < params.n) {
-        v = vec4<f32>(b[at / 4u]);
-    }
-#else
-#repeat j 4
-    if (k < params.k && col + {j}u < params.n) {
-        v[{j}] = f32(b[at + {j}u * params.b_col]);
-    }
-#endrepeat
-#endif
-    return v;
 }
 #endif
 

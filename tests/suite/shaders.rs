@@ -208,6 +208,66 @@ fn matrix_kernels_are_valid() {
     }
 }
 
+/// Every kernel of a product takes operands and a result of any float types: it converts what it loads.
+#[test]
+fn products_of_mixed_types_are_valid() {
+    let unit = MatrixUnit {
+        side: 16,
+        half: true,
+    };
+    let tile = [("BM", 32), ("BN", 32), ("BK", 16), ("TM", 4), ("TN", 4)];
+    let tile = tile
+        .iter()
+        .fold(Defines::new(), |d, (name, value)| d.constant(name, *value));
+    let vectors = ["VEC_A", "VEC_B", "VEC4", "BIAS", "GELU"];
+    let kernels: [(&str, Defines, [&[&str]; 2]); 4] = [
+        ("matmul", Defines::new(), [&["ROW_SUMS"], &["BIAS", "GELU"]]),
+        (
+            "matmul_tiled",
+            tile.constant("THREADS", 64),
+            [&["A_ALONG_M", "B_ALONG_K", "ROW_SUMS"], &vectors],
+        ),
+        (
+            "matmul_vector",
+            Defines::new().constant("ROWS", 3),
+            [&["B_ALONG_K", "ROW_SUMS"], &vectors],
+        ),
+        (
+            "matmul_cooperative",
+            Defines::new().matrices(unit).constant("WIDTH", 32),
+            [&["A_ALONG_M", "B_ALONG_K"], &vectors],
+        ),
+    ];
+    let mut wrong = Vec::new();
+    for (kernel, start, choices) in kernels {
+        for (flags, mix) in choices.iter().flat_map(|c| (0..8).map(move |mix| (c, mix))) {
+            let ty = |bit: u32, vector: &str| {
+                let name = if mix >> bit & 1 == 1 { "f16" } else { "f32" };
+                match flags.contains(&vector) {
+                    true => format!("vec4<{name}>"),
+                    false => name.to_owned(),
+                }
+            };
+            let defines = flags
+                .iter()
+                .fold(start.clone(), |d, flag| d.flag(flag))
+                .alias("TA", &ty(0, "VEC_A"))
+                .alias("TB", &ty(1, "VEC_B"))
+                .alias("T", &ty(2, "VEC4"))
+                .alias("S", &ty(1, ""))
+                .alias("R", &ty(2, ""));
+            let text = assemble(kernel, &defines).expect("a text");
+            for (to, error) in translate(&text) {
+                // As in `matrix_kernels_are_valid`.
+                if kernel != "matmul_cooperative" || !matches!(to, "MSL" | "HLSL") {
+                    wrong.push(format!("{kernel} [{}] to {to}: {error}", defines.key()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 #[test]
 fn a_bad_kernel_is_refused() {
     let parsed = translate("fn f() -> f32 { return 1u; }");

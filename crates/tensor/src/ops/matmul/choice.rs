@@ -70,15 +70,8 @@ pub(super) struct Tile {
 impl Tile {
     /// By rule, for a product (m, n) in `batches`.
     fn of(variant: Variant, device: &Device, [m, n]: [usize; 2], batches: usize) -> Tile {
-        let square = |side, bk, t| Tile {
-            bm: side,
-            bn: side,
-            bk,
-            tm: t,
-            tn: t,
-        };
         match variant {
-            Variant::Simple => square(16, 1, 1),
+            Variant::Simple => Tile::square(16, 1, 1),
             Variant::Vector => Tile {
                 bm: m,
                 bn: 4,
@@ -88,7 +81,18 @@ impl Tile {
             },
             Variant::Tiled => Tile::tiled(device, m, n, batches),
             Variant::Subgroup => Tile::subgroup(m),
-            Variant::Cooperative => square(64, 32, 32),
+            Variant::Cooperative => Tile::square(64, 32, 32),
+        }
+    }
+
+    /// Of as many rows as columns.
+    fn square(side: usize, bk: usize, t: usize) -> Tile {
+        Tile {
+            bm: side,
+            bn: side,
+            bk,
+            tm: t,
+            tn: t,
         }
     }
 
@@ -158,24 +162,17 @@ impl Tile {
 
     /// Of the tiled kernel: large where the output has enough of them to fill a GPU.
     fn tiled(device: &Device, m: usize, n: usize, batches: usize) -> Tile {
-        let square = |side, bk, t| Tile {
-            bm: side,
-            bn: side,
-            bk,
-            tm: t,
-            tn: t,
-        };
         let groups = |side: usize| m.div_ceil(side) * n.div_ceil(side) * batches;
-        let deep = square(128, 16, 8);
+        let deep = Tile::square(128, 16, 8);
         if groups(128) >= 64 && m >= 96 && n >= 96 {
             match deep.launches(device) {
                 true => deep,
-                false => square(128, 8, 8),
+                false => Tile::square(128, 8, 8),
             }
         } else if groups(64) >= 32 {
-            square(64, 16, 4)
+            Tile::square(64, 16, 4)
         } else {
-            square(32, 16, 4)
+            Tile::square(32, 16, 4)
         }
     }
 

@@ -241,7 +241,7 @@ fn defines(
         .flag_if(vec4, "VEC4")
         .flag_if(vec_a, "VEC_A")
         .flag_if(vec_b, "VEC_B")
-        .flag_if(directed && a_along_m, "A_ALONG_M")
+        .flag_if(directed && along && a_along_m, "A_ALONG_M")
         .flag_if(directed && b_along_k, "B_ALONG_K")
         .flag_if(epilogue.bias.is_some(), "BIAS")
         .flag_if(epilogue.gelu, "GELU")
