@@ -6,7 +6,7 @@
 // numerics: exact; of equal elements the first wins; a NaN is no better than anything
 // backward: none
 // reference: ops/argmax.rs
-#import common/index
+#import common/chunks
 
 struct Params {
     outputs: u32,
@@ -44,15 +44,10 @@ fn argmax(
     if (id >= params.outputs * params.chunks) {
         return;
     }
-#ifdef COLUMNS
-    let c = id / params.outputs;
-    let o = id - c * params.outputs;
-#else
-    let o = id / params.chunks;
-    let c = id - o * params.chunks;
-#endif
-    let base = params.offset
-        + walk8(o, params.kept_shape[0], params.kept_shape[1], params.kept_strides[0], params.kept_strides[1]);
+    let place = output_chunk(id);
+    let o = place.x;
+    let c = place.y;
+    let base = start_of(o);
     var best = candidate(o, c);
     var value = COMPUTE(x[base + best * params.stride]);
     for (var k = c + params.chunks; k < params.length; k += params.chunks) {

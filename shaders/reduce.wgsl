@@ -7,7 +7,7 @@
 // numerics: combined in COMPUTE (f32 for floats) in a fixed order, rounded once to the type of y
 // backward: expand for sum and mean, ops/reduce.rs for max and min
 // reference: ops/reduce.rs
-#import common/index
+#import common/chunks
 #ifdef TREE
 #import common/reduce
 #endif
@@ -49,15 +49,9 @@ fn reduce(
     if (id >= params.outputs * params.chunks) {
         return;
     }
-#ifdef COLUMNS
-    let c = id / params.outputs;
-    let o = id - c * params.outputs;
-#else
-    let o = id / params.chunks;
-    let c = id - o * params.chunks;
-#endif
-    let base = params.offset
-        + walk8(o, params.kept_shape[0], params.kept_shape[1], params.kept_strides[0], params.kept_strides[1]);
+    let place = output_chunk(id);
+    let c = place.y;
+    let base = start_of(place.x);
 #ifdef TREE
     var r = c * WIDTH + local;
     let step = params.chunks * WIDTH;
