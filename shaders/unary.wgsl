@@ -4,7 +4,7 @@
 // launch: one invocation an element, with VECTORS four, where all tensors are contiguous: LANES
 // numerics: computed in f32, rounded once to the type of y
 // backward: unary_backward
-// reference: the table in ops/unary.rs
+// reference: ops/unary/table.rs
 #import common/index
 #import common/math
 

@@ -23,10 +23,7 @@ const RUST_LINES: usize = 400;
 const SHADER_LINES: usize = 200;
 
 /// Longer files, and why they are not cut up.
-const LONG: &[(&str, &str)] = &[(
-    "crates/tensor/src/ops/unary.rs",
-    "the table of pointwise ops, a few lines each",
-)];
+const LONG: &[(&str, &str)] = &[];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -1,6 +1,7 @@
 //! The rows of the op matrix for pointwise functions of one tensor.
 
-use super::{UNARY, unary_with};
+use super::table::UNARY;
+use super::unary_with;
 use crate::cases::{Case, HostArray, Input, shapes};
 use crate::dtype::DType;
 use crate::ops::rows::Variant;
