@@ -1,6 +1,6 @@
 //! The gradients of the norms.
 
-use wgrad_runtime::Defines;
+use wgrad_runtime::{Defines, Launch};
 
 use crate::dtype::DType;
 use crate::error::Result;
@@ -115,21 +115,37 @@ impl Saved {
         bound.extend(partials.as_ref().map(|t| ("AT_PARTIALS", t)));
         bound.extend(dropout.map(|d| ("AT_STATE", &d.state)));
         bound.extend(dx.as_ref().map(|t| ("AT_DX", t)));
-        let defines = numbered(defines, &bound);
-        let kernel = device.kernel("layer_norm_backward_subgroup", &defines)?;
+        self.launch("layer_norm_backward_subgroup", defines, dy, dropout, &bound)?
+            .grid([groups as u64, 1, 1])?;
+        Ok(((dtotal, dx), partials))
+    }
+
+    /// Of a kernel for the input's gradient: what both take. `bound` are its tensors in their order.
+    fn launch<'a>(
+        &self,
+        kernel: &str,
+        defines: Defines,
+        dy: &'a Tensor,
+        dropout: Option<&Drop>,
+        bound: &[(&str, &'a Tensor)],
+    ) -> Result<Launch<'a>> {
+        let device = dy.device();
+        let (rows, length) = self.sides();
+        let kernel = device.kernel(kernel, &numbered(defines, bound))?;
         let launch = device
             .launch(&kernel)
             .u32("rows", rows)
             .u32("length", length)
             .u32("dy_offset", dy.offset())
             .u32("offset", self.total.offset())
-            .u32("weight_offset", weight.map_or(0, Tensor::offset));
-        let mut launch = Drop::params(dropout, launch);
-        for (_, tensor) in bound {
-            launch = launch.bind(tensor.buffer());
-        }
-        launch.grid([groups as u64, 1, 1])?;
-        Ok(((dtotal, dx), partials))
+            .u32(
+                "weight_offset",
+                self.weight.as_ref().map_or(0, Tensor::offset),
+            );
+        let launch = Drop::params(dropout, launch);
+        Ok(bound
+            .iter()
+            .fold(launch, |launch, (_, tensor)| launch.bind(tensor.buffer())))
     }
 
     /// `read` are the tensors that are read row by row.
@@ -155,21 +171,10 @@ impl Saved {
         bound.extend([("AT_STATISTICS", &self.statistics), ("AT_DX", &dtotal)]);
         bound.extend(self.dropout.as_ref().map(|d| ("AT_STATE", &d.state)));
         bound.extend(dx.as_ref().map(|t| ("AT_DROPPED", t)));
-        let defines = numbered(defines, &bound);
-        let kernel = device.kernel("layer_norm_backward", &defines)?;
-        let launch = device
-            .launch(&kernel)
-            .u32("rows", rows)
-            .u32("length", length)
-            .u32("dy_offset", dy.offset())
-            .u32("offset", self.total.offset())
-            .u32("weight_offset", weight.map_or(0, Tensor::offset))
-            .u32("weight_stride", weight.map_or(0, |w| w.strides()[0]));
-        let mut launch = Drop::params(self.dropout.as_ref(), launch);
-        for (_, tensor) in bound {
-            launch = launch.bind(tensor.buffer());
-        }
-        launch.groups(rows as u64)?;
+        let dropout = self.dropout.as_ref();
+        self.launch("layer_norm_backward", defines, dy, dropout, &bound)?
+            .u32("weight_stride", weight.map_or(0, |w| w.strides()[0]))
+            .groups(rows as u64)?;
         Ok((Some(dtotal), dx))
     }
 

@@ -1,6 +1,8 @@
 //! Updates of many parameters in a few launches: parameters, gradients and state lie side by side.
 
-use wgrad_runtime::{Buffer, Defines, Device, Launch};
+use std::sync::Arc;
+
+use wgrad_runtime::{Buffer, Defines, Device, Kernel, Launch};
 
 use super::{AdamConstants, PIECE, SCALARS, Scaling};
 use crate::dtype::DType;
@@ -174,19 +176,12 @@ impl Flat {
         let textures = self.in_textures();
         let kernel = self.device.kernel("adamw_flat", &variant(textures))?;
         let (beta1, beta2) = constants.betas;
-        self.launches(scalars, |at, blocks| {
-            let launch = self
-                .device
-                .launch(&kernel)
-                .u32("blocks", blocks)
-                .u32("first", at)
+        self.launches(&kernel, scalars, clip, |launch, at, blocks| {
+            let launch = launch
                 .f32("one_minus_beta1", (1.0 - beta1) as f32)
                 .f32("beta2", beta2 as f32)
                 .f32("one_minus_beta2", (1.0 - beta2) as f32)
-                .f32("eps", constants.eps as f32)
-                .bind(self.table.buffer())
-                .bind(scalars.buffer())
-                .bind(clip.buffer());
+                .f32("eps", constants.eps as f32);
             let launch = self.parameters_of(launch, at, blocks);
             let launch = part(launch, m, at, blocks);
             let launch = part(launch, v, at, blocks);
@@ -215,16 +210,8 @@ impl Flat {
             .flag_if(buffer.is_some(), "MOMENTUM")
             .flag_if(nesterov, "NESTEROV");
         let kernel = self.device.kernel("sgd_flat", &defines)?;
-        self.launches(scalars, |at, blocks| {
-            let launch = self
-                .device
-                .launch(&kernel)
-                .u32("blocks", blocks)
-                .u32("first", at)
-                .f32("momentum", momentum as f32)
-                .bind(self.table.buffer())
-                .bind(scalars.buffer())
-                .bind(clip.buffer());
+        self.launches(&kernel, scalars, clip, |launch, at, blocks| {
+            let launch = launch.f32("momentum", momentum as f32);
             let mut launch = self.parameters_of(launch, at, blocks);
             if let Some(buffer) = buffer {
                 launch = part(launch, buffer, at, blocks);
@@ -245,11 +232,14 @@ impl Flat {
         self.device.adapter().is_software() && self.device.subgroup_size().is_some()
     }
 
-    /// Calls `launch` with the first block and the number of blocks of every launch.
-    fn launches(
-        &self,
-        scalars: &Tensor,
-        launch: impl Fn(usize, usize) -> wgrad_runtime::Result<()>,
+    /// Calls `finish` with every launch of `kernel`, its first block and the number of its blocks; the table,
+    /// `scalars` and `clip` are bound.
+    fn launches<'a>(
+        &'a self,
+        kernel: &Arc<Kernel>,
+        scalars: &'a Tensor,
+        clip: &'a Tensor,
+        finish: impl Fn(Launch<'a>, usize, usize) -> wgrad_runtime::Result<()>,
     ) -> Result<()> {
         let last = self.rows.iter().filter(|r| **r != SKIPPED).max();
         let fits = scalars.rank() == 2 && scalars.shape()[1] == SCALARS;
@@ -265,7 +255,15 @@ impl Flat {
             if self.rows[at..at + blocks].iter().all(|row| *row == SKIPPED) {
                 continue;
             }
-            launch(at, blocks)?;
+            let launch = self
+                .device
+                .launch(kernel)
+                .u32("blocks", blocks)
+                .u32("first", at)
+                .bind(self.table.buffer())
+                .bind(scalars.buffer())
+                .bind(clip.buffer());
+            finish(launch, at, blocks)?;
         }
         Ok(())
     }
