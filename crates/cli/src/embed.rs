@@ -10,7 +10,7 @@ use wgrad_models::folder::ModelFolder;
 use wgrad_runtime::DeviceOptions;
 
 use crate::args::AdapterArg;
-use crate::predict::texts;
+use crate::texts::TextArgs;
 
 /// Turn texts into sentence embeddings
 #[derive(Args, Debug)]
@@ -21,21 +21,15 @@ pub struct EmbedArgs {
     /// Folder of the model, as transformers or sentence-transformers saves it
     #[arg(long)]
     model_name_or_path: PathBuf,
-    /// A text; may be repeated
-    #[arg(long)]
-    text: Vec<String>,
-    /// Texts from a TSV, CSV or JSONL file with a header
-    #[arg(long)]
-    file: Option<PathBuf>,
-    #[arg(long, default_value = "text")]
-    text_column: String,
+    #[command(flatten)]
+    texts: TextArgs,
     /// One JSON object a line: text, embedding
     #[arg(long)]
     json: bool,
 }
 
 pub fn run(args: EmbedArgs) -> Result<()> {
-    let texts = texts(args.text, args.file, &args.text_column)?;
+    let texts = args.texts.read()?;
     let folder = ModelFolder::open(&args.model_name_or_path)?;
     let device = args.adapter.open(DeviceOptions::default())?;
     let embedder = SentenceEmbedder::load(&device, &folder)?;

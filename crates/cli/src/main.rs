@@ -10,6 +10,7 @@ mod finetune;
 mod info;
 mod predict;
 mod quiet;
+mod texts;
 mod tune;
 
 use std::process::ExitCode;

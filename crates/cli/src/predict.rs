@@ -2,15 +2,15 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use clap::Args;
 use serde_json::json;
 use wgrad_models::classifier::{SequenceClassifier, argmax, softmax};
 use wgrad_models::folder::ModelFolder;
 use wgrad_runtime::DeviceOptions;
-use wgrad_train::data::read_texts;
 
 use crate::args::AdapterArg;
+use crate::texts::TextArgs;
 
 /// Classify texts with a fine-tuned model
 #[derive(Args, Debug)]
@@ -21,14 +21,8 @@ pub struct PredictArgs {
     /// Folder of the fine-tuned model
     #[arg(long)]
     model_name_or_path: PathBuf,
-    /// A text; may be repeated
-    #[arg(long)]
-    text: Vec<String>,
-    /// Texts from a TSV, CSV or JSONL file with a header
-    #[arg(long)]
-    file: Option<PathBuf>,
-    #[arg(long, default_value = "text")]
-    text_column: String,
+    #[command(flatten)]
+    texts: TextArgs,
     /// Tokens of a text at most [default: what the model takes]
     #[arg(long)]
     max_seq_length: Option<usize>,
@@ -37,17 +31,8 @@ pub struct PredictArgs {
     json: bool,
 }
 
-/// The texts of `--text` and `--file`.
-pub fn texts(mut given: Vec<String>, file: Option<PathBuf>, column: &str) -> Result<Vec<String>> {
-    if let Some(file) = file {
-        given.extend(read_texts(file, column)?);
-    }
-    ensure!(!given.is_empty(), "no text was given; use --text or --file");
-    Ok(given)
-}
-
 pub fn run(args: PredictArgs) -> Result<()> {
-    let texts = texts(args.text, args.file, &args.text_column)?;
+    let texts = args.texts.read()?;
     let folder = ModelFolder::open(&args.model_name_or_path)?;
     let tokenizer = folder.tokenizer()?;
     let length = args.max_seq_length.unwrap_or(folder.max_length()?);
