@@ -9,7 +9,7 @@
 // numerics: f32; what changes from step to step comes from scalars and clip, so a recorded launch stays
 //   valid; overwrites p, m, v and reads each once
 // backward: none
-// reference: adamw_reference in ops/optim/cases.rs
+// reference: adamw_reference in ops/optim/references.rs
 #import common/index
 
 struct Params {

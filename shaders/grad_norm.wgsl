@@ -9,7 +9,7 @@
 // numerics: f32; every invocation adds its partials in order, then a fixed tree: the same bits every
 //   time; overwrites
 // backward: none
-// reference: grad_norm_reference in ops/optim/cases.rs
+// reference: grad_norm_reference in ops/optim/references.rs
 #import common/reduce
 
 const WIDTH: u32 = 256u;

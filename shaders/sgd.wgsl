@@ -9,7 +9,7 @@
 // numerics: f32; what changes from step to step comes from scalars and clip, so a recorded launch stays
 //   valid; overwrites p and buffer and reads each once
 // backward: none
-// reference: sgd_reference in ops/optim/cases.rs
+// reference: sgd_reference in ops/optim/references.rs
 #import common/index
 
 struct Params {

@@ -6,7 +6,7 @@
 // numerics: f32; every invocation adds its 256 in order, then a fixed tree: the same bits every time;
 //   overwrites
 // backward: none
-// reference: grad_norm_reference in ops/optim/cases.rs
+// reference: grad_norm_reference in ops/optim/references.rs
 #import common/index
 #import common/reduce
 #import common/texel

@@ -6,6 +6,7 @@
 
 mod cases;
 mod flat;
+mod references;
 mod scaling;
 
 pub use cases::cases;
