@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
-use wgrad_runtime::{Device, DeviceOptions, Kernel};
+use wgrad_runtime::{Buffer, Device, DeviceOptions, Kernel};
 
 use super::build::{Built, Refused, build, check_limits};
 use super::expr::{Expr, Scope};
@@ -51,6 +51,8 @@ pub struct Runner {
     /// The checked sizes, then the timed ones; made when first needed, as what is expected of them.
     problems: Vec<Option<Arc<Problem>>>,
     expected: BTreeMap<usize, Arc<Expected>>,
+    /// Of the problem timed last: the buffers that kernels only read, by their place in the spec.
+    inputs: (usize, BTreeMap<usize, Buffer>),
     compiled: BTreeMap<(String, usize), Ready>,
     /// By text: where sizes are no constants, one pipeline serves all of them.
     kernels: BTreeMap<String, Arc<Kernel>>,
@@ -76,6 +78,7 @@ impl Runner {
             meter: None,
             problems: vec![None; count],
             expected: BTreeMap::new(),
+            inputs: (0, BTreeMap::new()),
             compiled: BTreeMap::new(),
             kernels: BTreeMap::new(),
         })

@@ -22,14 +22,19 @@ impl Runner {
     ) -> Result<Vec<Bound>> {
         let mut bound = Vec::new();
         for i in &ready.buffers {
-            let spec = &self.spec.buffers[*i];
-            let bytes = spec.size.count(&problem.sizes)? * spec.dtype.bytes();
-            let exact = bytes.next_multiple_of(4).max(4);
+            let exact = self.exact_bytes(*i, problem)?;
             let buffer = self.device.alloc(exact + padding)?;
             self.fill(&buffer, problem.contents[*i].as_deref(), POISON)?;
             bound.push(Bound { buffer, exact });
         }
         Ok(bound)
+    }
+
+    /// Bytes of buffer `i` of the spec, in whole words.
+    pub(super) fn exact_bytes(&self, i: usize, problem: &Problem) -> Result<u64> {
+        let spec = &self.spec.buffers[i];
+        let bytes = spec.size.count(&problem.sizes)? * spec.dtype.bytes();
+        Ok(bytes.next_multiple_of(4).max(4))
     }
 
     /// `contents`, and `poison` behind them to the buffer's end.
