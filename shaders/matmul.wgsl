@@ -1,5 +1,6 @@
 // Matrix product of any layout, one output an invocation: the simple version the others must equal.
-// math: y = act(alpha * a b + bias); act is GELU, nothing, or with GELU_BACKWARD a product with GELU'(pre);
+// math: y = act(alpha * a b + bias) + residual; act is GELU, nothing, or with GELU_BACKWARD a product with
+//   GELU'(pre);
 //   with ROW_SUMS also the sums of the rows of a, which are a bias's gradient
 // shapes: a (batch, M, K), b (batch, K, N), any strides, up to 4 batch dimensions; bias (N); y contiguous
 // launch: 16 x 16 outputs a workgroup, grid (N / 16, M / 16, batch)

@@ -1,6 +1,6 @@
 // What all matrix products share: parameters, tensors, batches and the epilogue. With GELU its input is kept
-// in `pre` for the backward pass; GELU_BACKWARD multiplies by the derivative at `pre`. T is a scalar, with
-// VEC4 a vector of four.
+// in `pre` for the backward pass; GELU_BACKWARD multiplies by the derivative at `pre`; RESIDUAL is added last.
+// T is a scalar, with VEC4 a vector of four.
 #import common/math
 
 struct Params {
@@ -15,6 +15,7 @@ struct Params {
     b_row: u32,
     b_col: u32,
     bias_offset: u32,
+    residual_offset: u32,
     batch: vec4<u32>,
     a_batch: vec4<u32>,
     b_batch: vec4<u32>,
@@ -39,6 +40,9 @@ struct Params {
 #endif
 #ifdef ROW_SUMS
 @group(0) @binding(4) var<storage, read_write> row_sums: array<R>; // (batch, M)
+#endif
+#ifdef RESIDUAL
+@group(0) @binding(AT_RESIDUAL) var<storage, read> residual: array<T>; // (batch, M, N)
 #endif
 
 // The start of batch `i` in a tensor with these batch strides.
@@ -73,6 +77,9 @@ fn put(i: u32, sum: vec4<f32>, shift: vec4<f32>) {
     pre[i] = T(value);
     value = vec4<f32>(gelu(value.x), gelu(value.y), gelu(value.z), gelu(value.w));
 #endif
+#ifdef RESIDUAL
+    value += vec4<f32>(residual[i + params.residual_offset / 4u]);
+#endif
 #ifdef GELU_BACKWARD
     let x = vec4<f32>(pre[i]);
     value *= vec4<f32>(gelu_derivative(x.x), gelu_derivative(x.y), gelu_derivative(x.z), gelu_derivative(x.w));
@@ -85,6 +92,9 @@ fn put(i: u32, sum: f32, shift: f32) {
 #ifdef GELU
     pre[i] = T(value);
     value = gelu(value);
+#endif
+#ifdef RESIDUAL
+    value += f32(residual[i + params.residual_offset]);
 #endif
 #ifdef GELU_BACKWARD
     value *= gelu_derivative(f32(pre[i]));

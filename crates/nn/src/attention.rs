@@ -68,22 +68,58 @@ impl MultiHeadAttention {
         causal: bool,
         mode: &Mode,
     ) -> Result<Tensor> {
+        self.out.forward(&self.attend(x, mask, causal, mode)?)
+    }
+
+    /// The same plus `residual` (B, T, C), added in the last product's kernel.
+    pub fn forward_residual(
+        &self,
+        x: &Tensor,
+        residual: &Tensor,
+        mask: Option<&Tensor>,
+        causal: bool,
+        mode: &Mode,
+    ) -> Result<Tensor> {
+        let attended = self.attend(x, mask, causal, mode)?;
+        self.out.forward_residual(&attended, residual)
+    }
+
+    /// The heads' results side by side, (B, T, C).
+    fn attend(
+        &self,
+        x: &Tensor,
+        mask: Option<&Tensor>,
+        causal: bool,
+        mode: &Mode,
+    ) -> Result<Tensor> {
         let layers = [&self.query, &self.key, &self.value];
         let biases: Vec<&Tensor> = layers.iter().filter_map(|l| l.bias.as_ref()).collect();
         let [b, t, c] = *x.shape() else {
-            return self.forward_from(x, x, mask, causal, mode);
+            return self.attend_to(x, x, mask, causal, mode);
         };
         if !(biases.is_empty() || biases.len() == layers.len()) {
-            return self.forward_from(x, x, mask, causal, mode);
+            return self.attend_to(x, x, mask, causal, mode);
         }
         let packed = x.linear_stacked(&layers.map(|layer| &layer.weight), &biases)?;
         let qkv = packed.reshape(&[b, t, 3, self.heads, c / self.heads.max(1)])?;
         let y = attention_packed(&qkv, &self.options(mask, causal, mode))?;
-        self.out.forward(&y.reshape(&[b, t, c])?)
+        y.reshape(&[b, t, c])
     }
 
     /// Attention of `x` (B, Tq, C) to `memory` (B, Tk, C), with `mask` (B, Tk).
     pub fn forward_from(
+        &self,
+        x: &Tensor,
+        memory: &Tensor,
+        mask: Option<&Tensor>,
+        causal: bool,
+        mode: &Mode,
+    ) -> Result<Tensor> {
+        self.out
+            .forward(&self.attend_to(x, memory, mask, causal, mode)?)
+    }
+
+    fn attend_to(
         &self,
         x: &Tensor,
         memory: &Tensor,
@@ -99,8 +135,7 @@ impl MultiHeadAttention {
         let [b, h, t, d] = *y.shape() else {
             return Err(Error::op("attention", format!("{y:?} is not (B, H, T, D)")));
         };
-        self.out
-            .forward(&y.permute(&[0, 2, 1, 3])?.reshape(&[b, t, h * d])?)
+        y.permute(&[0, 2, 1, 3])?.reshape(&[b, t, h * d])
     }
 
     fn options<'a>(&self, mask: Option<&'a Tensor>, causal: bool, mode: &'a Mode) -> Attention<'a> {

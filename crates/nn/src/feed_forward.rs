@@ -81,11 +81,24 @@ impl FeedForward {
     /// `x` is (…, channels), as is the result. The exact GELU and its derivative run within the products'
     /// kernels.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.run(x, None)
+    }
+
+    /// The same plus `residual` (…, channels), added in the last product's kernel.
+    pub fn forward_residual(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
+        self.run(x, Some(residual))
+    }
+
+    fn run(&self, x: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
         let (one, two) = (&self.linear1, &self.linear2);
         if let (Activation::Gelu, Some(b1), Some(b2)) = (self.activation, &one.bias, &two.bias) {
-            return x.feed_forward([&one.weight, b1], [&two.weight, b2]);
+            return x.feed_forward([&one.weight, b1], [&two.weight, b2], residual);
         }
-        two.forward(&self.activation.forward(&one.forward(x)?)?)
+        let hidden = self.activation.forward(&one.forward(x)?)?;
+        match residual {
+            Some(residual) => two.forward_residual(&hidden, residual),
+            None => two.forward(&hidden),
+        }
     }
 
     /// Appends `linear1.*` and `linear2.*`.

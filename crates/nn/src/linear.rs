@@ -1,6 +1,6 @@
 //! The fully connected layer.
 
-use wgrad_tensor::{Device, Error, Generator, Result, Tensor};
+use wgrad_tensor::{Activation, Device, Error, Generator, LinearOptions, Result, Tensor};
 
 use crate::{Init, Parameters, join};
 
@@ -69,20 +69,22 @@ impl Linear {
 
     /// `x` is (…, in), the result (…, out).
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        x.linear(
-            &self.weight,
-            self.bias.as_ref(),
-            wgrad_tensor::Activation::None,
-        )
+        x.linear(&self.weight, self.bias.as_ref(), Activation::None)
+    }
+
+    /// The same plus `residual` (…, out) in the same kernel; the result has the residual's type.
+    pub fn forward_residual(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
+        let layer = LinearOptions {
+            bias: self.bias.as_ref(),
+            residual: Some(residual),
+            ..LinearOptions::default()
+        };
+        x.linear_with(&self.weight, &layer)
     }
 
     /// The same with the exact GELU in the same kernel.
     pub fn forward_gelu(&self, x: &Tensor) -> Result<Tensor> {
-        x.linear(
-            &self.weight,
-            self.bias.as_ref(),
-            wgrad_tensor::Activation::Gelu,
-        )
+        x.linear(&self.weight, self.bias.as_ref(), Activation::Gelu)
     }
 
     /// Appends `weight` and `bias`.

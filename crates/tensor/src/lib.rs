@@ -16,7 +16,7 @@ pub use error::{Error, Result};
 pub use host::Element;
 pub use ops::attention::{Attention, attention_packed, scaled_dot_product_attention};
 pub use ops::layer_norm::Norm;
-pub use ops::matmul::Activation;
+pub use ops::matmul::{Activation, LinearOptions};
 pub use random::Generator;
 pub use tape::{Gradients, no_grad};
 pub use tensor::Tensor;

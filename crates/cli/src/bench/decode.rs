@@ -2,7 +2,7 @@
 //! made-up weights.
 
 use anyhow::{Result, ensure};
-use wgrad_tensor::{DType, Device, Tensor, no_grad};
+use wgrad_tensor::{DType, Device, LinearOptions, Tensor, no_grad};
 use wgrad_tune::bench::values::uniform;
 use wgrad_tune::bench::{Bench, Row, Work};
 
@@ -64,6 +64,14 @@ struct Stack {
     context: usize,
 }
 
+/// A layer whose result is added to `residual`.
+fn onto(residual: &Tensor) -> LinearOptions<'_> {
+    LinearOptions {
+        residual: Some(residual),
+        ..LinearOptions::default()
+    }
+}
+
 impl Stack {
     fn new(device: &Device, s: &StackArgs, dtype: DType) -> Result<Self> {
         if dtype == DType::F16 {
@@ -116,11 +124,11 @@ impl Stack {
             let scores = part(0)?.matmul(&layer.keys.transpose(-2, -1)?)?;
             let weights = scores.softmax_masked(None, scale, false)?;
             let seen = weights.matmul(&layer.values)?.reshape(&[1, c])?;
-            x = x.add(&seen.linear(&layer.out, None, Plain)?)?;
+            x = seen.linear_with(&layer.out, &onto(&x))?;
             let normed = x.rms_norm(Some(&layer.norms[1]), 1e-5)?;
             let gate = normed.linear(&layer.gate, None, Plain)?.silu()?;
             let up = normed.linear(&layer.up, None, Plain)?;
-            x = x.add(&gate.mul(&up)?.linear(&layer.down, None, Plain)?)?;
+            x = gate.mul(&up)?.linear_with(&layer.down, &onto(&x))?;
         }
         let normed = x.rms_norm(Some(&self.norm), 1e-5)?;
         Ok(normed.linear(&self.head, None, Plain)?)

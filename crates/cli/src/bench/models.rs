@@ -81,8 +81,12 @@ impl Layer {
     /// `x` is (B, T, C); no position sees those behind it.
     fn pre_norm(&self, x: &Tensor) -> Result<Tensor> {
         let normed = self.norm1.forward(x)?;
-        let x = x.add(&self.attention.forward(&normed, None, true, &Mode::eval())?)?;
-        x.add(&self.feed_forward.forward(&self.norm2.forward(&x)?)?)
+        let mode = Mode::eval();
+        let x = self
+            .attention
+            .forward_residual(&normed, x, None, true, &mode)?;
+        self.feed_forward
+            .forward_residual(&self.norm2.forward(&x)?, &x)
     }
 
     fn parameters(&self, prefix: &str, out: &mut Parameters) {

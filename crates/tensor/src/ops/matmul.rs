@@ -41,6 +41,30 @@ pub enum Variant {
     Cooperative,
 }
 
+/// What a linear layer does besides its product: see [`Tensor::linear_with`].
+#[derive(Clone, Copy)]
+pub struct LinearOptions<'a> {
+    /// (out), of f32 or the type of the weight.
+    pub bias: Option<&'a Tensor>,
+    /// After scale and bias.
+    pub activation: Activation,
+    /// The product is multiplied by it, such as LoRA's alpha / r.
+    pub scale: f32,
+    /// (…, out): added last.
+    pub residual: Option<&'a Tensor>,
+}
+
+impl Default for LinearOptions<'_> {
+    fn default() -> Self {
+        Self {
+            bias: None,
+            activation: Activation::None,
+            scale: 1.0,
+            residual: None,
+        }
+    }
+}
+
 impl Variant {
     /// All of them, for benchmarks that compare them.
     pub const ALL: [Variant; 5] = [
@@ -116,9 +140,28 @@ impl Tensor {
         bias: Option<&Tensor>,
         activation: Activation,
     ) -> Result<Tensor> {
-        check_layer("linear", self, weight, bias)?;
-        let y = linear_rows(&self.rows()?, weight, bias, activation, None)?;
-        y.reshape(&self.with_last(weight.shape()[0]))
+        let layer = LinearOptions {
+            bias,
+            activation,
+            ..LinearOptions::default()
+        };
+        self.linear_with(weight, &layer)
+    }
+
+    /// `activation(scale * self @ weight^T + bias) + residual` in one kernel, as [`Tensor::linear`]. With a
+    /// residual the result has its type: f32 may flow past layers that compute in f16.
+    pub fn linear_with(&self, weight: &Tensor, layer: &LinearOptions) -> Result<Tensor> {
+        check_layer("linear", self, weight, layer.bias)?;
+        let shape = self.with_last(weight.shape()[0]);
+        let residual = layer
+            .residual
+            .map(|residual| residual_rows("linear", residual, &shape))
+            .transpose()?;
+        let layer = LinearOptions {
+            residual: residual.as_ref(),
+            ..*layer
+        };
+        linear_rows(&self.rows()?, weight, &layer, None)?.reshape(&shape)
     }
 
     /// As a matrix: all dimensions but the last are one.
@@ -157,26 +200,49 @@ fn check_layer(op: &'static str, x: &Tensor, weight: &Tensor, bias: Option<&Tens
     ))
 }
 
+/// A residual for an output of `shape` as a contiguous matrix.
+fn residual_rows(op: &'static str, residual: &Tensor, shape: &[usize]) -> Result<Tensor> {
+    if residual.shape() != shape || !residual.dtype().is_float() {
+        return Err(Error::op(
+            op,
+            format!("the residual is a float tensor {shape:?}, {residual:?} was given"),
+        ));
+    }
+    residual.contiguous()?.rows()
+}
+
 fn squeeze(y: &Tensor, at: usize) -> Result<Tensor> {
     let mut shape = y.shape().to_vec();
     shape.remove(at);
     y.reshape(&shape)
 }
 
+/// [`Tensor::linear_with`] of matrices.
 fn linear_rows(
     x: &Tensor,
     weight: &Tensor,
-    bias: Option<&Tensor>,
-    activation: Activation,
+    layer: &LinearOptions,
     variant: Option<Variant>,
 ) -> Result<Tensor> {
+    let LinearOptions { bias, scale, .. } = *layer;
     // The fused GELU needs a bias binding; without a bias the two are separate.
-    if activation == Activation::Gelu && bias.is_none() {
-        return linear_rows(x, weight, None, Activation::None, variant)?.gelu();
+    if layer.activation == Activation::Gelu && bias.is_none() {
+        let plain = LinearOptions {
+            scale,
+            ..LinearOptions::default()
+        };
+        let y = linear_rows(x, weight, &plain, variant)?.gelu()?;
+        return match layer.residual {
+            Some(residual) => residual.add(&y.cast(residual.dtype())?),
+            None => Ok(y),
+        };
     }
     let epilogue = Epilogue {
+        scale,
         bias,
-        gelu: activation == Activation::Gelu,
+        gelu: layer.activation == Activation::Gelu,
+        residual: layer.residual,
+        dtype: layer.residual.map(Tensor::dtype),
         ..Epilogue::default()
     };
     let made = gemm("linear", x, &weight.transpose(0, 1)?, &epilogue, variant)?;
@@ -184,23 +250,33 @@ fn linear_rows(
     let of_bias = bias.map(Tensor::dtype);
     let mut inputs = vec![x, weight];
     inputs.extend(bias);
+    inputs.extend(layer.residual);
     Ok(record("linear", made.y, &inputs, move |dy, needs| {
-        let dy = match &made.pre {
+        let through = match &made.pre {
             Some(pre) => gelu_backward(dy, pre)?,
             None => dy.clone(),
         };
         let mut parts = vec![None; needs.len()];
         if needs[0] {
-            parts[0] = Some(gemm("linear", &dy, &w, &Epilogue::default(), variant)?.y);
+            let epilogue = Epilogue {
+                scale,
+                ..Epilogue::of(a.dtype())
+            };
+            parts[0] = Some(gemm("linear", &through, &w, &epilogue, variant)?.y);
         }
+        let behind = 2 + usize::from(of_bias.is_some());
         let wanted = Wanted {
             weight: needs[1].then_some(w.dtype()),
             bias: of_bias.filter(|_| needs[2]),
+            scale,
         };
-        let (dw, db) = layer_gradients(&dy, &a, wanted, variant)?;
+        let (dw, db) = layer_gradients(&through, &a, wanted, variant)?;
         parts[1] = dw;
-        if let Some(part) = parts.get_mut(2) {
-            *part = db;
+        if of_bias.is_some() {
+            parts[2] = db;
+        }
+        if needs.get(behind) == Some(&true) {
+            parts[behind] = Some(dy.clone());
         }
         Ok(parts)
     }))
@@ -211,6 +287,8 @@ fn linear_rows(
 struct Wanted {
     weight: Option<DType>,
     bias: Option<DType>,
+    /// Of the product.
+    scale: f32,
 }
 
 /// The gradients of a linear layer's weight (out, in) and bias (out), as far as they are wanted, in one
@@ -230,6 +308,7 @@ fn layer_gradients(
         return Ok((None, as_bias(sums.transpose()?)?));
     };
     let epilogue = Epilogue {
+        scale: wanted.scale,
         row_sums: wanted.bias.is_some(),
         ..Epilogue::of(dtype)
     };

@@ -1,10 +1,11 @@
 //! The float64 reference of matrix products and their rows of the op matrix.
 
-use super::gemm::split_k;
-use super::{Activation, Variant, linear_rows};
+mod several;
+
+use super::gemm::{Epilogue, split_k};
+use super::{Activation, LinearOptions, Variant, linear_rows};
 use crate::cases::{Case, HostArray, Input, Layout};
 use crate::dtype::DType;
-use crate::tensor::Tensor;
 
 /// The reference: broadcasts the leading dimensions, then multiplies.
 fn product(a: &HostArray, b: &HostArray) -> HostArray {
@@ -93,7 +94,16 @@ pub fn cases(out: &mut Vec<Case>) {
                     Input::new(&[5, 32], DType::F32).layout(layout).frozen(),
                     Input::new(&[32, 7], DType::F32).layout(layout).frozen(),
                 ],
-                |x| split_k("matmul", &x[0], &x[1], 4, Some(Variant::Tiled), DType::F32),
+                |x| {
+                    split_k(
+                        "matmul",
+                        &x[0],
+                        &x[1],
+                        4,
+                        Some(Variant::Tiled),
+                        &Epilogue::default(),
+                    )
+                },
                 |x: &[HostArray]| product(&x[0], &x[1]),
             )
             .note("split along K"),
@@ -161,8 +171,7 @@ fn linear_cases(out: &mut Vec<Case>) {
     for (dtype, parameters, sizes) in [
         (F32, F32, &[&small[..], &odd].concat()),
         (F16, F16, &[&small[..], &odd].concat()),
-        (F16, F32, &[&odd[..], &[(5, 12, 7)]].concat()),
-        (F32, F16, &vec![(40, 36, 68)]),
+        (F16, F32, &vec![(40, 36, 68)]),
     ] {
         for variant in Variant::ALL {
             for &(rows, inputs, outputs) in sizes {
@@ -189,7 +198,14 @@ fn linear_cases(out: &mut Vec<Case>) {
                             "linear",
                             torch,
                             list,
-                            move |x| linear_rows(&x[0], &x[1], x.get(2), activation, Some(variant)),
+                            move |x| {
+                                let layer = LinearOptions {
+                                    bias: x.get(2),
+                                    activation,
+                                    ..LinearOptions::default()
+                                };
+                                linear_rows(&x[0], &x[1], &layer, Some(variant))
+                            },
                             move |x: &[HostArray]| {
                                 let y = x[0].matmul(&x[1].permute(&[1, 0]));
                                 let y = match x.get(2) {
@@ -205,8 +221,8 @@ fn linear_cases(out: &mut Vec<Case>) {
             }
         }
     }
-    stacked_cases(out);
-    feed_forward_cases(out);
+    residual_cases(out);
+    several::cases(out);
     for shape in [vec![6], vec![2, 3, 6], vec![2, 2, 3, 6]] {
         out.push(Case::new(
             "linear",
@@ -234,126 +250,77 @@ fn linear_cases(out: &mut Vec<Case>) {
     }
 }
 
-/// `x` as a matrix times the transpose of `weight`, plus `bias`.
-fn layer(x: &HostArray, weight: &HostArray, bias: &HostArray) -> HostArray {
-    let inputs = weight.shape[1];
-    let mut flat = x.clone();
-    flat.shape = vec![flat.data.len() / inputs, inputs];
-    let mut y = flat
-        .matmul(&weight.permute(&[1, 0]))
-        .zip(bias, |a, b| a + b);
-    y.shape = x.shape.clone();
-    if let Some(last) = y.shape.last_mut() {
-        *last = weight.shape[0];
-    }
-    y
-}
-
-fn stacked_cases(out: &mut Vec<Case>) {
-    // Sides whose bytes are multiples of 256 lie side by side after packing, others have gaps.
-    for (x, sizes, inputs) in [
-        (vec![5, 7], [3, 1, 4], 7),
-        (vec![2, 9, 4], [64, 64, 64], 4),
-        (vec![70, 64], [64, 128, 64], 64),
-    ] {
-        use DType::{F16, F32};
-        for (dtype, parameters, pack, frozen) in [
-            (F32, F32, true, None),
-            (F32, F32, false, None),
-            (F32, F32, true, Some(2)),
-            (F32, F32, true, Some(4)),
-            (F16, F16, true, None),
-            (F16, F32, true, None),
-            (F16, F32, false, Some(4)),
-        ] {
-            let mut list = vec![Input::new(&x, dtype)];
-            list.extend(sizes.map(|side| Input::new(&[side, inputs], parameters)));
-            list.extend(sizes.map(|side| Input::new(&[side], parameters)));
-            if let Some(at) = frozen {
-                list[at] = list[at].clone().frozen();
-            }
-            let case = Case::new(
-                "linear_stacked",
-                "F.linear(x0, torch.cat([x1, x2, x3]), torch.cat([x4, x5, x6]))",
-                list,
-                move |x| {
-                    let (weights, biases) = (x[1..4].iter().collect::<Vec<_>>(), &x[4..7]);
-                    let biases: Vec<_> = biases.iter().collect();
-                    if pack {
-                        Tensor::pack(&weights)?;
-                        Tensor::pack(&biases)?;
-                    }
-                    x[0].linear_stacked(&weights, &biases)
-                },
-                move |x: &[HostArray]| {
-                    let concat = |parts: &[HostArray]| {
-                        let mut all = parts[0].clone();
-                        for part in &parts[1..] {
-                            all.data.extend(&part.data);
-                            all.shape[0] += part.shape[0];
-                        }
-                        all
-                    };
-                    layer(&x[0], &concat(&x[1..4]), &concat(&x[4..7]))
-                },
-            );
-            let note = format!("pack {pack} frozen {frozen:?}, parameters {parameters}");
-            out.push(case.note(note));
-        }
-    }
-    out.push(Case::rejects(
-        "linear_stacked",
-        vec![
-            Input::new(&[2, 3], DType::F32),
-            Input::new(&[4, 3], DType::F32),
-            Input::new(&[4], DType::F32),
-        ],
-        |x| x[0].linear_stacked(&[&x[1], &x[1]], &[&x[2]]),
-        "a bias for each weight",
-    ));
-}
-
-fn feed_forward_cases(out: &mut Vec<Case>) {
+/// Scale and residual; f16 activations with an f32 residual too.
+fn residual_cases(out: &mut Vec<Case>) {
     use DType::{F16, F32};
-    for (dtype, parameters) in [(F32, F32), (F16, F16), (F16, F32)] {
-        for (x, hidden, outputs) in [
-            (vec![3], 5, 2),
-            (vec![2, 9, 4], 16, 4),
-            (vec![70, 36], 68, 36),
+    for variant in Variant::ALL {
+        // Few rows: each is a kernel of its own, which the software adapter compiles for seconds.
+        for (rows, inputs, outputs, bias, gelu, types) in [
+            (40, 36, 68, true, true, &[(F32, F32)][..]),
+            (5, 12, 7, false, false, &[(F16, F32), (F16, F16)]),
         ] {
-            let inputs = x[x.len() - 1];
-            for frozen in [None, Some(0), Some(1), Some(3)] {
+            for &(dtype, residual) in types {
+                let activation = match gelu {
+                    true => Activation::Gelu,
+                    false => Activation::None,
+                };
                 let mut list = vec![
-                    Input::new(&x, dtype),
-                    Input::new(&[hidden, inputs], parameters),
-                    Input::new(&[hidden], parameters),
-                    Input::new(&[outputs, hidden], parameters),
-                    Input::new(&[outputs], parameters),
+                    Input::new(&[rows, inputs], dtype),
+                    Input::new(&[outputs, inputs], F32),
+                    Input::new(&[rows, outputs], residual).layout(Layout::Sliced),
                 ];
-                if let Some(at) = frozen {
-                    list[at] = list[at].clone().frozen();
+                if bias {
+                    list.push(Input::new(&[outputs], F32));
                 }
+                let torch = match (bias, gelu) {
+                    (false, _) => "0.5 * F.linear(x0, x1) + x2",
+                    (true, false) => "0.5 * F.linear(x0, x1) + x3 + x2",
+                    (true, true) => "F.gelu(0.5 * F.linear(x0, x1) + x3) + x2",
+                };
                 let case = Case::new(
-                    "feed_forward",
-                    "F.linear(F.gelu(F.linear(x0, x1, x2)), x3, x4)",
+                    "linear",
+                    torch,
                     list,
-                    |x| x[0].feed_forward([&x[1], &x[2]], [&x[3], &x[4]]),
-                    |x: &[HostArray]| {
-                        let inner = layer(&x[0], &x[1], &x[2]);
-                        layer(&inner.map(crate::ops::unary::gelu_reference), &x[3], &x[4])
+                    move |x| {
+                        let residual = x[2].contiguous()?;
+                        let layer = LinearOptions {
+                            bias: x.get(3),
+                            activation,
+                            scale: 0.5,
+                            residual: Some(&residual),
+                        };
+                        linear_rows(&x[0], &x[1], &layer, Some(variant))
+                    },
+                    move |x: &[HostArray]| {
+                        let y = x[0].matmul(&x[1].permute(&[1, 0])).map(|v| 0.5 * v);
+                        let y = match x.get(3) {
+                            Some(bias) => y.zip(bias, |a, b| a + b),
+                            None => y,
+                        };
+                        let y = match gelu {
+                            true => y.map(crate::ops::unary::gelu_reference),
+                            false => y,
+                        };
+                        y.zip(&x[2], |a, b| a + b)
                     },
                 );
-                out.push(case.note(format!("frozen {frozen:?}, parameters {parameters}")));
+                out.push(case.note(format!("{variant:?} {torch}, residual {residual}")));
             }
         }
     }
     out.push(Case::rejects(
-        "feed_forward",
-        [vec![2, 3], vec![4, 3], vec![4], vec![2, 5], vec![2]]
+        "linear",
+        [vec![2, 3], vec![4, 3], vec![2, 3]]
             .iter()
-            .map(|shape| Input::new(shape, DType::F32))
+            .map(|shape| Input::new(shape, F32))
             .collect(),
-        |x| x[0].feed_forward([&x[1], &x[2]], [&x[3], &x[4]]),
-        "do not follow each other",
+        |x| {
+            let layer = LinearOptions {
+                residual: Some(&x[2]),
+                ..LinearOptions::default()
+            };
+            x[0].linear_with(&x[1], &layer)
+        },
+        "the residual is a float tensor [2, 4]",
     ));
 }

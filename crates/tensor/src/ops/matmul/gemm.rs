@@ -12,18 +12,35 @@ use crate::tape::no_grad;
 use crate::tensor::Tensor;
 
 /// What the kernel does besides the sums. At most one of `bias`, `gelu_input` and `row_sums`.
-#[derive(Default)]
 pub(super) struct Epilogue<'a> {
+    /// The product is multiplied by it.
+    pub scale: f32,
     /// (N), added to every row.
     pub bias: Option<&'a Tensor>,
     /// GELU after the bias; its input is kept.
     pub gelu: bool,
     /// (M, N): the product is multiplied by the derivative of GELU there.
     pub gelu_input: Option<&'a Tensor>,
+    /// (batch, M, N), contiguous and of the type of what is computed: added last.
+    pub residual: Option<&'a Tensor>,
     /// The sums of the rows of the left operand are wanted too.
     pub row_sums: bool,
     /// The type of what is computed, where it is not the left operand's.
     pub dtype: Option<DType>,
+}
+
+impl Default for Epilogue<'_> {
+    fn default() -> Self {
+        Self {
+            scale: 1.0,
+            bias: None,
+            gelu: false,
+            gelu_input: None,
+            residual: None,
+            row_sums: false,
+            dtype: None,
+        }
+    }
 }
 
 impl Epilogue<'_> {
@@ -90,6 +107,7 @@ pub(super) fn gemm(
             Epilogue {
                 bias: None,
                 gelu_input: None,
+                residual: None,
                 row_sums: false,
                 ..
             },
@@ -97,7 +115,11 @@ pub(super) fn gemm(
         _ => 1,
     };
     if parts > 1 && lead.is_empty() {
-        let y = split_k(op, a, b, parts, wanted, dtype)?;
+        let part = Epilogue {
+            scale: epilogue.scale,
+            ..Epilogue::of(dtype)
+        };
+        let y = split_k(op, a, b, parts, wanted, &part)?;
         return Ok(Product {
             y,
             pre: None,
@@ -110,7 +132,7 @@ pub(super) fn gemm(
         pre: epilogue.gelu.then(|| of(&[m, n])).transpose()?,
         row_sums: epilogue.row_sums.then(|| of(&[m])).transpose()?,
     };
-    if k == 0 && epilogue.bias.is_none() {
+    if k == 0 && epilogue.bias.is_none() && epilogue.residual.is_none() {
         for zero in [Some(&out.y), out.row_sums.as_ref()].into_iter().flatten() {
             device.zero(zero.buffer())?;
         }
@@ -133,13 +155,14 @@ pub(super) fn gemm(
         out.pre.as_ref(),
         epilogue.gelu_input,
         out.row_sums.as_ref(),
+        epilogue.residual,
     ];
     let launch = device
         .launch(&kernel)
         .u32("m", m)
         .u32("n", n)
         .u32("k", k)
-        .f32("alpha", 1.0)
+        .f32("alpha", epilogue.scale)
         .u32("a_offset", a.tensor.offset())
         .u32("a_row", a.row)
         .u32("a_col", a.col)
@@ -147,6 +170,10 @@ pub(super) fn gemm(
         .u32("b_row", b.row)
         .u32("b_col", b.col)
         .u32("bias_offset", epilogue.bias.map_or(0, Tensor::offset))
+        .u32(
+            "residual_offset",
+            epilogue.residual.map_or(0, Tensor::offset),
+        )
         .words("batch", &batch)
         .words("a_batch", &a.batch)
         .words("b_batch", &b.batch)
@@ -173,7 +200,7 @@ pub(super) fn split_k(
     b: &Tensor,
     parts: usize,
     wanted: Option<Variant>,
-    dtype: DType,
+    epilogue: &Epilogue,
 ) -> Result<Tensor> {
     let (m, k, n) = (a.shape()[0], a.shape()[1], b.shape()[1]);
     let part = k / parts;
@@ -188,7 +215,7 @@ pub(super) fn split_k(
         vec![part * sb[0], sb[0], sb[1]],
         b.offset(),
     );
-    let y = gemm(op, &a, &b, &Epilogue::of(dtype), wanted)?.y;
+    let y = gemm(op, &a, &b, epilogue, wanted)?.y;
     no_grad(|| y.sum(&[0], false))
 }
 
@@ -210,7 +237,10 @@ fn defines(
     let along = variant != Variant::Vector || !a_along_m;
     let vec_a = vectors && along && a.in_vectors(if a_along_m { m } else { k });
     let vec_b = vectors && b.in_vectors(if b_along_k { k } else { n });
-    let vec4 = variant != Variant::Simple && n.is_multiple_of(4);
+    let aligned = epilogue
+        .residual
+        .is_none_or(|residual| residual.offset().is_multiple_of(4));
+    let vec4 = variant != Variant::Simple && n.is_multiple_of(4) && aligned;
     let ty = |dtype: DType, vector: bool| match vector {
         true => format!("vec4<{}>", dtype.wgsl()),
         false => dtype.wgsl().to_owned(),
@@ -235,6 +265,11 @@ fn defines(
     if let Some(sums) = &out.row_sums {
         defines = defines.alias("R", sums.dtype().wgsl());
     }
+    if epilogue.residual.is_some() {
+        // Behind a, b, y, the bias and the input of GELU.
+        let before = usize::from(epilogue.bias.is_some()) + usize::from(epilogue.gelu);
+        defines = defines.constant("AT_RESIDUAL", 4 + before as u32);
+    }
     let directed = variant != Variant::Simple;
     defines
         .flag_if(subgroup, "TEXTURE")
@@ -247,4 +282,5 @@ fn defines(
         .flag_if(epilogue.gelu, "GELU")
         .flag_if(epilogue.gelu_input.is_some(), "GELU_BACKWARD")
         .flag_if(epilogue.row_sums, "ROW_SUMS")
+        .flag_if(epilogue.residual.is_some(), "RESIDUAL")
 }

@@ -1,7 +1,8 @@
 //! Several linear layers in few kernels: layers of one input side by side, and two with GELU between.
 
 use super::gemm::{Epilogue, gemm};
-use super::{Wanted, check_layer, layer_gradients};
+use super::{Wanted, check_layer, layer_gradients, residual_rows};
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::tape::{no_grad, record};
 use crate::tensor::Tensor;
@@ -54,6 +55,7 @@ impl Tensor {
             let wanted = |weight: bool, bias: bool| Wanted {
                 weight: weight.then_some(w.dtype()),
                 bias: of_bias.filter(|_| bias),
+                scale: 1.0,
             };
             let whole = match all {
                 true => layer_gradients(dy, &a, wanted(true, of_biases.contains(&true)), None)?,
@@ -84,8 +86,14 @@ impl Tensor {
 
     /// The feed-forward network of a transformer with the exact GELU: two linear layers (weight (out, in),
     /// bias (out)) over the last dimension of `self`. Forward in two kernels; backward in four, GELU's
-    /// derivative within one of them.
-    pub fn feed_forward(&self, first: [&Tensor; 2], second: [&Tensor; 2]) -> Result<Tensor> {
+    /// derivative within one of them. A `residual` of the output's shape is added in the second, and gives the
+    /// result its type.
+    pub fn feed_forward(
+        &self,
+        first: [&Tensor; 2],
+        second: [&Tensor; 2],
+        residual: Option<&Tensor>,
+    ) -> Result<Tensor> {
         let op = "feed_forward";
         check_layer(op, self, first[0], Some(first[1]))?;
         if second[0].rank() != 2 || second[0].shape()[1] != first[0].shape()[0] {
@@ -107,8 +115,14 @@ impl Tensor {
         let made = gemm(op, &x, &first[0].detach().transpose(0, 1)?, &inner, None)?;
         let (hidden, pre) = (made.y, made.pre);
         check_layer(op, &hidden, second[0], Some(second[1]))?;
+        let shape = self.with_last(second[0].shape()[0]);
+        let residual = residual
+            .map(|residual| residual_rows(op, residual, &shape))
+            .transpose()?;
         let outer = Epilogue {
             bias: Some(second[1]),
+            residual: residual.as_ref(),
+            dtype: residual.as_ref().map(Tensor::dtype),
             ..Epilogue::default()
         };
         let y = gemm(
@@ -120,13 +134,18 @@ impl Tensor {
         )?
         .y;
         let (a, w1, w2) = (x.detach(), first[0].detach(), second[0].detach());
-        let inputs = [&x, first[0], first[1], second[0], second[1]];
-        let types = inputs.map(Tensor::dtype);
+        let mut inputs = vec![&x, first[0], first[1], second[0], second[1]];
+        let types: Vec<DType> = inputs.iter().map(|t| t.dtype()).collect();
+        inputs.extend(&residual);
         let y = record(op, y, &inputs, move |dy, needs| {
-            let mut parts = vec![None; 5];
+            let mut parts = vec![None; needs.len()];
+            if needs.get(5) == Some(&true) {
+                parts[5] = Some(dy.clone());
+            }
             let wanted = |i: usize| Wanted {
                 weight: needs[i].then_some(types[i]),
                 bias: needs[i + 1].then_some(types[i + 1]),
+                scale: 1.0,
             };
             (parts[3], parts[4]) = layer_gradients(dy, &hidden, wanted(3), None)?;
             if !(needs[0] || needs[1] || needs[2]) {
@@ -134,7 +153,7 @@ impl Tensor {
             }
             let through = Epilogue {
                 gelu_input: pre.as_ref(),
-                ..Epilogue::default()
+                ..Epilogue::of(types[0])
             };
             let dpre = gemm(op, dy, &w2, &through, None)?.y;
             if needs[0] {
@@ -143,7 +162,7 @@ impl Tensor {
             (parts[1], parts[2]) = layer_gradients(&dpre, &a, wanted(1), None)?;
             Ok(parts)
         });
-        y.reshape(&self.with_last(second[0].shape()[0]))
+        y.reshape(&shape)
     }
 }
 
