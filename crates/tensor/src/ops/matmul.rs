@@ -75,6 +75,11 @@ impl Variant {
         Variant::Cooperative,
     ];
 
+    /// Whether it can sum the rows of the left operand on the way: matrix units show nobody a row.
+    fn sums_rows(self) -> bool {
+        self != Variant::Cooperative
+    }
+
     /// Its shader file.
     pub fn file(self) -> &'static str {
         match self {

@@ -199,7 +199,7 @@ impl Tile {
 /// What a table says of the product of these operands, which lie as they do, of this many rows. For few rows
 /// that depends on how `b` lies more than on anything.
 fn tuned(device: &Device, a: &Operand, b: &Operand, [m, n, k]: [usize; 3]) -> Option<Choice> {
-    let half = (a.tensor.dtype(), b.tensor.dtype()) == (DType::F16, DType::F16);
+    let half = a.tensor.dtype() == DType::F16 || b.tensor.dtype() == DType::F16;
     let along_k = b.row == 1 && b.col != 1;
     let names: &[&str] = match (along_k, half) {
         (false, false) => &["matmul"],
@@ -242,10 +242,9 @@ pub(super) fn splits(device: &Device, [m, n, k]: [usize; 3], batches: usize) -> 
 
 /// The kernel for these operands and its tile: `wanted`, what a table says, or what the rule says, as far
 /// as operands and device allow it. Operands may be copied into the layout that it needs; `k` grows with
-/// them. `row_sums` is what not every kernel computes.
+/// them.
 pub(super) fn choose(
     wanted: Option<Variant>,
-    row_sums: bool,
     (m, n, k): (usize, usize, &mut usize),
     lead: &[usize],
     (a, b): (&mut Operand, &mut Operand),
@@ -267,7 +266,7 @@ pub(super) fn choose(
         Variant::Simple | Variant::Tiled => true,
         Variant::Vector => m <= FEW_ROWS,
         Variant::Subgroup => shuffles,
-        Variant::Cooperative => !row_sums && in_units(device, types),
+        Variant::Cooperative => in_units(device, types),
     };
     let rule = if small {
         Variant::Simple
@@ -305,7 +304,9 @@ pub(super) fn choose(
 
 /// Whether the device has matrix units for operands of these types, and subgroups of one size to feed them.
 fn in_units(device: &Device, (a, b): (DType, DType)) -> bool {
-    let fits = |unit: MatrixUnit| a == b && (a == DType::F16) == unit.half;
+    // The units round an f32 operand beside an f16 one to f16, as autocast does.
+    let half = a == DType::F16 || b == DType::F16;
+    let fits = |unit: MatrixUnit| half == unit.half;
     let whole = device
         .subgroup_size()
         .is_some_and(|width| 128 % width == 0 && width >= 16);

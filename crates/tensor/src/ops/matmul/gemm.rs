@@ -127,7 +127,7 @@ pub(super) fn gemm(
         });
     }
     let of = |sides: &[usize]| Tensor::empty(device, &[&lead[..], sides].concat(), dtype);
-    let out = Product {
+    let mut out = Product {
         y: of(&[m, n])?,
         pre: epilogue.gelu.then(|| of(&[m, n])).transpose()?,
         row_sums: epilogue.row_sums.then(|| of(&[m])).transpose()?,
@@ -141,8 +141,11 @@ pub(super) fn gemm(
     let mut a = Operand::new(a, &lead);
     let mut b = Operand::new(b, &lead);
     let sizes = (m, n, &mut k);
-    let row_sums = epilogue.row_sums;
-    let (variant, tile) = choose(wanted, row_sums, sizes, &lead, (&mut a, &mut b))?;
+    let (variant, tile) = choose(wanted, sizes, &lead, (&mut a, &mut b))?;
+    if epilogue.row_sums && !variant.sums_rows() {
+        let sums = no_grad(|| a.tensor.detach().sum(&[-1], false)?.cast(dtype))?;
+        out.row_sums = Some(sums);
+    }
     let batches = numel(&lead);
     let defines = defines(variant, (&a, &b), &out, epilogue, [m, k, n]);
     let kernel = device.kernel(variant.file(), &tile.defines(variant, defines))?;
@@ -154,7 +157,7 @@ pub(super) fn gemm(
         epilogue.bias,
         out.pre.as_ref(),
         epilogue.gelu_input,
-        out.row_sums.as_ref(),
+        out.row_sums.as_ref().filter(|_| variant.sums_rows()),
         epilogue.residual,
     ];
     let launch = device
@@ -262,7 +265,8 @@ fn defines(
     if let Some(bias) = epilogue.bias {
         defines = defines.alias("S", bias.dtype().wgsl());
     }
-    if let Some(sums) = &out.row_sums {
+    let row_sums = out.row_sums.as_ref().filter(|_| variant.sums_rows());
+    if let Some(sums) = row_sums {
         defines = defines.alias("R", sums.dtype().wgsl());
     }
     if epilogue.residual.is_some() {
@@ -281,6 +285,6 @@ fn defines(
         .flag_if(epilogue.bias.is_some(), "BIAS")
         .flag_if(epilogue.gelu, "GELU")
         .flag_if(epilogue.gelu_input.is_some(), "GELU_BACKWARD")
-        .flag_if(epilogue.row_sums, "ROW_SUMS")
+        .flag_if(row_sums.is_some(), "ROW_SUMS")
         .flag_if(epilogue.residual.is_some(), "RESIDUAL")
 }
