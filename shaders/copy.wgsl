@@ -1,7 +1,7 @@
 // Copies between any two layouts, converting the type.
 // math: y[strided] = T(x[strided])
 // shapes: x and y any strides over one shape
-// launch: one invocation an element
+// launch: one invocation an element; with VECTORS four, where both are contiguous
 // numerics: exact but for the conversion; floats to integers truncate; elements of y outside the
 //   view stay as they are
 // backward: copy with the layouts swapped
@@ -27,10 +27,16 @@ fn copy(
     @builtin(local_invocation_index) local: u32,
 ) {
     let i = linear_id(group, groups, local, 256u);
+#ifdef VECTORS
+    if (i * 4u < params.n) {
+        y[i + params.y_offset / 4u] = T(x[i + params.x_offset / 4u]);
+    }
+#else
     if (i >= params.n) {
         return;
     }
     let x_at = walk8(i, params.shape[0], params.shape[1], params.x_strides[0], params.x_strides[1]) + params.x_offset;
     let y_at = walk8(i, params.shape[0], params.shape[1], params.y_strides[0], params.y_strides[1]) + params.y_offset;
     y[y_at] = T(x[x_at]);
+#endif
 }

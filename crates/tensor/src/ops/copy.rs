@@ -59,7 +59,19 @@ impl Tensor {
             return y.copy_into(target);
         }
         let walk = Walk::new("copy", self.shape(), &[self.strides(), target.strides()])?;
-        let defines = Defines::new().alias("S", from.wgsl()).alias("T", to.wgsl());
+        let vectors = self.is_contiguous()
+            && target.is_contiguous()
+            && [self.numel(), self.offset(), target.offset()]
+                .iter()
+                .all(|n| n.is_multiple_of(4));
+        let value = |dtype: DType| match vectors {
+            true => format!("vec4<{}>", dtype.wgsl()),
+            false => dtype.wgsl().to_owned(),
+        };
+        let defines = Defines::new()
+            .alias("S", &value(from))
+            .alias("T", &value(to))
+            .flag_if(vectors, "VECTORS");
         let kernel = device.kernel("copy", &defines)?;
         device
             .launch(&kernel)
@@ -71,7 +83,7 @@ impl Tensor {
             .words("y_strides", &walk.strides[1])
             .bind(self.buffer())
             .bind(target.buffer())
-            .invocations(self.numel() as u64)?;
+            .invocations((self.numel() / if vectors { 4 } else { 1 }) as u64)?;
         Ok(())
     }
 

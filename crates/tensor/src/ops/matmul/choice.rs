@@ -268,9 +268,11 @@ pub(super) fn choose(
         Variant::Subgroup => shuffles,
         Variant::Cooperative => in_units(device, types),
     };
+    // There an f16 operand is first copied in f32: for a few rows that takes longer than the product.
+    let copied = m <= FEW_ROWS && b.tensor.dtype() == DType::F16;
     let rule = if small {
         Variant::Simple
-    } else if shuffles && device.adapter().is_software() {
+    } else if shuffles && device.adapter().is_software() && !copied {
         Variant::Subgroup
     } else if m <= FEW_ROWS {
         Variant::Vector

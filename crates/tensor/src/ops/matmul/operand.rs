@@ -56,9 +56,12 @@ impl Operand {
     }
 }
 
-/// A float32 copy with both sides zero-padded to whole texels.
+/// A float32 copy with both sides zero-padded to whole texels, contiguous along the side that `tensor` is.
 pub(super) fn padded(tensor: &Tensor) -> Result<Tensor> {
     let rank = tensor.rank();
+    if tensor.strides()[rank - 2] == 1 && tensor.strides()[rank - 1] != 1 {
+        return padded(&tensor.detach().transpose(-2, -1)?)?.transpose(-2, -1);
+    }
     let mut shape = tensor.shape().to_vec();
     for side in &mut shape[rank - 2..] {
         *side = side.next_multiple_of(4);
