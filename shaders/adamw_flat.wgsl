@@ -25,10 +25,10 @@ struct Params {
 @group(0) @binding(5) var<storage, read_write> m: array<vec4<f32>>; // (16 B)
 @group(0) @binding(6) var<storage, read_write> v: array<vec4<f32>>; // (16 B)
 #ifdef TEXTURE
-@group(0) @binding(7) var gradient: texture_2d<f32>; // (16 B)
-@group(0) @binding(8) var p_old: texture_2d<f32>; // (16 B), p before
-@group(0) @binding(9) var m_old: texture_2d<f32>; // (16 B), m before
-@group(0) @binding(10) var v_old: texture_2d<f32>; // (16 B), v before
+@group(0) @binding(7) var gradient: texture_storage_2d<rgba32float, read>; // (16 B)
+@group(0) @binding(8) var p_old: texture_storage_2d<rgba32float, read>; // (16 B), p before
+@group(0) @binding(9) var m_old: texture_storage_2d<rgba32float, read>; // (16 B), m before
+@group(0) @binding(10) var v_old: texture_storage_2d<rgba32float, read>; // (16 B), v before
 #else
 @group(0) @binding(7) var<storage, read> gradient: array<vec4<f32>>; // (16 B)
 #endif
@@ -36,10 +36,10 @@ struct Params {
 fn update(i: u32, row: vec4<f32>, coefficient: f32) {
 #ifdef TEXTURE
     let at = at_texel(i);
-    let old = textureLoad(p_old, at, 0);
-    let average = textureLoad(m_old, at, 0);
-    let square = textureLoad(v_old, at, 0);
-    let slope = textureLoad(gradient, at, 0);
+    let old = textureLoad(p_old, at);
+    let average = textureLoad(m_old, at);
+    let square = textureLoad(v_old, at);
+    let slope = textureLoad(gradient, at);
 #else
     let old = p[i];
     let average = m[i];

@@ -9,12 +9,12 @@
 // reference: ops/attention/cases.rs, and the composed form in ops/attention
 #import common/attention_subgroup
 
-@group(0) @binding(AT_Y) var y: texture_2d<f32>; // (B, Tq, H, D), flat
+@group(0) @binding(AT_Y) var y: texture_storage_2d<rgba32float, read>; // (B, Tq, H, D), flat
 @group(0) @binding(AT_STATISTICS) var<storage, read_write> statistics: array<u32>; // (2 * B * H * Tq + 4)
 @group(0) @binding(AT_DQ) var<storage, read_write> dq: array<T>; // (B, Tq, H, DV) strided
 
 fn texel_y(i: u32) -> vec4<f32> {
-    return textureLoad(y, at_texel(i), 0);
+    return textureLoad(y, at_texel(i));
 }
 
 @compute @workgroup_size(8)

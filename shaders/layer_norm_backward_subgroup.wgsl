@@ -19,10 +19,10 @@ struct Params {
     keep: f32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(AT_DY) var dy: texture_2d<f32>; // (R, C), flat
-@group(0) @binding(AT_TOTAL) var total: texture_2d<f32>; // (R, C), flat: what was normalised
+@group(0) @binding(AT_DY) var dy: texture_storage_2d<rgba32float, read>; // (R, C), flat
+@group(0) @binding(AT_TOTAL) var total: texture_storage_2d<rgba32float, read>; // (R, C), flat: what was normalised
 #ifdef WEIGHT
-@group(0) @binding(AT_WEIGHT) var weight: texture_2d<f32>; // (C), flat
+@group(0) @binding(AT_WEIGHT) var weight: texture_storage_2d<rgba32float, read>; // (C), flat
 #endif
 @group(0) @binding(AT_STATISTICS) var<storage, read> statistics: array<f32>; // (2, R)
 #ifdef INPUT
@@ -51,7 +51,7 @@ fn layer_norm_backward_subgroup(
     var w: array<vec4<f32>, COUNT>;
     for (var k = 0u; k < COUNT; k++) {
         let j = min(k * 8u + lane, texels - 1u);
-        w[k] = textureLoad(weight, at_texel(j + params.weight_offset / 4u), 0);
+        w[k] = textureLoad(weight, at_texel(j + params.weight_offset / 4u));
     }
 #endif
     var dw: array<vec4<f32>, COUNT>;
@@ -71,9 +71,9 @@ fn layer_norm_backward_subgroup(
         for (var k = 0u; k < COUNT; k++) {
             let j = min(k * 8u + lane, texels - 1u);
             let inside = k * 8u + lane < texels;
-            g[k] = textureLoad(dy, at_texel(first + j + params.dy_offset / 4u), 0);
+            g[k] = textureLoad(dy, at_texel(first + j + params.dy_offset / 4u));
             g[k] = select(vec4<f32>(), g[k], inside);
-            h[k] = (textureLoad(total, at_texel(first + j + params.offset / 4u), 0) - mean) * rstd;
+            h[k] = (textureLoad(total, at_texel(first + j + params.offset / 4u)) - mean) * rstd;
 #ifdef PARTIALS
             dw[k] += g[k] * h[k];
             db[k] += g[k];

@@ -21,17 +21,17 @@ struct Params {
     keep: f32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(AT_X) var x: texture_2d<f32>; // (R, C), flat
+@group(0) @binding(AT_X) var x: texture_storage_2d<rgba32float, read>; // (R, C), flat
 #ifdef WEIGHT
-@group(0) @binding(AT_WEIGHT) var weight: texture_2d<f32>; // (C), flat
+@group(0) @binding(AT_WEIGHT) var weight: texture_storage_2d<rgba32float, read>; // (C), flat
 #endif
 #ifdef BIAS
-@group(0) @binding(AT_BIAS) var bias: texture_2d<f32>; // (C), flat
+@group(0) @binding(AT_BIAS) var bias: texture_storage_2d<rgba32float, read>; // (C), flat
 #endif
 @group(0) @binding(AT_Y) var<storage, read_write> y: array<vec4<f32>>; // (R, C / 4)
 @group(0) @binding(AT_STATISTICS) var<storage, read_write> statistics: array<f32>; // (2, R)
 #ifdef RESIDUAL
-@group(0) @binding(AT_RESIDUAL) var residual: texture_2d<f32>; // (R, C), flat
+@group(0) @binding(AT_RESIDUAL) var residual: texture_storage_2d<rgba32float, read>; // (R, C), flat
 #ifdef DROPOUT
 @group(0) @binding(AT_STATE) var<storage, read> state: array<u32>; // (4)
 #endif
@@ -54,10 +54,10 @@ fn layer_norm_subgroup(
     for (var k = 0u; k < COUNT; k++) {
         let j = min(k * 8u + lane, texels - 1u);
 #ifdef WEIGHT
-        w[k] = textureLoad(weight, at_texel(j + params.weight_offset / 4u), 0);
+        w[k] = textureLoad(weight, at_texel(j + params.weight_offset / 4u));
 #endif
 #ifdef BIAS
-        shift[k] = textureLoad(bias, at_texel(j + params.bias_offset / 4u), 0);
+        shift[k] = textureLoad(bias, at_texel(j + params.bias_offset / 4u));
 #endif
     }
     for (var row = group.x; row < params.rows; row += groups.x) {
@@ -65,7 +65,7 @@ fn layer_norm_subgroup(
         var kept: array<vec4<f32>, COUNT>;
         for (var k = 0u; k < COUNT; k++) {
             let j = min(k * 8u + lane, texels - 1u);
-            kept[k] = textureLoad(x, at_texel(first + j + params.offset / 4u), 0);
+            kept[k] = textureLoad(x, at_texel(first + j + params.offset / 4u));
         }
 #ifdef DROPOUT
         var bits: array<u32, COUNT / 8u + 1u>;
@@ -77,7 +77,7 @@ fn layer_norm_subgroup(
 #ifdef DROPOUT
             kept[k] = kept[k] * factor4(bits[k / 8u], k % 8u);
 #endif
-            kept[k] = kept[k] + textureLoad(residual, at_texel(first + j + params.residual_offset / 4u), 0);
+            kept[k] = kept[k] + textureLoad(residual, at_texel(first + j + params.residual_offset / 4u));
             if (k * 8u + lane < texels) {
                 total[first + j] = kept[k];
             }

@@ -24,11 +24,11 @@ fn row_of(i: u32) -> u32 {
 }
 
 fn texel_a(i: u32) -> vec4<f32> {
-    return textureLoad(a, at_texel(i), 0);
+    return textureLoad(a, at_texel(i));
 }
 
 fn texel_b(i: u32) -> vec4<f32> {
-    return textureLoad(b, at_texel(i), 0);
+    return textureLoad(b, at_texel(i));
 }
 
 @compute @workgroup_size(8)
@@ -72,7 +72,8 @@ fn matmul_subgroup(
 #endrepeat
 #endif
 #endif
-    for (var k = 0u; k < params.k; k += 4u) {
+    let inner = params.k;
+    for (var k = 0u; k < inner; k += 4u) {
         // Component j of v{q} belongs to column col + j, lane l of s{q}_{h} to row_of(8 h + l); both to k + q.
 #ifdef A_ALONG_M
 #repeat h ROWS / 32

@@ -23,16 +23,16 @@ struct Params {
 #ifdef MOMENTUM
 @group(0) @binding(5) var<storage, read_write> buffer: array<vec4<f32>>; // (16 B)
 #ifdef TEXTURE
-@group(0) @binding(6) var gradient: texture_2d<f32>; // (16 B)
-@group(0) @binding(7) var p_old: texture_2d<f32>; // (16 B), p before
-@group(0) @binding(8) var buffer_old: texture_2d<f32>; // (16 B), buffer before
+@group(0) @binding(6) var gradient: texture_storage_2d<rgba32float, read>; // (16 B)
+@group(0) @binding(7) var p_old: texture_storage_2d<rgba32float, read>; // (16 B), p before
+@group(0) @binding(8) var buffer_old: texture_storage_2d<rgba32float, read>; // (16 B), buffer before
 #else
 @group(0) @binding(6) var<storage, read> gradient: array<vec4<f32>>; // (16 B)
 #endif
 #else
 #ifdef TEXTURE
-@group(0) @binding(5) var gradient: texture_2d<f32>; // (16 B)
-@group(0) @binding(6) var p_old: texture_2d<f32>; // (16 B), p before
+@group(0) @binding(5) var gradient: texture_storage_2d<rgba32float, read>; // (16 B)
+@group(0) @binding(6) var p_old: texture_storage_2d<rgba32float, read>; // (16 B), p before
 #else
 @group(0) @binding(5) var<storage, read> gradient: array<vec4<f32>>; // (16 B)
 #endif
@@ -41,8 +41,8 @@ struct Params {
 fn update(i: u32, row: vec4<f32>, coefficient: f32) {
 #ifdef TEXTURE
     let at = at_texel(i);
-    let old = textureLoad(p_old, at, 0);
-    let slope = textureLoad(gradient, at, 0);
+    let old = textureLoad(p_old, at);
+    let slope = textureLoad(gradient, at);
 #else
     let old = p[i];
     let slope = gradient[i];
@@ -50,7 +50,7 @@ fn update(i: u32, row: vec4<f32>, coefficient: f32) {
     let g = coefficient * slope + row.w * old;
 #ifdef MOMENTUM
 #ifdef TEXTURE
-    let average = row.y * textureLoad(buffer_old, at, 0) + row.z * g;
+    let average = row.y * textureLoad(buffer_old, at) + row.z * g;
 #else
     let average = row.y * buffer[i] + row.z * g;
 #endif

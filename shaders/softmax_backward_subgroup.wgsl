@@ -14,8 +14,8 @@ struct Params {
     scale: f32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var dy: texture_2d<f32>; // (R, C), flat
-@group(0) @binding(2) var y: texture_2d<f32>; // (R, C), flat
+@group(0) @binding(1) var dy: texture_storage_2d<rgba32float, read>; // (R, C), flat
+@group(0) @binding(2) var y: texture_storage_2d<rgba32float, read>; // (R, C), flat
 @group(0) @binding(3) var<storage, read_write> dx: array<vec4<f32>>; // (R, C / 4)
 
 @compute @workgroup_size(8)
@@ -35,8 +35,8 @@ fn softmax_backward_subgroup(
     var sums = vec4<f32>();
     for (var k = 0u; k < COUNT; k++) {
         let j = min(k * 8u + lane, texels - 1u);
-        d[k] = textureLoad(dy, at_texel(first + j + params.dy_offset / 4u), 0);
-        v[k] = textureLoad(y, at_texel(first + j), 0);
+        d[k] = textureLoad(dy, at_texel(first + j + params.dy_offset / 4u));
+        v[k] = textureLoad(y, at_texel(first + j));
 #ifdef LOG
         let term = d[k];
 #else

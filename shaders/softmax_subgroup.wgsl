@@ -14,7 +14,7 @@ struct Params {
     scale: f32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var x: texture_2d<f32>; // (R, C), flat
+@group(0) @binding(1) var x: texture_storage_2d<rgba32float, read>; // (R, C), flat
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>; // (R, C / 4)
 
 @compute @workgroup_size(8)
@@ -33,7 +33,7 @@ fn softmax_subgroup(
     var top = vec4<f32>(-3.4028234e38);
     for (var k = 0u; k < COUNT; k++) {
         let j = min(k * 8u + lane, texels - 1u);
-        kept[k] = textureLoad(x, at_texel(first + j), 0) * params.scale;
+        kept[k] = textureLoad(x, at_texel(first + j)) * params.scale;
         top = max(top, kept[k]);
     }
     let m = row_max4(top);

@@ -20,7 +20,7 @@ struct Params {
 }
 @group(0) @binding(0) var<uniform> params: Params;
 #ifdef TEXTURE
-@group(0) @binding(1) var x: texture_2d<f32>; // (N), flat
+@group(0) @binding(1) var x: texture_storage_2d<rgba32float, read>; // (N), flat
 #else
 @group(0) @binding(1) var<storage, read> x: array<f32>; // (N)
 #endif
@@ -38,7 +38,7 @@ fn sum_squares(
 #ifdef TEXTURE
     var squares = vec4<f32>();
     for (var i = first / 4u + local; i < end / 4u; i += 64u) {
-        let value = textureLoad(x, at_texel(i), 0);
+        let value = textureLoad(x, at_texel(i));
         squares += value * value;
     }
     sum = (squares.x + squares.y) + (squares.z + squares.w);

@@ -2,24 +2,24 @@
 #import common/attention
 #import common/texel
 
-@group(0) @binding(AT_Q) var q: texture_2d<f32>; // (B, Tq, H, D) strided, flat
+@group(0) @binding(AT_Q) var q: texture_storage_2d<rgba32float, read>; // (B, Tq, H, D) strided, flat
 #ifndef PACKED
-@group(0) @binding(AT_K) var k: texture_2d<f32>; // (B, Tk, Hk, D) strided, flat
-@group(0) @binding(AT_V) var v: texture_2d<f32>; // (B, Tk, Hk, D) strided, flat
+@group(0) @binding(AT_K) var k: texture_storage_2d<rgba32float, read>; // (B, Tk, Hk, D) strided, flat
+@group(0) @binding(AT_V) var v: texture_storage_2d<rgba32float, read>; // (B, Tk, Hk, D) strided, flat
 #endif
 #ifdef BACKWARD
-@group(0) @binding(AT_DY) var dy: texture_2d<f32>; // (B, Tq, H, D) strided, flat
+@group(0) @binding(AT_DY) var dy: texture_storage_2d<rgba32float, read>; // (B, Tq, H, D) strided, flat
 #endif
 
 fn texel_q(i: u32) -> vec4<f32> {
-    return textureLoad(q, at_texel(i), 0);
+    return textureLoad(q, at_texel(i));
 }
 
 fn texel_k(i: u32) -> vec4<f32> {
 #ifdef PACKED
     return texel_q(i);
 #else
-    return textureLoad(k, at_texel(i), 0);
+    return textureLoad(k, at_texel(i));
 #endif
 }
 
@@ -27,13 +27,13 @@ fn texel_v(i: u32) -> vec4<f32> {
 #ifdef PACKED
     return texel_q(i);
 #else
-    return textureLoad(v, at_texel(i), 0);
+    return textureLoad(v, at_texel(i));
 #endif
 }
 
 #ifdef BACKWARD
 fn texel_dy(i: u32) -> vec4<f32> {
-    return textureLoad(dy, at_texel(i), 0);
+    return textureLoad(dy, at_texel(i));
 }
 #endif
 

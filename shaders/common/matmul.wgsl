@@ -22,8 +22,8 @@ struct Params {
 }
 @group(0) @binding(0) var<uniform> params: Params;
 #ifdef TEXTURE
-@group(0) @binding(1) var a: texture_2d<f32>; // (batch, M, K) or (batch, K, M), flat
-@group(0) @binding(2) var b: texture_2d<f32>; // (batch, K, N) or (batch, N, K), flat
+@group(0) @binding(1) var a: texture_storage_2d<rgba32float, read>; // (batch, M, K) or (batch, K, M), flat
+@group(0) @binding(2) var b: texture_storage_2d<rgba32float, read>; // (batch, K, N) or (batch, N, K), flat
 #else
 @group(0) @binding(1) var<storage, read> a: array<TA>; // (batch, M, K) strided
 @group(0) @binding(2) var<storage, read> b: array<TB>; // (batch, K, N) strided

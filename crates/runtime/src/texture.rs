@@ -1,6 +1,8 @@
-//! Buffers seen as textures. On Mesa's software adapter a storage-buffer load costs about ten times a
+//! Buffers seen as textures. On Mesa's software adapter a storage-buffer load costs more than ten times a
 //! texel load (docs/decisions/0003), so kernels there read their operands from a texture that a
-//! buffer was copied into. The texture is flat memory: texel `t` lies at (t % WIDTH, t / WIDTH).
+//! buffer was copied into. The texture is flat memory: texel `t` lies at (t % WIDTH, t / WIDTH). It is a
+//! storage texture because the adapter compiles a load from one in place, and one from a sampled
+//! texture as a call that costs three times as much.
 
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -9,6 +11,9 @@ use crate::recording::Command;
 
 /// Texels in a row of a flat texture. A row is 16 KiB, which is a multiple of the copy alignment.
 pub const TEXTURE_WIDTH: u32 = 1024;
+/// Texels after each row that nobody reads: without them rows of a matrix whose length is a power of two
+/// all fall into the same few sets of the processor's caches.
+const TEXTURE_PADDING: u32 = 4;
 const TEXEL: u64 = 16;
 
 /// Free scratch textures and the next to hand out; owned by the launch while it is recorded.
@@ -26,7 +31,7 @@ impl Device {
             .padded_size()
             .div_ceil(TEXEL * u64::from(TEXTURE_WIDTH));
         rows <= u64::from(self.0.limits.max_texture_dimension_2d)
-            && TEXTURE_WIDTH <= self.0.limits.max_texture_dimension_2d
+            && TEXTURE_WIDTH + TEXTURE_PADDING <= self.0.limits.max_texture_dimension_2d
     }
 
     /// Takes a scratch texture and returns the copy of `size` bytes from `offset` into it.
@@ -59,7 +64,7 @@ impl Device {
                 let raw = self.0.raw.create_texture(&wgpu::TextureDescriptor {
                     label: Some("operand"),
                     size: wgpu::Extent3d {
-                        width: TEXTURE_WIDTH,
+                        width: TEXTURE_WIDTH + TEXTURE_PADDING,
                         height: rows,
                         depth_or_array_layers: 1,
                     },
@@ -67,7 +72,7 @@ impl Device {
                     sample_count: 1,
                     dimension: wgpu::TextureDimension::D2,
                     format: wgpu::TextureFormat::Rgba32Float,
-                    usage: wgpu::TextureUsages::COPY_DST | wgpu::TextureUsages::TEXTURE_BINDING,
+                    usage: wgpu::TextureUsages::COPY_DST | wgpu::TextureUsages::STORAGE_BINDING,
                     view_formats: &[],
                 });
                 let view = raw.create_view(&Default::default());

@@ -184,10 +184,10 @@ fn uniform_entry() -> wgpu::BindGroupLayoutEntry {
 
 fn tensor_entry(binding: u32, kind: BindingKind) -> wgpu::BindGroupLayoutEntry {
     let ty = match kind {
-        BindingKind::Texture => wgpu::BindingType::Texture {
-            sample_type: wgpu::TextureSampleType::Float { filterable: false },
+        BindingKind::Texture => wgpu::BindingType::StorageTexture {
+            access: wgpu::StorageTextureAccess::ReadOnly,
+            format: wgpu::TextureFormat::Rgba32Float,
             view_dimension: wgpu::TextureViewDimension::D2,
-            multisampled: false,
         },
         BindingKind::Read | BindingKind::ReadWrite => wgpu::BindingType::Buffer {
             ty: wgpu::BufferBindingType::Storage {

@@ -10,7 +10,7 @@ pub enum BindingKind {
     Read,
     /// `var<storage, read_write>`
     ReadWrite,
-    /// `texture_2d<f32>`: a buffer's contents copied to a texture (see `Launch::texture`).
+    /// `texture_storage_2d<rgba32float, read>`: a buffer's contents copied to a texture (see `Launch::texture`).
     Texture,
 }
 
