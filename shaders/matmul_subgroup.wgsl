@@ -8,7 +8,6 @@
 // backward: as matmul
 // reference: matmul
 #import common/matmul
-#import common/texel
 
 // Accumulator i holds 4 columns of row `row_of(i)`; lane l owns columns 4 l .. 4 l + 3 of the tile.
 #repeat i ROWS

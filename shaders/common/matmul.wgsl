@@ -1,7 +1,8 @@
 // What all matrix products share: parameters, tensors, batches and the epilogue. With GELU its input is kept
 // in `pre` for the backward pass; GELU_BACKWARD multiplies by the derivative at `pre`; RESIDUAL is added last.
-// T is a scalar, with VEC4 a vector of four.
+// T is a scalar, with VEC4 a vector of four. With TEXELS (and VEC4) residual and `pre` are read as textures.
 #import common/math
+#import common/texel
 
 struct Params {
     m: u32,
@@ -36,13 +37,21 @@ struct Params {
 #endif
 #endif
 #ifdef GELU_BACKWARD
+#ifdef TEXELS
+@group(0) @binding(4) var pre: texture_storage_2d<rgba32float, read>; // (batch, M, N), flat
+#else
 @group(0) @binding(4) var<storage, read> pre: array<T>; // (batch, M, N)
+#endif
 #endif
 #ifdef ROW_SUMS
 @group(0) @binding(4) var<storage, read_write> row_sums: array<R>; // (batch, M)
 #endif
 #ifdef RESIDUAL
+#ifdef TEXELS
+@group(0) @binding(AT_RESIDUAL) var residual: texture_storage_2d<rgba32float, read>; // (batch, M, N), flat
+#else
 @group(0) @binding(AT_RESIDUAL) var<storage, read> residual: array<T>; // (batch, M, N)
+#endif
 #endif
 
 // The start of batch `i` in a tensor with these batch strides.
@@ -69,6 +78,28 @@ fn shift_of(col: u32) -> vec4<f32> {
 #endif
 }
 
+#ifdef VEC4
+#ifdef RESIDUAL
+fn residual_at(i: u32) -> vec4<f32> {
+#ifdef TEXELS
+    return textureLoad(residual, at_texel(i));
+#else
+    return vec4<f32>(residual[i]);
+#endif
+}
+#endif
+
+#ifdef GELU_BACKWARD
+fn pre_at(i: u32) -> vec4<f32> {
+#ifdef TEXELS
+    return textureLoad(pre, at_texel(i));
+#else
+    return vec4<f32>(pre[i]);
+#endif
+}
+#endif
+#endif
+
 // Finishes one element, or with VEC4 four neighbours, and stores it as element `i` of y.
 #ifdef VEC4
 fn put(i: u32, sum: vec4<f32>, shift: vec4<f32>) {
@@ -78,10 +109,10 @@ fn put(i: u32, sum: vec4<f32>, shift: vec4<f32>) {
     value = vec4<f32>(gelu(value.x), gelu(value.y), gelu(value.z), gelu(value.w));
 #endif
 #ifdef RESIDUAL
-    value += vec4<f32>(residual[i + params.residual_offset / 4u]);
+    value += residual_at(i + params.residual_offset / 4u);
 #endif
 #ifdef GELU_BACKWARD
-    let x = vec4<f32>(pre[i]);
+    let x = pre_at(i);
     value *= vec4<f32>(gelu_derivative(x.x), gelu_derivative(x.y), gelu_derivative(x.z), gelu_derivative(x.w));
 #endif
     y[i] = T(value);

@@ -244,6 +244,13 @@ fn defines(
         .residual
         .is_none_or(|residual| residual.offset().is_multiple_of(4));
     let vec4 = variant != Variant::Simple && n.is_multiple_of(4) && aligned;
+    // Else the sides that the epilogue reads take longer to load than the products take.
+    let in_texels =
+        |side: &Tensor| side.dtype() == DType::F32 && side.device().fits_texture(side.buffer());
+    let mut sides = [epilogue.residual, epilogue.gelu_input]
+        .into_iter()
+        .flatten();
+    let texels = subgroup && vec4 && sides.all(in_texels);
     let ty = |dtype: DType, vector: bool| match vector {
         true => format!("vec4<{}>", dtype.wgsl()),
         false => dtype.wgsl().to_owned(),
@@ -277,6 +284,7 @@ fn defines(
     let directed = variant != Variant::Simple;
     defines
         .flag_if(subgroup, "TEXTURE")
+        .flag_if(texels, "TEXELS")
         .flag_if(vec4, "VEC4")
         .flag_if(vec_a, "VEC_A")
         .flag_if(vec_b, "VEC_B")
