@@ -3,7 +3,8 @@
 // math: as matmul
 // shapes: as matmul; one stride of each operand is 1, the other a multiple of 4, so are K and all starts
 //   (A_ALONG_M: a lies contiguous along M, else along K; B_ALONG_K: b along K, else along N)
-// launch: ROWS (32 or 64) x 32 outputs a subgroup of 8, one subgroup a workgroup, grid (N / 32, M / ROWS, batch)
+// launch: ROWS (32 or 64) x 32 outputs a subgroup of 8, one subgroup a workgroup, grid (N / 32, M / ROWS, batch);
+//   with b along N the tiles are taken in bands of 8 rows of them, column after column
 // numerics: as matmul
 // backward: as matmul
 // reference: matmul
@@ -30,13 +31,31 @@ fn texel_b(i: u32) -> vec4<f32> {
     return textureLoad(b, at_texel(i));
 }
 
+// The tile (column, row) of a workgroup. Neighbours run one after the other on one core, whose cache keeps
+// the 32 columns of b that a band shares; where b lies along K a row of tiles does as well.
+fn tile_of(group: vec3<u32>) -> vec2<u32> {
+#ifdef B_ALONG_K
+    return group.xy;
+#else
+    let across = (params.n + 31u) / 32u;
+    let down = (params.m + ROWS - 1u) / ROWS;
+    let at = group.y * across + group.x;
+    let band = at / (8u * across);
+    let inside = at - band * 8u * across;
+    let high = min(down - band * 8u, 8u);
+    let col = inside / high;
+    return vec2<u32>(col, band * 8u + inside - col * high);
+#endif
+}
+
 @compute @workgroup_size(8)
 fn matmul_subgroup(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let row0 = group.y * ROWS;
-    let col = group.x * 32u + lane * 4u;
+    let tile = tile_of(group);
+    let row0 = tile.y * ROWS;
+    let col = tile.x * 32u + lane * 4u;
     let a0 = params.a_offset + batch_start(group.z, params.a_batch);
     let b0 = params.b_offset + batch_start(group.z, params.b_batch);
     // Rows and columns beyond the edge repeat the last one; they are not stored.
@@ -124,7 +143,7 @@ fn matmul_subgroup(
     put_four(group.z, row0 + row_of({i}u), col, c{i}, shift);
 #endrepeat
 #ifdef ROW_SUMS
-    if (group.x == 0u) {
+    if (tile.x == 0u) {
 #ifdef A_ALONG_M
 #repeat h ROWS / 32
 #repeat j 4
