@@ -1,9 +1,11 @@
-// The scalars of every parameter's step, where the device alone knows how many steps loss scaling skipped.
-// math: t = counted - skipped; with SGD (lr, keep, take, decay): keep and take are 0 and 1 at t = 1, else momentum
-//   and 1 - dampening; else (lr / (1 - beta1^t), sqrt(1 - beta2^t), decay, l2) of Adam and AdamW
-// shapes: rows (P, 4): lr, decay, l2, counted; scaler (4) as in grad_norm; scalars (P, 4)
+// The scalars of every parameter's step, where the device alone knows which steps loss scaling skips.
+// math: t = made + due, or made where the coefficient is 0, is kept in made; with SGD (lr, keep, take, decay): keep
+//   and take are 0 and 1 at t = 1, else momentum and 1 - dampening; else (lr / (1 - beta1^t), sqrt(1 - beta2^t),
+//   decay, l2) of Adam and AdamW
+// shapes: rows (P, 4): lr, decay, l2, due (1 where the parameter has a gradient, else 0); clip (2) as in grad_norm;
+//   made (P): updates of the parameter; scalars (P, 4)
 // launch: one invocation a parameter
-// numerics: f32, 1 - beta^t without cancellation; overwrites scalars
+// numerics: f32, 1 - beta^t without cancellation; overwrites made and scalars
 // backward: none
 // reference: adamw_scalars and sgd_scalars in ops/optim.rs
 #import common/index
@@ -18,8 +20,9 @@ struct Params {
 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> rows: array<vec4<f32>>; // (P)
-@group(0) @binding(2) var<storage, read> scaler: array<f32>; // (4)
-@group(0) @binding(3) var<storage, read_write> scalars: array<vec4<f32>>; // (P)
+@group(0) @binding(2) var<storage, read> clip: array<f32>; // (2)
+@group(0) @binding(3) var<storage, read_write> made: array<f32>; // (P)
+@group(0) @binding(4) var<storage, read_write> scalars: array<vec4<f32>>; // (P)
 
 @compute @workgroup_size(64)
 fn optim_scalars(
@@ -32,7 +35,9 @@ fn optim_scalars(
         return;
     }
     let row = rows[i];
-    let t = max(row.w - scaler[2], 1.0);
+    let count = made[i] + select(row.w, 0.0, clip[1] == 0.0);
+    made[i] = count;
+    let t = max(count, 1.0);
 #ifdef SGD
     let first = t == 1.0;
     let keep = select(params.momentum, 0.0, first);

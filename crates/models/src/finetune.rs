@@ -193,10 +193,11 @@ pub fn fine_tune(
     let mut task = FineTuneTask::new(device, model, &folder, train, validation, frozen);
     if let Some(path) = arguments.save_gradients.clone() {
         let named = task.exported_parameters();
-        callbacks.on_gradients = Some(Box::new(move |step, gradients| {
+        callbacks.on_gradients = Some(Box::new(move |step, optimizer, gradients| {
             if step > 1 {
                 return Ok(());
             }
+            let gradients = optimizer.unscale(gradients)?;
             let mut rows = Vec::new();
             for (name, tensor) in &named {
                 if let Some(gradient) = gradients.get(tensor) {

@@ -220,7 +220,7 @@ impl Run<'_, '_> {
             tokens += batch.iter().map(|i| lengths[*i] as u64).sum::<u64>();
         }
         if let Some(call) = &mut self.callbacks.on_gradients {
-            call(step + 1, &self.optimizer.unscale(&gradients)?)?;
+            call(step + 1, self.optimizer, &gradients)?;
         }
         let norm = self
             .optimizer

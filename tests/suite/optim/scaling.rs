@@ -94,6 +94,67 @@ fn scaled_steps_are_the_plain_ones_without_those_that_overflow() {
     }
 }
 
+/// Parameters that take part in some steps only, skipped ones among them, count their own updates.
+#[test]
+fn a_parameter_without_a_gradient_counts_no_step() {
+    let device = device();
+    for make in makers() {
+        let (params, others) = (small(&device), small(&device));
+        let mut optimizer = with_scaler(make(&params), GradScaler::default());
+        let mut plain = make(&others);
+        let mut scale = 65_536.0;
+        let mut made = [0u64; 2];
+        // Whether `weight` and `bias` have a gradient, and whether one of them overflowed.
+        let steps = [
+            (true, false, true),
+            (true, false, false),
+            (true, true, true),
+            (false, true, false),
+            (true, false, true),
+            (true, true, false),
+            (false, true, true),
+            (true, true, false),
+        ];
+        for (t, (weight, bias, overflow)) in steps.into_iter().enumerate() {
+            let part = |all: Gradients, params: &Parameters| {
+                let mut some = Gradients::default();
+                for ((_, tensor), due) in params.iter().zip([weight, bias]) {
+                    if due {
+                        some.insert(tensor, all.get(tensor).unwrap().clone());
+                    }
+                }
+                some
+            };
+            let mut given = scaled(&params, t, scale, overflow);
+            if overflow && !weight {
+                let (_, tensor) = &params[1];
+                let bad = vec![f32::NAN; tensor.numel()];
+                given.insert(
+                    tensor,
+                    Tensor::from_slice(&device, &bad, tensor.shape()).unwrap(),
+                );
+            }
+            optimizer.step(&part(given, &params), None).unwrap();
+            if overflow {
+                scale /= 2.0;
+            } else {
+                plain
+                    .step(&part(gradients(&others, t), &others), None)
+                    .unwrap();
+                made[0] += u64::from(weight);
+                made[1] += u64::from(bias);
+            }
+            let want: Vec<f64> = values(&others).iter().map(|v| f64::from(*v)).collect();
+            close("parameters", &values(&params), &want);
+            let saved = optimizer.state_dict().unwrap();
+            for ((name, _), made) in params.iter().zip(made) {
+                let steps = saved.steps.get(name).copied().unwrap_or(0);
+                assert_eq!(steps, made, "`{name}` after step {t}");
+            }
+        }
+    }
+}
+
 #[test]
 fn the_parameter_that_overflowed_is_named() {
     let device = device();
@@ -160,17 +221,19 @@ fn a_saved_scaler_continues_with_the_same_bits() {
 fn bias_corrections_of_the_device_have_full_precision() {
     let device = device();
     let steps = [1u32, 2, 3, 9, 60, 499, 500, 501, 700, 5000, 100_000];
-    let rows: Vec<f32> = steps
-        .iter()
-        .flat_map(|t| [0.5, 0.75, 0.25, *t as f32])
-        .collect();
+    let rows = [0.5f32, 0.75, 0.25, 1.0].repeat(steps.len());
     let rows = Tensor::from_slice(&device, &rows, &[steps.len(), 4]).unwrap();
+    let clip = Tensor::ones(&device, &[2], DType::F32).unwrap();
     let scalars = Tensor::empty(&device, rows.shape(), DType::F32).unwrap();
     for betas in [(0.9, 0.999), (0.0, 0.95), (0.5, 0.9999)] {
+        let before: Vec<f32> = steps.iter().map(|t| (t - 1) as f32).collect();
+        let made = Tensor::from_slice(&device, &before, &[steps.len()]).unwrap();
         let scaling = Scaling::new(&device, GradScaler::default()).unwrap();
         scaling
-            .scalars(&rows, StepRule::Adam { betas }, &scalars)
+            .scalars(&rows, StepRule::Adam { betas }, (&clip, &made), &scalars)
             .unwrap();
+        let after: Vec<f32> = steps.iter().map(|t| *t as f32).collect();
+        assert_eq!(made.to_vec::<f32>().unwrap(), after);
         let got = scalars.to_vec::<f32>().unwrap();
         for (t, got) in steps.iter().zip(got.chunks(4)) {
             let want = adamw_scalars(0.5, 0.5, 0.25, betas, u64::from(*t));

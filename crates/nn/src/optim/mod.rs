@@ -32,10 +32,8 @@ struct Slot {
     name: String,
     tensor: Tensor,
     group: usize,
-    /// Updates asked for so far.
+    /// Updates asked for so far; with a scaler [`Optimizer::made`] has those that were not skipped.
     step: u64,
-    /// Steps that loss scaling had skipped before the first of them.
-    skipped: u64,
     /// As named by [`Method::state_names`]; empty before the first update.
     state: Vec<Tensor>,
     /// Whether one of [`Optimizer::flats`] holds it.
@@ -62,6 +60,8 @@ pub struct Optimizer {
     scaling: Option<Scaling>,
     /// What the device makes [`Optimizer::scalars`] from, with a scaler.
     rows: Option<Tensor>,
+    /// f32, updates made of each parameter, with a scaler: the device counts them.
+    made: Option<Tensor>,
 }
 
 impl Optimizer {
@@ -118,7 +118,6 @@ impl Optimizer {
                     tensor,
                     group,
                     step: 0,
-                    skipped: 0,
                     state: Vec::new(),
                     placed: false,
                 });
@@ -140,6 +139,7 @@ impl Optimizer {
             scalars: None,
             scaling: None,
             rows: None,
+            made: None,
         };
         optimizer.set_lr(lr)?;
         Ok(optimizer)
@@ -199,7 +199,7 @@ impl Optimizer {
         for (slot, gradient) in self.slots.iter_mut().zip(&due) {
             slot.step += u64::from(gradient.is_some());
         }
-        let scalars = self.scalars_of_step()?;
+        let scalars = self.scalars_of_step(&due, &clip)?;
         for (flat, _) in &self.flats {
             match &self.method {
                 Method::Sgd(sgd) => flat.sgd(&scalars, &clip, sgd.momentum, sgd.nesterov)?,
@@ -220,11 +220,6 @@ impl Optimizer {
         if new.is_empty() {
             return Ok(());
         }
-        // At first nothing was skipped; there is no need to wait.
-        let skipped = match self.flats.is_empty() {
-            true => 0,
-            false => self.skipped()?,
-        };
         let tensors: Vec<&Tensor> = new.iter().map(|row| &self.slots[*row].tensor).collect();
         let states = self.method.state_names().len();
         for (flat, members) in Flat::gather(&tensors, states)? {
@@ -240,7 +235,6 @@ impl Optimizer {
                     slot.state.push(state);
                 }
                 slot.placed = true;
-                slot.skipped = skipped;
             }
             self.flats.push((flat, rows));
         }
@@ -249,14 +243,14 @@ impl Optimizer {
 
     /// Every parameter's row of scalars for the step it is at, in the one device table. With a scaler the
     /// device makes them: it alone knows which steps were skipped.
-    fn scalars_of_step(&mut self) -> Result<Tensor> {
+    fn scalars_of_step(&mut self, due: &[Option<&Tensor>], clip: &Tensor) -> Result<Tensor> {
         let mut rows = Vec::with_capacity(self.slots.len() * SCALARS);
-        for slot in &self.slots {
+        for (slot, gradient) in self.slots.iter().zip(due) {
             let group = &self.groups[slot.group];
             let lr = self.lr * group.lr_scale;
             let decay = group.weight_decay;
             rows.extend(match (&self.scaling, &self.method) {
-                (Some(_), method) => method.row(lr, decay, slot.step + slot.skipped),
+                (Some(_), method) => method.row(lr, decay, gradient.is_some()),
                 (None, Method::Sgd(sgd)) => sgd.scalars(lr, decay, slot.step),
                 (None, Method::Adam(adam)) => adam.scalars(lr, 0.0, decay, slot.step),
                 (None, Method::AdamW(adam)) => adam.scalars(lr, decay, 0.0, slot.step),
@@ -264,7 +258,7 @@ impl Optimizer {
         }
         let shape = [self.slots.len(), SCALARS];
         let device = self.slots[0].tensor.device();
-        let Some(scaling) = &self.scaling else {
+        let (Some(scaling), Some(made)) = (&self.scaling, &self.made) else {
             return table(&mut self.scalars, device, &rows, &shape);
         };
         let rows = table(&mut self.rows, device, &rows, &shape)?;
@@ -272,7 +266,7 @@ impl Optimizer {
             Some(scalars) => scalars.clone(),
             None => Tensor::empty(device, &shape, DType::F32)?,
         };
-        scaling.scalars(&rows, self.method.rule(), &scalars)?;
+        scaling.scalars(&rows, self.method.rule(), (clip, made), &scalars)?;
         self.scalars = Some(scalars.clone());
         Ok(scalars)
     }

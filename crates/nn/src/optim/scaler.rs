@@ -1,7 +1,7 @@
 //! Loss scaling: what keeps the gradients of f16 activations within f16's range.
 
 use wgrad_tensor::ops::optim::{Flat, GradScaler, Scaling, StepRule, member_of};
-use wgrad_tensor::{Error, Gradients, Result, Tensor};
+use wgrad_tensor::{DType, Error, Gradients, Result, Tensor};
 
 use super::{Method, Optimizer};
 
@@ -33,7 +33,9 @@ impl Optimizer {
                 "this optimizer has made steps; set its scaler before the first",
             ));
         }
-        self.scaling = Some(Scaling::new(self.slots[0].tensor.device(), rule)?);
+        let device = self.slots[0].tensor.device();
+        self.scaling = Some(Scaling::new(device, rule)?);
+        self.made = Some(Tensor::zeros(device, &[self.slots.len()], DType::F32)?);
         Ok(())
     }
 
@@ -80,11 +82,11 @@ impl Optimizer {
         }))
     }
 
-    /// Steps that the device skipped, as far as there is a scaler. Waits.
-    pub(super) fn skipped(&self) -> Result<u64> {
-        match &self.scaling {
-            Some(scaling) => Ok(scaling.read()?[2] as u64),
-            None => Ok(0),
+    /// Updates made of each parameter, in order. Waits, with a scaler.
+    pub(super) fn updates(&self) -> Result<Vec<u64>> {
+        match &self.made {
+            Some(made) => Ok(made.to_vec::<f32>()?.iter().map(|n| *n as u64).collect()),
+            None => Ok(self.slots.iter().map(|slot| slot.step).collect()),
         }
     }
 }
@@ -101,13 +103,13 @@ impl Method {
         }
     }
 
-    /// A parameter's row for [`Scaling::scalars`]; `counted` includes skipped steps.
-    pub(super) fn row(&self, lr: f64, weight_decay: f64, counted: u64) -> [f32; 4] {
+    /// A parameter's row for [`Scaling::scalars`].
+    pub(super) fn row(&self, lr: f64, weight_decay: f64, due: bool) -> [f32; 4] {
         let (decay, l2) = match self {
             Method::Sgd(_) => (weight_decay, 0.0),
             Method::Adam(_) => (1.0, weight_decay),
             Method::AdamW(_) => (1.0 - lr * weight_decay, 0.0),
         };
-        [lr, decay, l2, counted as f64].map(|v| v as f32)
+        [lr, decay, l2, f64::from(due)].map(|v| v as f32)
     }
 }

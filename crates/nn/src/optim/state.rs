@@ -24,11 +24,9 @@ impl Optimizer {
     pub fn state_dict(&self) -> Result<OptimizerState> {
         let mut state = OptimizerState::default();
         let scaler = self.grad_scaler_state()?;
-        let skipped = scaler.as_ref().map_or(0, |s| s.skipped_steps);
         state.grad_scaler = scaler.map(|s| (s.scale, s.growth_tracker));
         let names = self.method.state_names();
-        for slot in self.slots.iter().filter(|slot| slot.step > 0) {
-            let made = (slot.step + slot.skipped).saturating_sub(skipped);
+        for (slot, made) in self.slots.iter().zip(self.updates()?) {
             if made == 0 {
                 continue;
             }
@@ -95,11 +93,14 @@ impl Optimizer {
             let (scale, since) = state.grad_scaler.unwrap_or((scaling.init_scale(), 0));
             scaling.write(scale, since)?;
         }
+        if let Some(made) = &self.made {
+            let steps: Vec<f32> = loaded.iter().map(|(step, _)| *step as f32).collect();
+            made.copy_from_slice(&steps)?;
+        }
         // The next step puts the loaded state where updates reach it.
         self.flats.clear();
         for (slot, (step, copies)) in self.slots.iter_mut().zip(loaded) {
             slot.step = step;
-            slot.skipped = 0;
             slot.state = copies;
             slot.placed = false;
         }

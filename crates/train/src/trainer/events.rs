@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::Result;
+use wgrad_nn::optim::Optimizer;
 use wgrad_tensor::Gradients;
 
 /// The result of an evaluation.
@@ -68,8 +69,9 @@ pub struct Outcome {
 pub type OnStep<'a> = Box<dyn FnMut(&StepLog) + 'a>;
 /// Sees an evaluation.
 pub type OnEvaluate<'a> = Box<dyn FnMut(&EvalLog) + 'a>;
-/// Sees a step's number, from 1, and its gradients.
-pub type OnGradients<'a> = Box<dyn FnMut(u64, &Gradients) -> Result<()> + 'a>;
+/// Sees a step's number, from 1, and its gradients, which [`Optimizer::unscale`] makes those of the loss itself
+/// where a scaler is at work.
+pub type OnGradients<'a> = Box<dyn FnMut(u64, &Optimizer, &Gradients) -> Result<()> + 'a>;
 
 /// Called after each logged step and evaluation.
 #[derive(Default)]

@@ -243,7 +243,7 @@ fn scaled(out: &mut Vec<Case>) {
         out.push(case.note(format!("scaled, max_norm {max_norm:?}")));
     }
     let steps = [1, 2, 3, 17, 100, 600, 1000, 5000, 100_000u64];
-    for sgd in [false, true] {
+    for (sgd, skipped) in [(false, false), (true, false), (false, true)] {
         let case = Case::new(
             "optim_scalars",
             "",
@@ -252,11 +252,19 @@ fn scaled(out: &mut Vec<Case>) {
                 let device = x[0].device();
                 let lr = x[0].to_vec::<f32>()?[0];
                 let scaling = Scaling::new(device, GradScaler::default())?;
-                let rows: Vec<f32> = steps
-                    .iter()
-                    .flat_map(|t| [lr, 0.25, 0.75, *t as f32])
+                // Every other parameter has no gradient in this step.
+                let due = |i: usize| (i % 2) as u64;
+                let rows: Vec<f32> = (0..steps.len())
+                    .flat_map(|i| [lr, 0.25, 0.75, due(i) as f32])
                     .collect();
                 let rows = Tensor::from_slice(device, &rows, &[steps.len(), SCALARS])?;
+                let counted = |i: usize| if skipped { 0 } else { due(i) };
+                let made: Vec<f32> = (0..steps.len())
+                    .map(|i| (steps[i] - counted(i)) as f32)
+                    .collect();
+                let made = Tensor::from_slice(device, &made, &[steps.len()])?;
+                let coefficient = if skipped { 0.0 } else { 0.5 };
+                let clip = Tensor::from_slice(device, &[1.0, coefficient], &[2])?;
                 let scalars = Tensor::empty(device, &[steps.len(), SCALARS], DType::F32)?;
                 let rule = match sgd {
                     true => StepRule::Sgd {
@@ -267,7 +275,7 @@ fn scaled(out: &mut Vec<Case>) {
                         betas: (0.9, 0.999),
                     },
                 };
-                scaling.scalars(&rows, rule, &scalars)?;
+                scaling.scalars(&rows, rule, (&clip, &made), &scalars)?;
                 Ok(scalars)
             },
             move |x: &[HostArray]| {
@@ -285,7 +293,10 @@ fn scaled(out: &mut Vec<Case>) {
             },
         );
         // The largest value is 10 in the first row; the sum of a few roundings.
-        out.push(case.tolerance(1e-6).note(format!("sgd {sgd}")));
+        out.push(
+            case.tolerance(1e-6)
+                .note(format!("sgd {sgd}, skipped {skipped}")),
+        );
     }
 }
 

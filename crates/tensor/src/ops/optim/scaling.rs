@@ -36,9 +36,9 @@ impl Default for GradScaler {
 /// The rule of a step's scalars, with what does not change from step to step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum StepRule {
-    /// Adam's and AdamW's: rows of lr, decay (1 - lr * weight_decay), l2, counted steps.
+    /// Adam's and AdamW's: rows of lr, decay (1 - lr * weight_decay), l2, due.
     Adam { betas: (f64, f64) },
-    /// SGD's: rows of lr, weight_decay, 0, counted steps.
+    /// SGD's: rows of lr, weight_decay, 0, due.
     Sgd { momentum: f64, dampening: f64 },
 }
 
@@ -110,17 +110,32 @@ impl Scaling {
     }
 
     /// Fills `scalars` f32 `[P, 4]` from `rows` f32 `[P, 4]` as [`super::adamw_scalars`] and
-    /// [`super::sgd_scalars`] would with the steps that were not skipped; to be called after the step's norm.
-    pub fn scalars(&self, rows: &Tensor, rule: StepRule, scalars: &Tensor) -> Result<()> {
-        for table in [rows, scalars] {
-            let fits = table.rank() == 2
-                && table.shape() == [rows.shape()[0], SCALARS]
-                && table.dtype() == DType::F32
-                && table.is_contiguous();
+    /// [`super::sgd_scalars`] would. The last of a row is 1 where the parameter is due in this step; `made` f32
+    /// `[P]` counts its updates, which this step is one of unless `clip`, which [`super::norm`] returned,
+    /// says that it is skipped.
+    pub fn scalars(
+        &self,
+        rows: &Tensor,
+        rule: StepRule,
+        (clip, made): (&Tensor, &Tensor),
+        scalars: &Tensor,
+    ) -> Result<()> {
+        let count = rows.shape().first().copied().unwrap_or(0);
+        let wanted: [(&Tensor, &[usize]); 4] = [
+            (rows, &[count, SCALARS]),
+            (clip, &[2]),
+            (made, &[count]),
+            (scalars, &[count, SCALARS]),
+        ];
+        for (tensor, shape) in wanted {
+            let fits = tensor.shape() == shape
+                && tensor.dtype() == DType::F32
+                && tensor.is_contiguous()
+                && tensor.offset() == 0;
             if !fits {
                 return Err(Error::op(
                     "optim_scalars",
-                    format!("{rows:?} and {scalars:?} are not both f32 [P, {SCALARS}]"),
+                    format!("{tensor:?} is not a contiguous f32 {shape:?}"),
                 ));
             }
         }
@@ -136,7 +151,6 @@ impl Scaling {
                 dampening,
             } => ((0.0, 0.0), momentum, dampening),
         };
-        let count = rows.shape()[0];
         device
             .launch(&kernel)
             .u32("count", count)
@@ -145,7 +159,8 @@ impl Scaling {
             .f32("momentum", momentum as f32)
             .f32("take", (1.0 - dampening) as f32)
             .bind(rows.buffer())
-            .bind(self.state.buffer())
+            .bind(clip.buffer())
+            .bind(made.buffer())
             .bind(scalars.buffer())
             .invocations(count as u64)?;
         Ok(())
