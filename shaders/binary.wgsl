@@ -1,12 +1,14 @@
 // One value from each pair of elements, broadcasting.
 // math: y = op(a, b), with a line `fn op(a: f32, b: f32) -> f32` put in front
 // shapes: a and b broadcast to the shape of y, which is contiguous
-// launch: one invocation an element of y, with VECTORS four, where all tensors are contiguous: LANES
+// launch: one invocation an element of y, with VECTORS four, where all tensors are contiguous: LANES; with
+//   TEXELS what is read are textures, see texel
 // numerics: computed in f32 (u32 and i32 by value), rounded once to the type of y
 // backward: binary_backward
 // reference: the table in ops/binary.rs
 #import common/index
 #import common/math
+#import common/texel
 
 struct Params {
     n: u32,
@@ -17,9 +19,32 @@ struct Params {
     b_strides: array<vec4<u32>, 2>,
 }
 @group(0) @binding(0) var<uniform> params: Params;
+#ifdef TEXELS
+@group(0) @binding(1) var a: texture_storage_2d<rgba32float, read>; // (N), flat
+@group(0) @binding(2) var b: texture_storage_2d<rgba32float, read>; // (N), flat
+#else
 @group(0) @binding(1) var<storage, read> a: array<S>; // (N) strided
 @group(0) @binding(2) var<storage, read> b: array<S>; // (N) strided
+#endif
 @group(0) @binding(3) var<storage, read_write> y: array<T>; // (N)
+
+#ifdef VECTORS
+fn four_a(i: u32) -> vec4<f32> {
+#ifdef TEXELS
+    return textureLoad(a, at_texel(i));
+#else
+    return vec4<f32>(a[i]);
+#endif
+}
+
+fn four_b(i: u32) -> vec4<f32> {
+#ifdef TEXELS
+    return textureLoad(b, at_texel(i));
+#else
+    return vec4<f32>(b[i]);
+#endif
+}
+#endif
 
 @compute @workgroup_size(256)
 fn binary(
@@ -32,8 +57,8 @@ fn binary(
         return;
     }
 #ifdef VECTORS
-    let v = vec4<f32>(a[i + params.a_offset / 4u]);
-    let w = vec4<f32>(b[i + params.b_offset / 4u]);
+    let v = four_a(i + params.a_offset / 4u);
+    let w = four_b(i + params.b_offset / 4u);
     y[i] = T(vec4<f32>(op(v.x, w.x), op(v.y, w.y), op(v.z, w.z), op(v.w, w.w)));
 #else
 #ifdef CONTIGUOUS

@@ -2,12 +2,14 @@
 // repeated dimensions are summed.
 // math: dx = derivative(dy, a, b), with that line put in front
 // shapes: dy, a and b any strides over one shape; dx that shape, contiguous
-// launch: one invocation an element, with VECTORS four, where all tensors are contiguous: LANES
+// launch: one invocation an element, with VECTORS four, where all tensors are contiguous: LANES; with
+//   TEXELS what is read are textures, see texel
 // numerics: computed in f32, rounded once; overwrites dx
 // backward: none
 // reference: the table in ops/binary.rs
 #import common/index
 #import common/math
+#import common/texel
 
 struct Params {
     n: u32,
@@ -20,10 +22,42 @@ struct Params {
     b_strides: array<vec4<u32>, 2>,
 }
 @group(0) @binding(0) var<uniform> params: Params;
+#ifdef TEXELS
+@group(0) @binding(1) var dy: texture_storage_2d<rgba32float, read>; // (N), flat
+@group(0) @binding(2) var a: texture_storage_2d<rgba32float, read>; // (N), flat
+@group(0) @binding(3) var b: texture_storage_2d<rgba32float, read>; // (N), flat
+#else
 @group(0) @binding(1) var<storage, read> dy: array<S>; // (N) strided
 @group(0) @binding(2) var<storage, read> a: array<S>; // (N) strided
 @group(0) @binding(3) var<storage, read> b: array<S>; // (N) strided
+#endif
 @group(0) @binding(4) var<storage, read_write> dx: array<S>; // (N)
+
+#ifdef VECTORS
+fn four_dy(i: u32) -> vec4<f32> {
+#ifdef TEXELS
+    return textureLoad(dy, at_texel(i));
+#else
+    return vec4<f32>(dy[i]);
+#endif
+}
+
+fn four_a(i: u32) -> vec4<f32> {
+#ifdef TEXELS
+    return textureLoad(a, at_texel(i));
+#else
+    return vec4<f32>(a[i]);
+#endif
+}
+
+fn four_b(i: u32) -> vec4<f32> {
+#ifdef TEXELS
+    return textureLoad(b, at_texel(i));
+#else
+    return vec4<f32>(b[i]);
+#endif
+}
+#endif
 
 @compute @workgroup_size(256)
 fn binary_backward(
@@ -36,9 +70,9 @@ fn binary_backward(
         return;
     }
 #ifdef VECTORS
-    let d = vec4<f32>(dy[i + params.dy_offset / 4u]);
-    let v = vec4<f32>(a[i + params.a_offset / 4u]);
-    let w = vec4<f32>(b[i + params.b_offset / 4u]);
+    let d = four_dy(i + params.dy_offset / 4u);
+    let v = four_a(i + params.a_offset / 4u);
+    let w = four_b(i + params.b_offset / 4u);
     dx[i] = S(vec4<f32>(derivative(d.x, v.x, w.x), derivative(d.y, v.y, w.y), derivative(d.z, v.z, w.z),
         derivative(d.w, v.w, w.w)));
 #else

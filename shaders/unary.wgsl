@@ -1,12 +1,14 @@
 // One value from each element.
 // math: y = op(x, a, b), with a line `fn op(x: f32, a: f32, b: f32) -> f32` put in front
 // shapes: x any shape and strides; y the same shape, contiguous
-// launch: one invocation an element, with VECTORS four, where all tensors are contiguous: LANES
+// launch: one invocation an element, with VECTORS four, where all tensors are contiguous: LANES; with
+//   TEXELS what is read are textures, see texel
 // numerics: computed in f32, rounded once to the type of y
 // backward: unary_backward
 // reference: ops/unary/table.rs
 #import common/index
 #import common/math
+#import common/texel
 
 struct Params {
     n: u32,
@@ -17,8 +19,22 @@ struct Params {
     strides: array<vec4<u32>, 2>,
 }
 @group(0) @binding(0) var<uniform> params: Params;
+#ifdef TEXELS
+@group(0) @binding(1) var x: texture_storage_2d<rgba32float, read>; // (N), flat
+#else
 @group(0) @binding(1) var<storage, read> x: array<S>; // (N) strided
+#endif
 @group(0) @binding(2) var<storage, read_write> y: array<S>; // (N)
+
+#ifdef VECTORS
+fn four_x(i: u32) -> vec4<f32> {
+#ifdef TEXELS
+    return textureLoad(x, at_texel(i));
+#else
+    return vec4<f32>(x[i]);
+#endif
+}
+#endif
 
 @compute @workgroup_size(256)
 fn unary(
@@ -31,7 +47,7 @@ fn unary(
         return;
     }
 #ifdef VECTORS
-    let v = vec4<f32>(x[i + params.offset / 4u]);
+    let v = four_x(i + params.offset / 4u);
     let a = params.a;
     let b = params.b;
     y[i] = S(vec4<f32>(op(v.x, a, b), op(v.y, a, b), op(v.z, a, b), op(v.w, a, b)));

@@ -2,12 +2,14 @@
 // math: dx = dy * derivative(v, a, b), where v is the op's input or its output, whichever the line
 //   `fn derivative(v: f32, a: f32, b: f32) -> f32` put in front is written in
 // shapes: dy and v any strides over one shape; dx that shape, contiguous
-// launch: one invocation an element, with VECTORS four, where all tensors are contiguous: LANES
+// launch: one invocation an element, with VECTORS four, where all tensors are contiguous: LANES; with
+//   TEXELS what is read are textures, see texel
 // numerics: computed in f32, rounded once; overwrites dx
 // backward: none
 // reference: ops/unary/table.rs
 #import common/index
 #import common/math
+#import common/texel
 
 struct Params {
     n: u32,
@@ -20,9 +22,32 @@ struct Params {
     v_strides: array<vec4<u32>, 2>,
 }
 @group(0) @binding(0) var<uniform> params: Params;
+#ifdef TEXELS
+@group(0) @binding(1) var dy: texture_storage_2d<rgba32float, read>; // (N), flat
+@group(0) @binding(2) var v: texture_storage_2d<rgba32float, read>; // (N), flat
+#else
 @group(0) @binding(1) var<storage, read> dy: array<S>; // (N) strided
 @group(0) @binding(2) var<storage, read> v: array<S>; // (N) strided
+#endif
 @group(0) @binding(3) var<storage, read_write> dx: array<S>; // (N)
+
+#ifdef VECTORS
+fn four_dy(i: u32) -> vec4<f32> {
+#ifdef TEXELS
+    return textureLoad(dy, at_texel(i));
+#else
+    return vec4<f32>(dy[i]);
+#endif
+}
+
+fn four_v(i: u32) -> vec4<f32> {
+#ifdef TEXELS
+    return textureLoad(v, at_texel(i));
+#else
+    return vec4<f32>(v[i]);
+#endif
+}
+#endif
 
 @compute @workgroup_size(256)
 fn unary_backward(
@@ -35,8 +60,8 @@ fn unary_backward(
         return;
     }
 #ifdef VECTORS
-    let d = vec4<f32>(dy[i + params.dy_offset / 4u]);
-    let w = vec4<f32>(v[i + params.v_offset / 4u]);
+    let d = four_dy(i + params.dy_offset / 4u);
+    let w = four_v(i + params.v_offset / 4u);
     let a = params.a;
     let b = params.b;
     dx[i] = S(d * vec4<f32>(derivative(w.x, a, b), derivative(w.y, a, b), derivative(w.z, a, b), derivative(w.w, a, b)));

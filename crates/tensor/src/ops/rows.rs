@@ -16,7 +16,8 @@ pub enum Variant {
     Plain,
     /// The same four elements at a time. For GPUs.
     Vectors,
-    /// A row to a subgroup of 8, in registers; tensors as textures. For the software adapter.
+    /// A row to a subgroup of 8, in registers; four elements to an invocation; tensors as textures. For
+    /// the software adapter.
     Subgroup,
 }
 
@@ -29,7 +30,7 @@ impl Variant {
         Variant::Subgroup,
     ];
     /// Those of ops on elements.
-    pub(crate) const ELEMENTS: [Variant; 2] = [Variant::Plain, Variant::Vectors];
+    pub(crate) const ELEMENTS: [Variant; 3] = [Variant::Plain, Variant::Vectors, Variant::Subgroup];
 }
 
 /// What a table may say of kernels on rows: see [`Tunable`].
@@ -207,7 +208,8 @@ impl Rows {
     }
 }
 
-/// Whether `tensors` are to be read as textures, and can be: float32 in whole texels.
+/// Whether `tensors` are to be read as textures, and can be: float32 in whole texels, and not a small part of
+/// their buffers, which are copied as they are.
 pub(crate) fn in_texels(variant: Option<Variant>, tensors: &[&Tensor]) -> bool {
     let Some(first) = tensors.first() else {
         return false;
@@ -220,9 +222,11 @@ pub(crate) fn in_texels(variant: Option<Variant>, tensors: &[&Tensor]) -> bool {
     wanted
         && device.subgroup_size() == Some(8)
         && in_vectors(tensors)
-        && tensors
-            .iter()
-            .all(|x| x.dtype() == DType::F32 && device.fits_texture(x.buffer()))
+        && tensors.iter().all(|x| {
+            x.dtype() == DType::F32
+                && device.fits_texture(x.buffer())
+                && x.buffer().size() <= 4 * 4 * x.numel() as u64
+        })
 }
 
 /// Whether `tensors` are floats in whole vectors of 4.
@@ -243,7 +247,8 @@ pub(crate) fn elements(variant: Option<Variant>, tensors: &[&Tensor]) -> (Define
     let vectors = variant != Some(Variant::Plain) && in_vectors(tensors);
     let defines = Defines::new()
         .constant("LANES", if vectors { 4 } else { 1 })
-        .flag_if(vectors, "VECTORS");
+        .flag_if(vectors, "VECTORS")
+        .flag_if(vectors && in_texels(variant, tensors), "TEXELS");
     match vectors {
         true => (defines.alias("S", &format!("vec4<{name}>")), 4),
         false => (defines.alias("S", name), 1),
