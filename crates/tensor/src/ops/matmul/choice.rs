@@ -311,6 +311,6 @@ fn in_units(device: &Device, (a, b): (DType, DType)) -> bool {
     let fits = |unit: MatrixUnit| half == unit.half;
     let whole = device
         .subgroup_size()
-        .is_some_and(|width| 128 % width == 0 && width >= 16);
+        .is_some_and(|width| 128 % width == 0 && width >= 8);
     whole && device.matrix_unit().is_some_and(fits)
 }
