@@ -1,8 +1,10 @@
-// Matrix product in an adapter's matrix units: cooperative matrices of SIDE x SIDE, factors from workgroup memory.
+// Matrix product in an adapter's matrix units: cooperative matrices of SIDE x SIDE, factors from workgroup memory,
+// the next tiles on their way while these are multiplied.
 // math: as matmul
 // shapes: as matmul; A_ALONG_M, B_ALONG_K, VEC_A, VEC_B as in common/matmul_load
-// launch: 64 x 64 outputs a workgroup of four subgroups of WIDTH, 32 x 32 a subgroup, K in steps of 32, grid
-//   (N / 64, M / 64, batch). All subgroups take the same path: their number appears in addresses alone
+// launch: BM x BN outputs a workgroup, TM x TN a subgroup of WIDTH, THREADS = BM / TM * BN / TN * WIDTH, K in
+//   steps of BK, all multiples of SIDE; grid (N / BN, M / BM, batch). All subgroups take the same path: their
+//   number appears in addresses alone
 // numerics: products of the units' type H, to which a and b are rounded, sums in f32 in an order of the unit's own
 // backward: as matmul
 // reference: matmul
@@ -11,57 +13,152 @@
 // Its factors' type.
 alias F = H;
 
-// Rows of workgroup memory are a few elements longer than needed: neighbouring rows lie in other banks.
-const A_ROW: u32 = 40u;
-const B_ROW: u32 = 72u;
+// Each tile lies in workgroup memory as its operand lies in memory, in rows a little longer than needed:
+// neighbouring rows lie in other banks.
+#ifdef A_ALONG_M
+const A_ROW: u32 = BM + 8u; // (K, M)
+const A_SIZE: u32 = BK * A_ROW;
+#else
+const A_ROW: u32 = BK + 8u; // (M, K)
+const A_SIZE: u32 = BM * A_ROW;
+#endif
+#ifdef B_ALONG_K
+const B_ROW: u32 = BK + 8u; // (N, K)
+const B_SIZE: u32 = BN * B_ROW;
+#else
+const B_ROW: u32 = BN + 8u; // (K, N)
+const B_SIZE: u32 = BK * B_ROW;
+#endif
 const C_ROW: u32 = SIDE + 4u;
-var<workgroup> wg_a: array<H, 64u * A_ROW>; // (M, K)
-var<workgroup> wg_b: array<H, 32u * B_ROW>; // (K, N)
-var<workgroup> wg_c: array<f32, 4u * SIDE * C_ROW>; // a matrix of each subgroup
+// With WIDE four factors lie together: one store, where the adapter's language lets units load from vectors.
+#ifdef WIDE
+const TOGETHER: u32 = 4u;
+alias W = vec4<H>;
+#else
+const TOGETHER: u32 = 1u;
+alias W = H;
+#endif
+var<workgroup> wg_a: array<W, A_SIZE / TOGETHER>;
+var<workgroup> wg_b: array<W, B_SIZE / TOGETHER>;
+var<workgroup> wg_c: array<f32, THREADS / WIDTH * SIDE * C_ROW>; // a matrix of each subgroup
 
-@compute @workgroup_size(4 * WIDTH)
+// The e-th four of a tile whose rows have `row` elements: its row, and where in it the four starts.
+fn four_at(e: u32, row: u32) -> vec2<u32> {
+    return vec2<u32>(e / (row / 4u), e % (row / 4u) * 4u);
+}
+
+fn keep_a(at: vec2<u32>, v: vec4<H>) {
+    let i = at.x * A_ROW + at.y;
+#ifdef WIDE
+    wg_a[i / 4u] = v;
+#else
+#repeat j 4
+    wg_a[i + {j}u] = v[{j}];
+#endrepeat
+#endif
+}
+
+fn keep_b(at: vec2<u32>, v: vec4<H>) {
+    let i = at.x * B_ROW + at.y;
+#ifdef WIDE
+    wg_b[i / 4u] = v;
+#else
+#repeat j 4
+    wg_b[i + {j}u] = v[{j}];
+#endrepeat
+#endif
+}
+
+@compute @workgroup_size(THREADS)
 fn matmul_cooperative(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let row0 = group.y * 64u;
-    let col0 = group.x * 64u;
+    let row0 = group.y * BM;
+    let col0 = group.x * BN;
     let a_start = params.a_offset + batch_start(group.z, params.a_batch);
     let b_start = params.b_offset + batch_start(group.z, params.b_batch);
     let part = local / WIDTH;
-    let sub_row = part / 2u * 32u;
-    let sub_col = part % 2u * 32u;
-#repeat i 32 / SIDE
-#repeat j 32 / SIDE
+    let sub_row = part / (BN / TN) * TM;
+    let sub_col = part % (BN / TN) * TN;
+    // What this invocation brings: (M, K) or (K, M), (N, K) or (K, N).
+#repeat i BM * BK / 4 / THREADS
+#ifdef A_ALONG_M
+    let a_at{i} = four_at(local + {i}u * THREADS, BM);
+    var next_a{i} = load_a(a_start, row0 + a_at{i}.y, a_at{i}.x);
+#else
+    let a_at{i} = four_at(local + {i}u * THREADS, BK);
+    var next_a{i} = load_a(a_start, row0 + a_at{i}.x, a_at{i}.y);
+#endif
+#endrepeat
+#repeat i BN * BK / 4 / THREADS
+#ifdef B_ALONG_K
+    let b_at{i} = four_at(local + {i}u * THREADS, BK);
+    var next_b{i} = load_b(b_start, b_at{i}.y, col0 + b_at{i}.x);
+#else
+    let b_at{i} = four_at(local + {i}u * THREADS, BN);
+    var next_b{i} = load_b(b_start, b_at{i}.x, col0 + b_at{i}.y);
+#endif
+#endrepeat
+#repeat i TM / SIDE
+#repeat j TN / SIDE
     var c{i}_{j}: MatrixC;
 #endrepeat
 #endrepeat
-    for (var k0 = 0u; k0 < params.k; k0 += 32u) {
-        // 64 x 32 and 32 x 64 elements in fours: every invocation takes the same number.
-#repeat i 128 / WIDTH
-        stage_a(a_start, row0, k0, local + {i}u * 4u * WIDTH);
-        stage_b(b_start, k0, col0, local + {i}u * 4u * WIDTH);
+    for (var k0 = 0u; k0 < params.k; k0 += BK) {
+#repeat i BM * BK / 4 / THREADS
+        keep_a(a_at{i}, next_a{i});
+#endrepeat
+#repeat i BN * BK / 4 / THREADS
+        keep_b(b_at{i}, next_b{i});
 #endrepeat
         workgroupBarrier();
-#repeat s 32 / SIDE
-#repeat i 32 / SIDE
-        let a{s}_{i} = coopLoadT<MatrixA>(&wg_a[(sub_row + {i}u * SIDE) * A_ROW + {s}u * SIDE], A_ROW);
-        let b{s}_{i} = coopLoadT<MatrixB>(&wg_b[{s}u * SIDE * B_ROW + sub_col + {i}u * SIDE], B_ROW);
+        // Loads beyond the end give zeros.
+        let ahead = k0 + BK;
+#repeat i BM * BK / 4 / THREADS
+#ifdef A_ALONG_M
+        next_a{i} = load_a(a_start, row0 + a_at{i}.y, ahead + a_at{i}.x);
+#else
+        next_a{i} = load_a(a_start, row0 + a_at{i}.x, ahead + a_at{i}.y);
+#endif
 #endrepeat
-#repeat i 32 / SIDE
-#repeat j 32 / SIDE
+#repeat i BN * BK / 4 / THREADS
+#ifdef B_ALONG_K
+        next_b{i} = load_b(b_start, ahead + b_at{i}.y, col0 + b_at{i}.x);
+#else
+        next_b{i} = load_b(b_start, ahead + b_at{i}.x, col0 + b_at{i}.y);
+#endif
+#endrepeat
+        // coopLoadT reads rows of the matrix, coopLoad its columns.
+#repeat s BK / SIDE
+#repeat i TM / SIDE
+#ifdef A_ALONG_M
+        let a{s}_{i} = coopLoad<MatrixA>(&wg_a[({s}u * SIDE * A_ROW + sub_row + {i}u * SIDE) / TOGETHER], A_ROW / TOGETHER);
+#else
+        let a{s}_{i} = coopLoadT<MatrixA>(&wg_a[((sub_row + {i}u * SIDE) * A_ROW + {s}u * SIDE) / TOGETHER], A_ROW / TOGETHER);
+#endif
+#endrepeat
+#repeat j TN / SIDE
+#ifdef B_ALONG_K
+        let b{s}_{j} = coopLoad<MatrixB>(&wg_b[((sub_col + {j}u * SIDE) * B_ROW + {s}u * SIDE) / TOGETHER], B_ROW / TOGETHER);
+#else
+        let b{s}_{j} = coopLoadT<MatrixB>(&wg_b[({s}u * SIDE * B_ROW + sub_col + {j}u * SIDE) / TOGETHER], B_ROW / TOGETHER);
+#endif
+#endrepeat
+#repeat i TM / SIDE
+#repeat j TN / SIDE
         c{i}_{j} = coopMultiplyAdd(a{s}_{i}, b{s}_{j}, c{i}_{j});
 #endrepeat
 #endrepeat
 #endrepeat
         workgroupBarrier();
     }
-#repeat i 32 / SIDE
-#repeat j 32 / SIDE
+#repeat i TM / SIDE
+#repeat j TN / SIDE
     coopStoreT(c{i}_{j}, &wg_c[part * SIDE * C_ROW], C_ROW);
-    workgroupBarrier();
+    subgroupBarrier();
     finish(group.z, part, local % WIDTH, row0 + sub_row + {i}u * SIDE, col0 + sub_col + {j}u * SIDE);
-    workgroupBarrier();
+    subgroupBarrier();
 #endrepeat
 #endrepeat
 }
@@ -69,48 +166,9 @@ fn matmul_cooperative(
 // Stores a subgroup's matrix from workgroup memory with what follows the sums.
 fn finish(batch: u32, part: u32, lane: u32, row: u32, col: u32) {
     for (var e = lane; e < SIDE * SIDE / 4u; e += WIDTH) {
-        let r = e / (SIDE / 4u);
-        let q = e % (SIDE / 4u) * 4u;
-        let at = (part * SIDE + r) * C_ROW + q;
-        let sums = vec4<f32>(wg_c[at], wg_c[at + 1u], wg_c[at + 2u], wg_c[at + 3u]);
-        put_four(batch, row + r, col + q, sums, shift_of(col + q));
+        let at = four_at(e, SIDE);
+        let i = (part * SIDE + at.x) * C_ROW + at.y;
+        let sums = vec4<f32>(wg_c[i], wg_c[i + 1u], wg_c[i + 2u], wg_c[i + 3u]);
+        put_four(batch, row + at.x, col + at.y, sums, shift_of(col + at.y));
     }
-}
-
-// Brings the e-th four of a's tile into workgroup memory; zeros beyond the edge.
-fn stage_a(start: u32, row0: u32, k0: u32, e: u32) {
-#ifdef A_ALONG_M
-    let m = e % 16u * 4u;
-    let k = e / 16u;
-#else
-    let m = e / 8u;
-    let k = e % 8u * 4u;
-#endif
-    let v = load_a(start, row0 + m, k0 + k);
-#repeat j 4
-#ifdef A_ALONG_M
-    wg_a[(m + {j}u) * A_ROW + k] = v[{j}];
-#else
-    wg_a[m * A_ROW + k + {j}u] = v[{j}];
-#endif
-#endrepeat
-}
-
-// The same of b.
-fn stage_b(start: u32, k0: u32, col0: u32, e: u32) {
-#ifdef B_ALONG_K
-    let n = e / 8u;
-    let k = e % 8u * 4u;
-#else
-    let n = e % 16u * 4u;
-    let k = e / 16u;
-#endif
-    let v = load_b(start, k0 + k, col0 + n);
-#repeat j 4
-#ifdef B_ALONG_K
-    wg_b[(k + {j}u) * B_ROW + n] = v[{j}];
-#else
-    wg_b[k * B_ROW + n + {j}u] = v[{j}];
-#endif
-#endrepeat
 }

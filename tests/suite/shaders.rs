@@ -166,6 +166,14 @@ fn the_adapter_is_measured() {
     check(&device, false);
 }
 
+/// The tile that products in matrix units take by rule where it is large.
+fn unit_tile(defines: Defines) -> Defines {
+    let tile = [("BM", 128), ("BN", 128), ("BK", 32), ("TM", 64), ("TN", 32)];
+    tile.iter()
+        .fold(defines, |d, (name, value)| d.constant(name, *value))
+        .constant("THREADS", 256)
+}
+
 /// Kernels for matrix units, which no adapter at hand may have: validated and written for Vulkan. (Metal's
 /// writer wants a newer language, DX12's knows no such units.)
 #[test]
@@ -174,6 +182,7 @@ fn matrix_kernels_are_valid() {
         let units = Defines::new()
             .matrices(MatrixUnit { side, half })
             .constant("WIDTH", 32);
+        let units = unit_tile(units);
         let h = if half { "f16" } else { "f32" };
         let four = format!("vec4<{h}>");
         let product = |flags: &[&str]| {
@@ -191,11 +200,15 @@ fn matrix_kernels_are_valid() {
             ("matmul_cooperative", product(&[])),
             (
                 "matmul_cooperative",
-                product(&["VEC_A", "VEC_B", "VEC4", "BIAS", "GELU"]),
+                product(&["VEC_A", "VEC_B", "VEC4", "BIAS", "GELU", "WIDE"]),
             ),
             (
                 "matmul_cooperative",
                 product(&["A_ALONG_M", "B_ALONG_K", "VEC_B"]),
+            ),
+            (
+                "matmul_cooperative",
+                product(&["A_ALONG_M", "B_ALONG_K", "WIDE"]),
             ),
         ] {
             let text = assemble(kernel, &defines).expect("a text");
@@ -234,7 +247,7 @@ fn products_of_mixed_types_are_valid() {
         ),
         (
             "matmul_cooperative",
-            Defines::new().matrices(unit).constant("WIDTH", 32),
+            unit_tile(Defines::new().matrices(unit).constant("WIDTH", 32)),
             [&["A_ALONG_M", "B_ALONG_K"], &vectors],
         ),
     ];

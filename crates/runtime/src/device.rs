@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use crate::adapter::{self, AdapterDescription, MatrixUnit};
 use crate::error::{Error, Result};
@@ -43,6 +43,7 @@ pub(crate) struct Inner {
     pub(crate) variants: VariantTable,
     pub(crate) description: AdapterDescription,
     pub(crate) matrix_unit: Option<MatrixUnit>,
+    matrix_units_right: OnceLock<bool>,
     pub(crate) pipeline_cache: Option<wgpu::PipelineCache>,
     pub(crate) kernels: Mutex<HashMap<String, HashMap<Defines, Arc<Kernel>>>>,
     pub(crate) pool: Mutex<Pool>,
@@ -139,6 +140,7 @@ impl Device {
             variants: variants.current(),
             description,
             matrix_unit,
+            matrix_units_right: OnceLock::new(),
             pipeline_cache,
             kernels: Mutex::default(),
             pool: Mutex::default(),
@@ -169,6 +171,16 @@ impl Device {
     /// What the adapter's matrix units compute, where it has such units and kernels may use them.
     pub fn matrix_unit(&self) -> Option<MatrixUnit> {
         self.0.matrix_unit
+    }
+
+    /// Whether the adapter's matrix units give right results: `check` answers once for the device. While it
+    /// does, others may ask it again, and the first answer stands.
+    pub fn trusts_matrix_units(&self, check: impl FnOnce() -> bool) -> bool {
+        if let Some(known) = self.0.matrix_units_right.get() {
+            return *known;
+        }
+        let found = self.matrix_unit().is_some() && check();
+        *self.0.matrix_units_right.get_or_init(|| found)
     }
 
     /// Whether the device can measure itself.

@@ -5,6 +5,7 @@ mod choice;
 mod gemm;
 mod operand;
 mod several;
+mod units;
 
 pub use cases::cases;
 pub use choice::TUNABLE;
@@ -37,7 +38,7 @@ pub enum Variant {
     Subgroup,
     /// `matmul_vector`: up to eight rows in registers, any layout; for GPUs.
     Vector,
-    /// `matmul_cooperative`: the adapter's matrix units, any layout; by table or name only.
+    /// `matmul_cooperative`: the adapter's matrix units, any layout; for f16 on GPUs.
     Cooperative,
 }
 

@@ -14,6 +14,8 @@ type Words = &'static [(&'static str, &'static str)];
 const F32: Words = &[
     ("{T}", "f32"),
     ("{HALF}", "false"),
+    ("{UNITS}", "(1 == 2)"),
+    ("{ROOM}", "(1 == 1)"),
     ("{BYTES}", "4"),
     ("{RTOL}", "1e-4"),
 ];
@@ -21,6 +23,12 @@ const F32: Words = &[
 const F16: Words = &[
     ("{T}", "f16"),
     ("{HALF}", "true"),
+    // Workgroup memory for the larger tile of matrix units, where they are taken.
+    ("{ROOM}", "(!{UNITS} || max_workgroup_bytes >= 30720)"),
+    (
+        "{UNITS}",
+        "(matrix_side > 0 && matrix_f16 && !software && subgroup_size >= 8 && m > 8)",
+    ),
     ("{BYTES}", "2"),
     ("{RTOL}", "1e-3"),
 ];
@@ -41,13 +49,19 @@ const LAYER: Words = &[
     ("{FEW_COLUMNS}", "4"),
 ];
 
-/// Whether the output has enough tiles of 128 to fill a GPU, and whether it has too few of 64.
+/// Whether the output has enough tiles of 128 to fill a GPU, whether it has too few of 64, and the invocations
+/// of a workgroup.
 const TILES: Words = &[
     (
         "{LARGE}",
         "m >= 96 && n >= 96 && ceil_div(m, 128) * ceil_div(n, 128) >= 64",
     ),
     ("{FEW}", "ceil_div(m, 64) * ceil_div(n, 64) < 32"),
+    // A subgroup takes the place of an invocation with matrix units.
+    (
+        "{THREADS}",
+        "BM / TM * (BN / TN) * (1 + (subgroup_size - 1) * (KERNEL == 3))",
+    ),
 ];
 
 const MATMUL: &str = include_str!("kernels/matmul.toml");

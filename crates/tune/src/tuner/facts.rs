@@ -4,7 +4,7 @@ use wgrad_runtime::{Device, MatrixUnit};
 
 use super::expr::{Scope, Value};
 
-/// The facts of `device`: `software` (a program on the CPU), `f16` (kernels may use it), `subgroup_size` (0
+/// The facts of `device`: `software` (a program on the CPU), `vulkan` (the way to it), `f16` (kernels may use it), `subgroup_size` (0
 /// where it is not one number), `matrix_side` (of the matrix units' matrices, 0 without units), `matrix_f16`
 /// (whether their factors are f16), and the most of a buffer, a workgroup and its memory: `max_buffer_bytes`,
 /// `max_invocations`, `max_workgroup_bytes`.
@@ -14,6 +14,10 @@ pub fn of(device: &Device) -> Scope {
         (
             "software".into(),
             Value::Bool(device.adapter().is_software()),
+        ),
+        (
+            "vulkan".into(),
+            Value::Bool(device.adapter().backend == "Vulkan"),
         ),
         ("f16".into(), Value::Bool(device.has_f16())),
         int("subgroup_size", device.subgroup_size().unwrap_or(0)),
@@ -32,6 +36,7 @@ pub fn of(device: &Device) -> Scope {
 pub fn none() -> Scope {
     Scope::from([
         ("software".into(), Value::Bool(false)),
+        ("vulkan".into(), Value::Bool(false)),
         ("f16".into(), Value::Bool(false)),
         int("subgroup_size", 0u32),
         int("matrix_side", 0u32),

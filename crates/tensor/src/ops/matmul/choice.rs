@@ -1,10 +1,10 @@
 //! Which kernel computes a product, and in which tiles: the tuned table's word, else a rule.
 
 use wgrad_runtime::variants::Choice;
-use wgrad_runtime::{Defines, Device, MatrixUnit};
+use wgrad_runtime::{Defines, Device};
 
-use super::Variant;
 use super::operand::{Operand, padded};
+use super::{Variant, units};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::ops::tunable::Tunable;
@@ -36,6 +36,10 @@ pub const TUNABLE: &[Tunable] = &[
     // Where rows are few, and where the adapter has matrix units for the type; else by rule.
     said("matmul_vector", &[]),
     said("matmul_cooperative", &[]),
+    said(
+        "matmul_cooperative",
+        &[("BM", 64), ("BN", 32), ("BK", 16), ("TM", 32), ("TN", 16)],
+    ),
 ];
 
 /// A word about every product.
@@ -57,7 +61,8 @@ const MOST_SIDE: usize = 16;
 /// Parts of the inner dimension at most: each writes an output of its own.
 const MOST_PARTS: usize = 64;
 
-/// The tile of a kernel: rows, columns, depth, and of an invocation rows and columns.
+/// The tile of a kernel: rows, columns, depth, and of an invocation (with matrix units: of a subgroup) rows and
+/// columns.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Tile {
     pub bm: usize,
@@ -81,12 +86,12 @@ impl Tile {
             },
             Variant::Tiled => Tile::tiled(device, m, n, batches),
             Variant::Subgroup => Tile::subgroup(m),
-            Variant::Cooperative => Tile::square(64, 32, 32),
+            Variant::Cooperative => units::tile(device, m, n, batches),
         }
     }
 
     /// Of as many rows as columns.
-    fn square(side: usize, bk: usize, t: usize) -> Tile {
+    pub fn square(side: usize, bk: usize, t: usize) -> Tile {
         Tile {
             bm: side,
             bn: side,
@@ -106,7 +111,7 @@ impl Tile {
                 let bm = if fits { rows } else { self.bm };
                 Tile { bm, tm: bm, ..self }
             }
-            Variant::Tiled => {
+            Variant::Tiled | Variant::Cooperative => {
                 let tile = Tile {
                     bm: get("BM", self.bm),
                     bn: get("BN", self.bn),
@@ -114,9 +119,13 @@ impl Tile {
                     tm: get("TM", self.tm),
                     tn: get("TN", self.tn),
                 };
-                if tile.launches(device) { tile } else { self }
+                let launches = match variant {
+                    Variant::Cooperative => units::launches(&tile, device),
+                    _ => tile.launches(device),
+                };
+                if launches { tile } else { self }
             }
-            Variant::Simple | Variant::Vector | Variant::Cooperative => self,
+            Variant::Simple | Variant::Vector => self,
         }
     }
 
@@ -142,7 +151,8 @@ impl Tile {
             && bytes <= device.max_workgroup_bytes() as usize
     }
 
-    fn threads(&self) -> usize {
+    /// Invocations of a workgroup, or with matrix units its subgroups.
+    pub fn threads(&self) -> usize {
         self.bm / self.tm * (self.bn / self.tn)
     }
 
@@ -177,21 +187,28 @@ impl Tile {
     }
 
     /// The constants that the kernel's text takes.
-    pub fn defines(&self, variant: Variant, defines: Defines) -> Defines {
+    pub fn defines(&self, variant: Variant, device: &Device, defines: Defines) -> Defines {
         let put = |defines: Defines, name, value| defines.constant(name, value as u32);
-        match variant {
-            Variant::Simple | Variant::Cooperative => defines,
-            Variant::Vector | Variant::Subgroup => put(defines, "ROWS", self.bm),
-            Variant::Tiled => [
+        let sides = |defines, threads| {
+            [
                 ("BM", self.bm),
                 ("BN", self.bn),
                 ("BK", self.bk),
                 ("TM", self.tm),
                 ("TN", self.tn),
-                ("THREADS", self.threads()),
+                ("THREADS", threads),
             ]
             .into_iter()
-            .fold(defines, |d, (name, value)| put(d, name, value)),
+            .fold(defines, |d, (name, value)| put(d, name, value))
+        };
+        match variant {
+            Variant::Simple => defines,
+            Variant::Vector | Variant::Subgroup => put(defines, "ROWS", self.bm),
+            Variant::Tiled => sides(defines, self.threads()),
+            Variant::Cooperative => {
+                let width = units::width(device);
+                units::defines(device, sides(defines, self.threads() * width))
+            }
         }
     }
 }
@@ -266,8 +283,10 @@ pub(super) fn choose(
         Variant::Simple | Variant::Tiled => true,
         Variant::Vector => m <= FEW_ROWS,
         Variant::Subgroup => shuffles,
-        Variant::Cooperative => in_units(device, types),
+        Variant::Cooperative => units::fit(device, types),
     };
+    // What nobody asked for by name must have shown itself right.
+    let trusted = |variant: &Variant| *variant != Variant::Cooperative || units::trusted(device);
     // There an f16 operand is first copied in f32: for a few rows that takes longer than the product.
     let copied = m <= FEW_ROWS && b.tensor.dtype() == DType::F16;
     let rule = if small {
@@ -276,13 +295,17 @@ pub(super) fn choose(
         Variant::Subgroup
     } else if m <= FEW_ROWS {
         Variant::Vector
+    } else if units::by_rule(device, types) {
+        Variant::Cooperative
     } else {
         Variant::Tiled
     };
     let mut variant = match wanted {
         Some(wanted) if possible(&wanted) => wanted,
         Some(_) => Variant::Tiled,
-        None => named.filter(possible).unwrap_or(rule),
+        None => named
+            .filter(|variant| possible(variant) && trusted(variant))
+            .unwrap_or(rule),
     };
     if variant == Variant::Subgroup {
         if !(a.in_texels() && b.in_texels() && k.is_multiple_of(4)) {
@@ -302,15 +325,4 @@ pub(super) fn choose(
         tile.bn = 256;
     }
     Ok((variant, tile))
-}
-
-/// Whether the device has matrix units for operands of these types, and subgroups of one size to feed them.
-fn in_units(device: &Device, (a, b): (DType, DType)) -> bool {
-    // The units round an f32 operand beside an f16 one to f16, as autocast does.
-    let half = a == DType::F16 || b == DType::F16;
-    let fits = |unit: MatrixUnit| half == unit.half;
-    let whole = device
-        .subgroup_size()
-        .is_some_and(|width| 128 % width == 0 && width >= 8);
-    whole && device.matrix_unit().is_some_and(fits)
 }

@@ -148,7 +148,7 @@ pub(super) fn gemm(
     }
     let batches = numel(&lead);
     let defines = defines(variant, (&a, &b), &out, epilogue, [m, k, n]);
-    let kernel = device.kernel(variant.file(), &tile.defines(variant, defines))?;
+    let kernel = device.kernel(variant.file(), &tile.defines(variant, device, defines))?;
     let mut batch = [1u32; 4];
     for (slot, side) in batch[4 - lead.len()..].iter_mut().zip(&lead) {
         *slot = *side as u32;
@@ -260,14 +260,6 @@ fn defines(
         defines = defines
             .alias("TA", &ty(a.tensor.dtype(), vec_a))
             .alias("TB", &ty(b.tensor.dtype(), vec_b));
-    }
-    if variant == Variant::Cooperative
-        && let (Some(unit), Some(width)) = (
-            a.tensor.device().matrix_unit(),
-            a.tensor.device().subgroup_size(),
-        )
-    {
-        defines = defines.matrices(unit).constant("WIDTH", width);
     }
     if let Some(bias) = epilogue.bias {
         defines = defines.alias("S", bias.dtype().wgsl());

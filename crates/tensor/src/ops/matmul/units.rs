@@ -1,0 +1,116 @@
+//! Products in an adapter's matrix units: which it has, whether they can be trusted, their tiles.
+
+use wgrad_runtime::{Defines, Device, MatrixUnit};
+
+use super::Variant;
+use super::choice::Tile;
+use super::gemm::{Epilogue, gemm};
+use crate::dtype::DType;
+use crate::error::Result;
+use crate::tape::no_grad;
+use crate::tensor::Tensor;
+
+/// Sums that an invocation of a subgroup keeps in registers at most.
+const MOST_SUMS: usize = 128;
+
+/// Whether the device has matrix units for operands of these types, and subgroups of one size to feed them.
+pub(super) fn fit(device: &Device, (a, b): (DType, DType)) -> bool {
+    // The units round an f32 operand beside an f16 one to f16, as autocast does.
+    let half = a == DType::F16 || b == DType::F16;
+    width(device) >= 8 && device.matrix_unit().is_some_and(|unit| unit.half == half)
+}
+
+/// Whether they are taken without being asked for: f16 products on GPUs, where the units multiply several times
+/// as fast as everything else, once they were found to be right. f32 products are left to a table.
+pub(super) fn by_rule(device: &Device, types: (DType, DType)) -> bool {
+    let half = device.matrix_unit().is_some_and(|unit| unit.half);
+    half && !device.adapter().is_software() && fit(device, types) && trusted(device)
+}
+
+/// Whether the units give a product of small whole numbers, which is exact in f16, to the bit. Drivers offer
+/// them as an experimental feature, and a wrong gradient is worse than a slow one: the first product on a
+/// device asks, and a failure of any kind is an answer.
+pub(super) fn trusted(device: &Device) -> bool {
+    device.trusts_matrix_units(|| no_grad(|| whole_numbers(device)).unwrap_or(false))
+}
+
+/// Sides that are no multiples of a tile, with an inner one of several steps.
+fn whole_numbers(device: &Device) -> Result<bool> {
+    const SIDES: [usize; 3] = [76, 84, 100];
+    let [m, n, k] = SIDES;
+    let dtype = match device.matrix_unit() {
+        Some(MatrixUnit { half: true, .. }) => DType::F16,
+        _ => DType::F32,
+    };
+    let a: Vec<f32> = (0..m * k).map(|i| (i * 7 % 5) as f32 - 2.0).collect();
+    let b: Vec<f32> = (0..k * n).map(|i| (i * 11 % 7) as f32 - 3.0).collect();
+    let put = |values: &[f32], shape: &[usize]| -> Result<Tensor> {
+        Tensor::from_slice(device, values, shape)?.cast(dtype)
+    };
+    let wanted = Some(Variant::Cooperative);
+    let (a_put, b_put) = (put(&a, &[m, k])?, put(&b, &[k, n])?);
+    let y = gemm("matmul", &a_put, &b_put, &Epilogue::of(DType::F32), wanted)?.y;
+    let y: Vec<f32> = y.to_vec()?;
+    let sum = |i: usize| -> f32 { (0..k).map(|p| a[i / n * k + p] * b[p * n + i % n]).sum() };
+    Ok(y.iter().enumerate().all(|(i, value)| *value == sum(i)))
+}
+
+/// Invocations of a subgroup, 0 where that is not one number.
+pub(super) fn width(device: &Device) -> usize {
+    device.subgroup_size().unwrap_or(0) as usize
+}
+
+/// By rule: large where the output has enough of them to fill a GPU.
+pub(super) fn tile(device: &Device, m: usize, n: usize, batches: usize) -> Tile {
+    let large = Tile {
+        bm: 128,
+        bn: 128,
+        bk: 32,
+        tm: 64,
+        tn: 32,
+    };
+    let groups = m.div_ceil(128) * n.div_ceil(128) * batches;
+    if groups >= 64 && m >= 96 && n >= 96 && launches(&large, device) {
+        return large;
+    }
+    Tile::square(64, 32, 32)
+}
+
+/// Whether the parts of a tile divide and the device allows it.
+pub(super) fn launches(tile: &Tile, device: &Device) -> bool {
+    let Tile { bm, bn, bk, tm, tn } = *tile;
+    let Some(unit) = device.matrix_unit() else {
+        return false;
+    };
+    let side = unit.side as usize;
+    let whole = [bm, bn, bk, tm, tn]
+        .iter()
+        .all(|v| *v > 0 && v.is_multiple_of(side));
+    if !whole || !bm.is_multiple_of(tm) || !bn.is_multiple_of(tn) {
+        return false;
+    }
+    let threads = tile.threads() * width(device);
+    let bytes = if unit.half { 2 } else { 4 };
+    // Rows are 8 elements longer whichever way they lie: the longer way of each.
+    let factors =
+        bytes * ((bm + 8) * bk).max((bk + 8) * bm) + bytes * ((bn + 8) * bk).max((bk + 8) * bn);
+    let sums = 4 * tile.threads() * side * (side + 4);
+    threads > 0
+        && (bm * bk / 4).is_multiple_of(threads)
+        && (bn * bk / 4).is_multiple_of(threads)
+        && tm * tn <= MOST_SUMS * width(device)
+        && threads <= device.max_workgroup_invocations() as usize
+        && factors + sums <= device.max_workgroup_bytes() as usize
+}
+
+/// What the kernel's text takes besides a tile.
+pub(super) fn defines(device: &Device, defines: Defines) -> Defines {
+    let defines = match device.matrix_unit() {
+        Some(unit) => defines.matrices(unit),
+        None => defines,
+    };
+    // Metal's units load from scalars only.
+    defines
+        .constant("WIDTH", width(device) as u32)
+        .flag_if(device.adapter().backend == "Vulkan", "WIDE")
+}
