@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use serde_json::{Map, Value, json};
-use wgrad_runtime::{AdapterDescription, DeviceOptions, Peak, adapters};
+use wgrad_runtime::{AdapterDescription, DeviceOptions, MatrixUnit, Peak, adapters};
 
 use crate::args::AdapterArg;
 
@@ -24,23 +24,29 @@ pub struct InfoArgs {
 pub fn run(args: InfoArgs) -> Result<()> {
     let device = args.adapter.open(DeviceOptions::default())?;
     let peak = (!args.fast).then(|| device.measure_peak()).transpose()?;
+    let unit = device.matrix_unit();
     let selected = device.adapter().index;
     let all = adapters();
     if args.json {
         let objects: Vec<Value> = all
             .iter()
-            .map(|a| object(a, a.index == selected, peak))
+            .map(|a| object(a, a.index == selected, peak, unit))
             .collect();
         println!("{}", serde_json::to_string_pretty(&objects)?);
         return Ok(());
     }
     for adapter in &all {
-        table(adapter, adapter.index == selected, peak);
+        table(adapter, adapter.index == selected, peak, unit);
     }
     Ok(())
 }
 
-fn object(adapter: &AdapterDescription, selected: bool, peak: Option<Peak>) -> Value {
+fn object(
+    adapter: &AdapterDescription,
+    selected: bool,
+    peak: Option<Peak>,
+    unit: Option<MatrixUnit>,
+) -> Value {
     let limits: Map<String, Value> = adapter
         .limits
         .iter()
@@ -62,10 +68,17 @@ fn object(adapter: &AdapterDescription, selected: bool, peak: Option<Peak>) -> V
         "copy_gbps": peak.map(|p| rounded(p.copy_gbps)),
         "fma_gflops": peak.map(|p| rounded(p.fma_gflops)),
         "fma_f16_gflops": peak.and_then(|p| p.fma_f16_gflops).map(rounded),
+        "matrix_unit": unit.filter(|_| selected).map(spelled),
+        "matrix_gflops": peak.and_then(|p| p.matrix_gflops).map(rounded),
     })
 }
 
-fn table(adapter: &AdapterDescription, selected: bool, peak: Option<Peak>) {
+fn table(
+    adapter: &AdapterDescription,
+    selected: bool,
+    peak: Option<Peak>,
+    unit: Option<MatrixUnit>,
+) {
     let mark = if selected { "  <- selected" } else { "" };
     println!("{}: {}{mark}", adapter.index, adapter.name);
     let row = |name: &str, value: &str| println!("   {name:<10} {value}");
@@ -87,6 +100,12 @@ fn table(adapter: &AdapterDescription, selected: bool, peak: Option<Peak>) {
             &format!("{name} {}", grouped(*value)),
         );
     }
+    if let Some(unit) = unit.filter(|_| selected) {
+        row(
+            "matrices",
+            &format!("{} in matrix units, sums in f32", spelled(unit)),
+        );
+    }
     let Some(peak) = peak.filter(|_| selected) else {
         return;
     };
@@ -98,6 +117,15 @@ fn table(adapter: &AdapterDescription, selected: bool, peak: Option<Peak>) {
     if let Some(rate) = peak.fma_f16_gflops {
         row("fma f16", &format!("{rate:.1} GFLOP/s"));
     }
+    if let Some(rate) = peak.matrix_gflops {
+        row("matrices", &format!("{rate:.1} GFLOP/s"));
+    }
+}
+
+/// As bench and tune name a matrix unit.
+fn spelled(MatrixUnit { side, half }: MatrixUnit) -> String {
+    let ty = if half { "f16" } else { "f32" };
+    format!("{ty} {side}x{side}x{side}")
 }
 
 /// `1234567` as `1,234,567`.
