@@ -208,7 +208,12 @@ fn products(bench: &mut Bench, plan: &Plan, _: &OutputArgs) -> Result<()> {
     } else {
         Variant::Tiled
     };
-    matmul::variants(bench, product, &[Variant::Simple, own])
+    matmul::variants(bench, product, &[Variant::Simple, own])?;
+    if !bench.device.matrix_unit().is_some_and(|unit| unit.half) {
+        return Ok(());
+    }
+    let half = Product::new(m, k, n, DType::F16);
+    matmul::variants(bench, half, &[own, Variant::Cooperative])
 }
 
 /// Kernels that memory bounds.
