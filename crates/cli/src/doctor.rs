@@ -10,6 +10,7 @@ use wgrad_runtime::variants::VariantTable;
 use wgrad_runtime::{Device, DeviceOptions};
 use wgrad_tensor::cases::{self, Case, Dump, Outcome};
 use wgrad_tensor::ops;
+use wgrad_tensor::ops::matmul::trusts_matrix_units;
 use wgrad_tensor::ops::tunable::{self, Tunable};
 
 use crate::args::AdapterArg;
@@ -92,6 +93,13 @@ pub fn run(args: DoctorArgs) -> Result<()> {
         if adapter.is_none() {
             let (backend, driver) = (&description.backend, &description.driver);
             println!("{} ({backend}, {driver})", description.name);
+            if let Some(unit) = device.matrix_unit() {
+                let found = match trusts_matrix_units(&device) {
+                    true => "right",
+                    false => "WRONG: not used unless named",
+                };
+                println!("matrix units {unit}: {found}");
+            }
         }
         if args.all_variants {
             println!("\n{}", pass.title);

@@ -68,7 +68,7 @@ fn object(
         "copy_gbps": peak.map(|p| rounded(p.copy_gbps)),
         "fma_gflops": peak.map(|p| rounded(p.fma_gflops)),
         "fma_f16_gflops": peak.and_then(|p| p.fma_f16_gflops).map(rounded),
-        "matrix_unit": unit.filter(|_| selected).map(spelled),
+        "matrix_unit": unit.filter(|_| selected).map(|unit| unit.to_string()),
         "matrix_gflops": peak.and_then(|p| p.matrix_gflops).map(rounded),
     })
 }
@@ -101,10 +101,7 @@ fn table(
         );
     }
     if let Some(unit) = unit.filter(|_| selected) {
-        row(
-            "matrices",
-            &format!("{} in matrix units, sums in f32", spelled(unit)),
-        );
+        row("matrices", &format!("{unit} in matrix units, sums in f32"));
     }
     let Some(peak) = peak.filter(|_| selected) else {
         return;
@@ -120,12 +117,6 @@ fn table(
     if let Some(rate) = peak.matrix_gflops {
         row("matrices", &format!("{rate:.1} GFLOP/s"));
     }
-}
-
-/// As bench and tune name a matrix unit.
-fn spelled(MatrixUnit { side, half }: MatrixUnit) -> String {
-    let ty = if half { "f16" } else { "f32" };
-    format!("{ty} {side}x{side}x{side}")
 }
 
 /// `1234567` as `1,234,567`.

@@ -37,6 +37,14 @@ pub struct MatrixUnit {
     pub half: bool,
 }
 
+impl std::fmt::Display for MatrixUnit {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        let MatrixUnit { side, half } = self;
+        let ty = if *half { "f16" } else { "f32" };
+        write!(f, "{ty} {side}x{side}x{side}")
+    }
+}
+
 /// The best of those products that an adapter has and wgrad's kernels use.
 pub(crate) fn matrix_unit(adapter: &wgpu::Adapter) -> Option<MatrixUnit> {
     use wgpu::CooperativeScalarType as S;

@@ -103,13 +103,12 @@ fn matrix(bench: &mut Bench) -> Result<()> {
         return Ok(());
     };
     const GROUPS: u64 = 1 << 15;
-    let ty = if unit.half { "f16" } else { "f32" };
     let (kernel, operations) = device.matrix_kernel(unit)?;
     let work = Work::new(GROUPS as f64 * operations, 0.0);
     let work = if unit.half { work.half() } else { work };
     let area = u64::from(unit.side * unit.side);
     bench.time_with(
-        &format!("matrix units {ty} {0}x{0}x{0}", unit.side),
+        &format!("matrix units {unit}"),
         work,
         |device| {
             let x = device.alloc(area * 4)?;

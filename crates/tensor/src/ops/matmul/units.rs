@@ -30,11 +30,12 @@ pub(super) fn by_rule(device: &Device, types: (DType, DType)) -> bool {
 /// Whether the units give a product of small whole numbers, which is exact in f16, to the bit. Drivers offer
 /// them as an experimental feature, and a wrong gradient is worse than a slow one: the first product on a
 /// device asks, and a failure of any kind is an answer.
-pub(super) fn trusted(device: &Device) -> bool {
+pub fn trusted(device: &Device) -> bool {
     device.trusts_matrix_units(|| no_grad(|| whole_numbers(device)).unwrap_or(false))
 }
 
-/// Sides that are no multiples of a tile, with an inner one of several steps.
+/// Sides that are no multiples of a tile, with an inner one of several steps; the operands by rows, and by
+/// columns, for which the units have another instruction.
 fn whole_numbers(device: &Device) -> Result<bool> {
     const SIDES: [usize; 3] = [76, 84, 100];
     let [m, n, k] = SIDES;
@@ -42,17 +43,30 @@ fn whole_numbers(device: &Device) -> Result<bool> {
         Some(MatrixUnit { half: true, .. }) => DType::F16,
         _ => DType::F32,
     };
-    let a: Vec<f32> = (0..m * k).map(|i| (i * 7 % 5) as f32 - 2.0).collect();
-    let b: Vec<f32> = (0..k * n).map(|i| (i * 11 % 7) as f32 - 3.0).collect();
-    let put = |values: &[f32], shape: &[usize]| -> Result<Tensor> {
-        Tensor::from_slice(device, values, shape)?.cast(dtype)
+    let a = |i: usize, p: usize| ((i * 3 + p * 7) % 5) as f32 - 2.0;
+    let b = |p: usize, j: usize| ((p * 5 + j * 11) % 7) as f32 - 3.0;
+    let of = |rows: usize, cols: usize, value: &dyn Fn(usize, usize) -> f32| -> Result<Tensor> {
+        let values: Vec<f32> = (0..rows * cols)
+            .map(|at| value(at / cols, at % cols))
+            .collect();
+        Tensor::from_slice(device, &values, &[rows, cols])?.cast(dtype)
     };
+    let by_rows = [of(m, k, &a)?, of(k, n, &b)?];
+    let by_columns = [
+        of(k, m, &|p, i| a(i, p))?.transpose(0, 1)?,
+        of(n, k, &|j, p| b(p, j))?.transpose(0, 1)?,
+    ];
+    let expected: Vec<f32> = (0..m * n)
+        .map(|at| (0..k).map(|p| a(at / n, p) * b(p, at % n)).sum())
+        .collect();
     let wanted = Some(Variant::Cooperative);
-    let (a_put, b_put) = (put(&a, &[m, k])?, put(&b, &[k, n])?);
-    let y = gemm("matmul", &a_put, &b_put, &Epilogue::of(DType::F32), wanted)?.y;
-    let y: Vec<f32> = y.to_vec()?;
-    let sum = |i: usize| -> f32 { (0..k).map(|p| a[i / n * k + p] * b[p * n + i % n]).sum() };
-    Ok(y.iter().enumerate().all(|(i, value)| *value == sum(i)))
+    for [a, b] in [by_rows, by_columns] {
+        let y = gemm("matmul", &a, &b, &Epilogue::of(DType::F32), wanted)?.y;
+        if y.to_vec::<f32>()? != expected {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Invocations of a subgroup, 0 where that is not one number.
