@@ -2,6 +2,7 @@
 
 mod cases;
 mod fused;
+mod units;
 
 pub use cases::cases;
 
@@ -39,6 +40,8 @@ pub enum Variant {
     Tiled,
     /// `attention_subgroup` and its backward: textures and shuffles; for the software adapter.
     Subgroup,
+    /// `attention_cooperative` and its backward: an adapter's matrix units, f16 alone.
+    Cooperative,
 }
 
 /// `softmax(scale * q k^T + bias, masked) v` (Vaswani et al., arXiv:1706.03762).
@@ -157,8 +160,8 @@ pub fn attention_with(
     };
     let dtype = q.dtype();
     let wide = |x: &Tensor| match variant {
-        Variant::Tiled => Rows::new(x),
-        _ => Rows::new(&x.cast(DType::F32)?),
+        Variant::Subgroup => Rows::new(&x.cast(DType::F32)?),
+        _ => Rows::new(x),
     };
     let rows = [wide(&parts[0])?, wide(&parts[1])?, wide(&parts[2])?];
     let fused = Fused::new(rows, false, sizes, options, variant, dtype)?;
