@@ -52,10 +52,11 @@ pub enum Variant {
 /// gives zeros.
 ///
 /// Fused (FlashAttention-2, arXiv:2307.08691) the scores are never in memory; with dropout the same
-/// weights are dropped as by the composed form. The composed form is used where D is no multiple of
-/// 4 or above 128, for a bias that requires a gradient, for mask and bias at once on a GPU (they would
-/// need more than 8 bindings; not so for [`attention_packed`]), and on the software adapter for D above
-/// 64 and for more than 4096 keys.
+/// weights are dropped as by the composed form. For f16 a GPU's matrix units compute the products where
+/// Vulkan shows them and their side divides D; weights and their gradients are rounded to f16 then. The
+/// composed form is used where D is no multiple of 4 or above 128, for a bias that requires a gradient, for
+/// mask and bias at once on a GPU (they would need more than 8 bindings; not so for [`attention_packed`]),
+/// and on the software adapter for D above 64 and for more than 4096 keys.
 ///
 /// Errors name what does not fit.
 pub fn scaled_dot_product_attention(
