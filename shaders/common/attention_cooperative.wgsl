@@ -16,6 +16,7 @@ const KEYS: u32 = 32u;
 #endif
 const LANES: u32 = WIDTH / ROWS;
 const SHARE: u32 = 8u / LANES;
+const BY: u32 = 4u * WIDTH / DV;
 
 // Rows are longer than needed, so that neighbours lie in different banks, by whole 16 bytes, as the units want.
 const X_ROW: u32 = DV + 2u;
@@ -41,16 +42,17 @@ fn p_at(row: u32, c: u32) -> u32 {
     return row * P_ROW + c / 4u;
 }
 
-// Brings 32 positions of the side that goes by into workgroup memory, in STEPS vectors to an invocation, which are
-// all under way before the first is stored.
+// Brings 32 positions of the side that goes by into workgroup memory, BY at once in STEPS, which are all under way
+// before the first is stored.
 fn stage(operand: u32, at: u32, tile: Tile, local: u32) {
+    let t = local / DV;
+    let c = local % DV;
 #repeat i STEPS
-    let e{i} = {i}u * 4u * WIDTH + local;
-    let x{i} = load(operand, tile, e{i} / DV, e{i} % DV);
+    let x{i} = load(operand, tile, t + {i}u * BY, c);
 #endrepeat
 #repeat i STEPS
-    if (e{i} < 32u * DV) {
-        wg_x[at + e{i} / DV * X_ROW + e{i} % DV] = x{i};
+    if (t < BY && t + {i}u * BY < 32u) {
+        wg_x[at + x_at(t + {i}u * BY, 4u * c)] = x{i};
     }
 #endrepeat
 }

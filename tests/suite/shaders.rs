@@ -270,7 +270,7 @@ fn attention_in_matrix_units_is_valid() {
                 .constant("DV", d / 4)
                 .constant("WIDTH", width)
                 .constant("ROWS", rows)
-                .constant("STEPS", (2 * d).div_ceil(width))
+                .constant("STEPS", 32u32.div_ceil(16 * width / d))
                 .flag_if(kernel.contains("backward"), "BACKWARD")
                 .flag_if(kernel.contains("kv"), "KEY_ROWS");
             let names = ["AT_Q", "AT_K", "AT_V", "AT_MASK", "AT_BIAS"];

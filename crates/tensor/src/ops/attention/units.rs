@@ -64,12 +64,12 @@ impl Units {
 
     /// What the text of the kernel `op` depends on.
     pub fn defines(&self, op: &str, defines: Defines) -> Defines {
-        let steps = (8 * self.d as u32 / 4).div_ceil(self.width);
+        let by = 4 * self.width / (self.d as u32 / 4);
         defines
             .matrices(self.unit)
             .constant("WIDTH", self.width)
             .constant("ROWS", self.rows)
-            .constant("STEPS", steps)
+            .constant("STEPS", 32u32.div_ceil(by))
             .flag_if(op == "attention_backward_kv", "KEY_ROWS")
     }
 }
