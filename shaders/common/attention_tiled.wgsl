@@ -1,15 +1,8 @@
 // Tiles of 32 x 32 for 64 invocations: invocation (tx, ty) holds rows ty + 8 i and columns tx + 8 j, i, j < 4,
 // of a product of two tiles in workgroup memory. D is taken in DC pieces of 8 vectors.
-#import common/attention
+#import common/attention_rows
 
-@group(0) @binding(AT_Q) var<storage, read> q: array<T>; // (B, Tq, H, DV) strided
-#ifndef PACKED
-@group(0) @binding(AT_K) var<storage, read> k: array<T>; // (B, Tk, Hk, DV) strided
-@group(0) @binding(AT_V) var<storage, read> v: array<T>; // (B, Tk, Hk, DV) strided
-#endif
-#ifdef BACKWARD
-@group(0) @binding(AT_DY) var<storage, read> dy: array<T>; // (B, Tq, H, DV) strided
-#endif
+alias LOADED = vec4<f32>;
 
 // Rows are 9 vectors apart, so that neighbours lie in different banks.
 const ROW: u32 = 9u;
@@ -18,55 +11,6 @@ var<workgroup> wg_b: array<vec4<f32>, 288>;
 // Weights: row, then tx; the component is j.
 var<workgroup> wg_p: array<vec4<f32>, 288>;
 var<workgroup> wg_row: array<f32, 256>;
-
-// What a tile is loaded from.
-const Q: u32 = 0u;
-const K: u32 = 1u;
-const V: u32 = 2u;
-const DY: u32 = 3u;
-
-// Batch, query head, key head, and the first query and key of a tile.
-struct Tile {
-    b: u32,
-    h: u32,
-    hk: u32,
-    q0: u32,
-    k0: u32,
-}
-
-// Vector c of row t of a tile; zeros beyond the edge. `operand` is a constant wherever this is called.
-fn load(operand: u32, tile: Tile, t: u32, c: u32) -> vec4<f32> {
-    let of_query = operand == Q || operand == DY;
-    let position = select(tile.k0, tile.q0, of_query) + t;
-    var value = vec4<f32>();
-    if (position < select(params.keys, params.queries, of_query) && c < DV) {
-        switch operand {
-            case Q: {
-                value = vec4<f32>(q[place(params.q, tile.b, position, tile.h) / 4u + c]);
-            }
-#ifdef BACKWARD
-            case DY: {
-                value = vec4<f32>(dy[place(params.dy, tile.b, position, tile.h) / 4u + c]);
-            }
-#endif
-            case K: {
-#ifdef PACKED
-                value = vec4<f32>(q[place(params.k, tile.b, position, tile.hk) / 4u + c]);
-#else
-                value = vec4<f32>(k[place(params.k, tile.b, position, tile.hk) / 4u + c]);
-#endif
-            }
-            default: {
-#ifdef PACKED
-                value = vec4<f32>(q[place(params.v, tile.b, position, tile.hk) / 4u + c]);
-#else
-                value = vec4<f32>(v[place(params.v, tile.b, position, tile.hk) / 4u + c]);
-#endif
-            }
-        }
-    }
-    return value;
-}
 
 // wg_a wg_b^T over one piece of D; x[i][j]. The sums have names: an index that a compiler does not unroll
 // would put them into memory.

@@ -2,6 +2,7 @@
 
 mod cases;
 mod fused;
+mod units;
 
 pub use cases::cases;
 
@@ -39,6 +40,8 @@ pub enum Variant {
     Tiled,
     /// `attention_subgroup` and its backward: textures and shuffles; for the software adapter.
     Subgroup,
+    /// `attention_cooperative` and its backward: an adapter's matrix units, f16 alone.
+    Cooperative,
 }
 
 /// `softmax(scale * q k^T + bias, masked) v` (Vaswani et al., arXiv:1706.03762).
@@ -49,10 +52,11 @@ pub enum Variant {
 /// gives zeros.
 ///
 /// Fused (FlashAttention-2, arXiv:2307.08691) the scores are never in memory; with dropout the same
-/// weights are dropped as by the composed form. The composed form is used where D is no multiple of
-/// 4 or above 128, for a bias that requires a gradient, for mask and bias at once on a GPU (they would
-/// need more than 8 bindings; not so for [`attention_packed`]), and on the software adapter for D above
-/// 64 and for more than 4096 keys.
+/// weights are dropped as by the composed form. For f16 a GPU's matrix units compute the products where
+/// Vulkan shows them and their side divides D; weights and their gradients are rounded to f16 then. The
+/// composed form is used where D is no multiple of 4 or above 128, for a bias that requires a gradient, for
+/// mask and bias at once on a GPU (they would need more than 8 bindings; not so for [`attention_packed`]),
+/// and on the software adapter for D above 64 and for more than 4096 keys.
 ///
 /// Errors name what does not fit.
 pub fn scaled_dot_product_attention(
@@ -157,8 +161,8 @@ pub fn attention_with(
     };
     let dtype = q.dtype();
     let wide = |x: &Tensor| match variant {
-        Variant::Tiled => Rows::new(x),
-        _ => Rows::new(&x.cast(DType::F32)?),
+        Variant::Subgroup => Rows::new(&x.cast(DType::F32)?),
+        _ => Rows::new(x),
     };
     let rows = [wide(&parts[0])?, wide(&parts[1])?, wide(&parts[2])?];
     let fused = Fused::new(rows, false, sizes, options, variant, dtype)?;

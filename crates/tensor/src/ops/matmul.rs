@@ -9,6 +9,7 @@ mod units;
 
 pub use cases::cases;
 pub use choice::TUNABLE;
+pub(crate) use units::by_rule as by_units;
 pub use units::trusted as trusts_matrix_units;
 
 use crate::dtype::DType;

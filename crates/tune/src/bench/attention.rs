@@ -74,8 +74,8 @@ fn attend(x: &[Tensor; 3], causal: bool, variant: Option<Variant>) -> Result<Ten
     Ok(attention_with(&x[0], &x[1], &x[2], &options, variant)?)
 }
 
-/// Times each size, forward and forward with backward: composed of products and softmax, and as the op
-/// chooses, by turns.
+/// Times each size, forward and forward with backward: composed of products and softmax, as the op chooses,
+/// and without matrix units where a GPU has them, by turns.
 pub fn run(bench: &mut Bench, sizes: &[Size]) -> Result<()> {
     for size in sizes {
         let made = size.inputs(&bench.device).and_then(|inputs| {
@@ -91,13 +91,18 @@ pub fn run(bench: &mut Bench, sizes: &[Size]) -> Result<()> {
             }
         };
         let (inputs, dy, causal) = (&inputs, &dy, size.causal);
-        let ways = [("composed ", Some(Variant::Composed)), ("", None)];
-        let forward = ways.map(|(way, variant)| -> Way {
+        let mut ways = vec![("composed ", Some(Variant::Composed)), ("", None)];
+        // What matrix units give: by rule GPUs use them for f16.
+        let units = bench.device.matrix_unit().is_some_and(|unit| unit.half);
+        if size.dtype == DType::F16 && units && !bench.device.adapter().is_software() {
+            ways.push(("tiled ", Some(Variant::Tiled)));
+        }
+        let forward = ways.iter().map(|&(way, variant)| -> Way {
             let call = move || no_grad(|| attend(inputs, causal, variant)).map(|_| ());
             (size.name(&format!("{way}forward")), Box::new(call))
         });
-        bench.versus(size.work(false), forward.into())?;
-        let both = ways.map(|(way, variant)| -> Way {
+        bench.versus(size.work(false), forward.collect())?;
+        let both = ways.iter().map(|&(way, variant)| -> Way {
             let call = move || {
                 attend(inputs, causal, variant)?.backward_with(dy)?;
                 Ok(())
@@ -105,7 +110,7 @@ pub fn run(bench: &mut Bench, sizes: &[Size]) -> Result<()> {
             let name = format!("{way}forward and backward");
             (size.name(&name), Box::new(call))
         });
-        bench.versus(size.work(true), both.into())?;
+        bench.versus(size.work(true), both.collect())?;
     }
     Ok(())
 }

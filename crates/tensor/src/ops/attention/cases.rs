@@ -284,6 +284,7 @@ pub fn cases(out: &mut Vec<Case>) {
             Contiguous,
         ));
     }
+    units(out, &problems);
     // A gradient for q alone, for v alone.
     for frozen in [[1, 2], [0, 1]] {
         for variant in VARIANTS {
@@ -301,6 +302,20 @@ pub fn cases(out: &mut Vec<Case>) {
         }
     }
     rejections(out);
+}
+
+/// Rows for matrix units, which have f16 alone; where the device has none, the tiled kernels run them.
+fn units(out: &mut Vec<Case>, problems: &[(Problem, Layout)]) {
+    let one = |problem, layout| row(problem, Variant::Cooperative, DType::F16, layout);
+    out.extend([1, 2, 3, 6, 7, 11].map(|at| one(problems[at].0, problems[at].1)));
+    // Maxima that grow as the keys go by.
+    let mut steep = one(Problem::new([1, 2, 1, 70, 140, 16]), Layout::Contiguous);
+    steep.inputs[0] = steep.inputs[0].clone().range(-12.0, 12.0);
+    out.push(steep.note("Cooperative steep"));
+    let small = Problem::new([2, 2, 2, 13, 13, 8]);
+    let one = |problem, layout| packed(problem, Variant::Cooperative, DType::F16, layout);
+    out.push(one(small, Layout::Contiguous));
+    out.push(one(small.masked().dropout(0.1), Layout::Sliced));
 }
 
 fn rejections(out: &mut Vec<Case>) {

@@ -2,10 +2,12 @@
 
 use wgrad_runtime::{Defines, Device};
 
+use super::units::Units;
 use super::{Attention, OP, Variant, bias_steps, check_extras};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ops::dropout::{Drop, check_p};
+use crate::ops::matmul::by_units;
 use crate::ops::rows::numbered;
 use crate::shape::numel;
 use crate::tensor::Tensor;
@@ -138,10 +140,13 @@ pub(super) fn choose(
         d,
     } = *sizes;
     let shuffles = device.subgroup_size() == Some(8);
+    let units = Units::of(device, "attention", sizes, parts[0].dtype()).is_some();
     let variant = match wanted {
         Some(Variant::Subgroup) if !shuffles => Variant::Tiled,
+        Some(Variant::Cooperative) if !units => Variant::Tiled,
         Some(variant) => variant,
         None if shuffles && device.adapter().is_software() => Variant::Subgroup,
+        None if units && by_units(device) => Variant::Cooperative,
         None => Variant::Tiled,
     };
     let dropped = options.dropout.is_some_and(|(p, _)| p > 0.0);
@@ -158,7 +163,7 @@ pub(super) fn choose(
         && (!dropped || u32::try_from(numel(&[b, h, tq, tk])).is_ok())
         && match variant {
             Variant::Composed => false,
-            Variant::Tiled => buffers <= MAX_BINDINGS,
+            Variant::Tiled | Variant::Cooperative => buffers <= MAX_BINDINGS,
             Variant::Subgroup => {
                 d <= MAX_D_SUBGROUP
                     && tk <= MAX_STEPS
@@ -312,12 +317,17 @@ impl Fused {
             .flag_if(self.dropout.is_some(), "DROPOUT")
             .flag_if(self.dropout.is_some() && tk.is_multiple_of(4), "ALIGNED");
         defines = numbered(defines, &bound);
-        let (name, tile) = match self.variant {
-            Variant::Subgroup => {
+        let units = Units::of(device, op, &self.sizes, self.dtype);
+        let (name, tile) = match (self.variant, units) {
+            (Variant::Subgroup, _) => {
                 // Rows a lane holds: compile time grows with these times D.
                 let lane_rows = if d <= 32 { 2 } else { 1 };
                 defines = defines.constant("R", lane_rows);
                 (format!("{op}_subgroup"), 8 * lane_rows as usize)
+            }
+            (Variant::Cooperative, Some(units)) => {
+                defines = units.defines(op, defines);
+                (format!("{op}_cooperative"), units.tile())
             }
             _ => {
                 defines = defines.constant("DC", d.div_ceil(32) as u32);

@@ -295,7 +295,7 @@ pub(super) fn choose(
         Variant::Subgroup
     } else if m <= FEW_ROWS {
         Variant::Vector
-    } else if units::by_rule(device, types) {
+    } else if units::fit(device, types) && units::by_rule(device) {
         Variant::Cooperative
     } else {
         Variant::Tiled

@@ -20,11 +20,11 @@ pub(super) fn fit(device: &Device, (a, b): (DType, DType)) -> bool {
     width(device) >= 8 && device.matrix_unit().is_some_and(|unit| unit.half == half)
 }
 
-/// Whether they are taken without being asked for: f16 products on GPUs, where the units multiply several times
-/// as fast as everything else, once they were found to be right. f32 products are left to a table.
-pub(super) fn by_rule(device: &Device, types: (DType, DType)) -> bool {
+/// Whether units for f16 are taken without being asked for: on GPUs, where they multiply several times as fast
+/// as everything else, once they were found to be right. f32 products are left to a table.
+pub(crate) fn by_rule(device: &Device) -> bool {
     let half = device.matrix_unit().is_some_and(|unit| unit.half);
-    half && !device.adapter().is_software() && fit(device, types) && trusted(device)
+    half && !device.adapter().is_software() && trusted(device)
 }
 
 /// Whether the units give a product of small whole numbers, which is exact in f16, to the bit. Drivers offer
