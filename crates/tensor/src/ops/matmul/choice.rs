@@ -289,23 +289,26 @@ pub(super) fn choose(
     let trusted = |variant: &Variant| *variant != Variant::Cooperative || units::trusted(device);
     // There an f16 operand is first copied in f32: for a few rows that takes longer than the product.
     let copied = m <= FEW_ROWS && b.tensor.dtype() == DType::F16;
-    let rule = if small {
-        Variant::Simple
-    } else if shuffles && device.adapter().is_software() && !copied {
-        Variant::Subgroup
-    } else if m <= FEW_ROWS {
-        Variant::Vector
-    } else if units::fit(device, types) && units::by_rule(device) {
-        Variant::Cooperative
-    } else {
-        Variant::Tiled
+    // Only asked where nothing was wanted: whether units are right is found out by a product that wants them.
+    let rule = || {
+        if small {
+            Variant::Simple
+        } else if shuffles && device.adapter().is_software() && !copied {
+            Variant::Subgroup
+        } else if m <= FEW_ROWS {
+            Variant::Vector
+        } else if units::fit(device, types) && units::by_rule(device) {
+            Variant::Cooperative
+        } else {
+            Variant::Tiled
+        }
     };
     let mut variant = match wanted {
         Some(wanted) if possible(&wanted) => wanted,
         Some(_) => Variant::Tiled,
         None => named
             .filter(|variant| possible(variant) && trusted(variant))
-            .unwrap_or(rule),
+            .unwrap_or_else(rule),
     };
     if variant == Variant::Subgroup {
         if !(a.in_texels() && b.in_texels() && k.is_multiple_of(4)) {
