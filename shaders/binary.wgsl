@@ -2,7 +2,7 @@
 // math: y = op(a, b), with a line `fn op(a: f32, b: f32) -> f32` put in front
 // shapes: a and b broadcast to the shape of y, which is contiguous
 // launch: one invocation an element of y, with VECTORS four, where all tensors are contiguous: LANES; with
-//   TEXELS what is read are textures, see texel
+//   TEXELS what is read are textures, see texel, and an invocation takes EACH fours
 // numerics: computed in f32 (u32 and i32 by value), rounded once to the type of y
 // backward: binary_backward
 // reference: the table in ops/binary.rs
@@ -53,13 +53,15 @@ fn binary(
     @builtin(local_invocation_index) local: u32,
 ) {
     let i = linear_id(group, groups, local, 256u);
-    if (i * LANES >= params.n) {
+    if (i * LANES * EACH >= params.n) {
         return;
     }
 #ifdef VECTORS
-    let v = four_a(i + params.a_offset / 4u);
-    let w = four_b(i + params.b_offset / 4u);
-    y[i] = T(vec4<f32>(op(v.x, w.x), op(v.y, w.y), op(v.z, w.z), op(v.w, w.w)));
+#repeat j EACH
+    let v{j} = four_a(i * EACH + {j}u + params.a_offset / 4u);
+    let w{j} = four_b(i * EACH + {j}u + params.b_offset / 4u);
+    y[i * EACH + {j}u] = T(vec4<f32>(op(v{j}.x, w{j}.x), op(v{j}.y, w{j}.y), op(v{j}.z, w{j}.z), op(v{j}.w, w{j}.w)));
+#endrepeat
 #else
 #ifdef CONTIGUOUS
     let a_at = i + params.a_offset;

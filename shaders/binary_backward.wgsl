@@ -3,7 +3,7 @@
 // math: dx = derivative(dy, a, b), with that line put in front
 // shapes: dy, a and b any strides over one shape; dx that shape, contiguous
 // launch: one invocation an element, with VECTORS four, where all tensors are contiguous: LANES; with
-//   TEXELS what is read are textures, see texel
+//   TEXELS what is read are textures, see texel, and an invocation takes EACH fours
 // numerics: computed in f32, rounded once; overwrites dx
 // backward: none
 // reference: the table in ops/binary.rs
@@ -66,15 +66,17 @@ fn binary_backward(
     @builtin(local_invocation_index) local: u32,
 ) {
     let i = linear_id(group, groups, local, 256u);
-    if (i * LANES >= params.n) {
+    if (i * LANES * EACH >= params.n) {
         return;
     }
 #ifdef VECTORS
-    let d = four_dy(i + params.dy_offset / 4u);
-    let v = four_a(i + params.a_offset / 4u);
-    let w = four_b(i + params.b_offset / 4u);
-    dx[i] = S(vec4<f32>(derivative(d.x, v.x, w.x), derivative(d.y, v.y, w.y), derivative(d.z, v.z, w.z),
-        derivative(d.w, v.w, w.w)));
+#repeat j EACH
+    let d{j} = four_dy(i * EACH + {j}u + params.dy_offset / 4u);
+    let v{j} = four_a(i * EACH + {j}u + params.a_offset / 4u);
+    let w{j} = four_b(i * EACH + {j}u + params.b_offset / 4u);
+    dx[i * EACH + {j}u] = S(vec4<f32>(derivative(d{j}.x, v{j}.x, w{j}.x), derivative(d{j}.y, v{j}.y, w{j}.y),
+        derivative(d{j}.z, v{j}.z, w{j}.z), derivative(d{j}.w, v{j}.w, w{j}.w)));
+#endrepeat
 #else
     let dy_at = walk8(i, params.shape[0], params.shape[1], params.dy_strides[0], params.dy_strides[1]) + params.dy_offset;
     let a_at = walk8(i, params.shape[0], params.shape[1], params.a_strides[0], params.a_strides[1]) + params.a_offset;

@@ -2,7 +2,7 @@
 // math: y = op(x, a, b), with a line `fn op(x: f32, a: f32, b: f32) -> f32` put in front
 // shapes: x any shape and strides; y the same shape, contiguous
 // launch: one invocation an element, with VECTORS four, where all tensors are contiguous: LANES; with
-//   TEXELS what is read are textures, see texel
+//   TEXELS what is read are textures, see texel, and an invocation takes EACH fours
 // numerics: computed in f32, rounded once to the type of y
 // backward: unary_backward
 // reference: ops/unary/table.rs
@@ -43,14 +43,16 @@ fn unary(
     @builtin(local_invocation_index) local: u32,
 ) {
     let i = linear_id(group, groups, local, 256u);
-    if (i * LANES >= params.n) {
+    if (i * LANES * EACH >= params.n) {
         return;
     }
 #ifdef VECTORS
-    let v = four_x(i + params.offset / 4u);
     let a = params.a;
     let b = params.b;
-    y[i] = S(vec4<f32>(op(v.x, a, b), op(v.y, a, b), op(v.z, a, b), op(v.w, a, b)));
+#repeat j EACH
+    let v{j} = four_x(i * EACH + {j}u + params.offset / 4u);
+    y[i * EACH + {j}u] = S(vec4<f32>(op(v{j}.x, a, b), op(v{j}.y, a, b), op(v{j}.z, a, b), op(v{j}.w, a, b)));
+#endrepeat
 #else
 #ifdef CONTIGUOUS
     let at = i + params.offset;

@@ -3,7 +3,7 @@
 //   `fn derivative(v: f32, a: f32, b: f32) -> f32` put in front is written in
 // shapes: dy and v any strides over one shape; dx that shape, contiguous
 // launch: one invocation an element, with VECTORS four, where all tensors are contiguous: LANES; with
-//   TEXELS what is read are textures, see texel
+//   TEXELS what is read are textures, see texel, and an invocation takes EACH fours
 // numerics: computed in f32, rounded once; overwrites dx
 // backward: none
 // reference: ops/unary/table.rs
@@ -56,15 +56,18 @@ fn unary_backward(
     @builtin(local_invocation_index) local: u32,
 ) {
     let i = linear_id(group, groups, local, 256u);
-    if (i * LANES >= params.n) {
+    if (i * LANES * EACH >= params.n) {
         return;
     }
 #ifdef VECTORS
-    let d = four_dy(i + params.dy_offset / 4u);
-    let w = four_v(i + params.v_offset / 4u);
     let a = params.a;
     let b = params.b;
-    dx[i] = S(d * vec4<f32>(derivative(w.x, a, b), derivative(w.y, a, b), derivative(w.z, a, b), derivative(w.w, a, b)));
+#repeat j EACH
+    let d{j} = four_dy(i * EACH + {j}u + params.dy_offset / 4u);
+    let w{j} = four_v(i * EACH + {j}u + params.v_offset / 4u);
+    dx[i * EACH + {j}u] = S(d{j} * vec4<f32>(derivative(w{j}.x, a, b), derivative(w{j}.y, a, b),
+        derivative(w{j}.z, a, b), derivative(w{j}.w, a, b)));
+#endrepeat
 #else
 #ifdef CONTIGUOUS
     let dy_at = i + params.dy_offset;

@@ -240,19 +240,30 @@ fn in_vectors(tensors: &[&Tensor]) -> bool {
     })
 }
 
+/// Vectors that an invocation of a pointwise kernel takes where it reads textures: to start one costs the
+/// software adapter as much as a vector does.
+const EACH: usize = 4;
+
 /// The defines of a pointwise kernel that reads `tensors`, all of one shape and type: `S`, what lies in
-/// memory, and `LANES`; and those elements that an invocation takes.
+/// memory, `LANES` and `EACH`; and the elements that an invocation takes.
 pub(crate) fn elements(variant: Option<Variant>, tensors: &[&Tensor]) -> (Defines, usize) {
     let name = tensors.first().map_or("f32", |x| x.dtype().wgsl());
     let vectors = variant != Some(Variant::Plain) && in_vectors(tensors);
+    let texels = vectors && in_texels(variant, tensors);
+    let several = texels && tensors.iter().all(|x| x.numel().is_multiple_of(4 * EACH));
+    let (lanes, each) = (if vectors { 4 } else { 1 }, if several { EACH } else { 1 });
+    let memory = if vectors {
+        format!("vec4<{name}>")
+    } else {
+        name.to_owned()
+    };
     let defines = Defines::new()
-        .constant("LANES", if vectors { 4 } else { 1 })
+        .constant("LANES", lanes as u32)
+        .constant("EACH", each as u32)
         .flag_if(vectors, "VECTORS")
-        .flag_if(vectors && in_texels(variant, tensors), "TEXELS");
-    match vectors {
-        true => (defines.alias("S", &format!("vec4<{name}>")), 4),
-        false => (defines.alias("S", name), 1),
-    }
+        .flag_if(texels, "TEXELS")
+        .alias("S", &memory);
+    (defines, lanes * each)
 }
 
 /// The texels a lane holds where `tensors` of rows of `length` suit the `_subgroup` kernels.

@@ -29,11 +29,17 @@ pub fn cases(out: &mut Vec<Case>) {
                 ));
             }
         }
-        for variant in Variant::ELEMENTS {
+        // With 48 columns an invocation takes several texels.
+        let several = (Variant::Subgroup, 48);
+        for (variant, columns) in Variant::ELEMENTS
+            .map(|v| (v, 40))
+            .into_iter()
+            .chain([several])
+        {
             for dtype in [DType::F32, DType::F16] {
                 let side = || match row.gradient {
-                    Some(_) => Input::new(&[3, 40], dtype).range(row.range.0, row.range.1),
-                    None => Input::new(&[3, 40], dtype).steps(4).frozen(),
+                    Some(_) => Input::new(&[3, columns], dtype).range(row.range.0, row.range.1),
+                    None => Input::new(&[3, columns], dtype).steps(4).frozen(),
                 };
                 out.push(
                     Case::new(

@@ -41,6 +41,8 @@ pub fn cases(out: &mut Vec<Case>) {
         for variant in Variant::ELEMENTS {
             push(Input::new(&[5, 412], DType::F32), Some(variant));
         }
+        // Several texels to an invocation, which 412 columns are not a multiple of.
+        push(Input::new(&[5, 416], DType::F32), Some(Variant::Subgroup));
         push(Input::new(&[36], DType::F16), Some(Variant::Vectors));
         let name = row.name;
         out.push(Case::rejects(
