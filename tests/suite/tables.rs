@@ -69,6 +69,10 @@ fn a_table_chooses_products_and_tiles() {
         // What no kernel has, or not for so many rows or on every adapter: the rule.
         let whole = match choice.file {
             "matmul_subgroup" => device.subgroup_size() == Some(8),
+            "matmul_cooperative" => {
+                let f32_units = device.matrix_unit().is_some_and(|unit| !unit.half);
+                f32_units && choice.values.len() == 5
+            }
             _ => choice.values.len() == 5,
         };
         let lines = choice
