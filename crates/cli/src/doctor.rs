@@ -94,9 +94,10 @@ pub fn run(args: DoctorArgs) -> Result<()> {
             let (backend, driver) = (&description.backend, &description.driver);
             println!("{} ({backend}, {driver})", description.name);
             if let Some(unit) = device.matrix_unit() {
-                let found = match trusts_matrix_units(&device) {
-                    true => "right",
-                    false => "WRONG: not used unless named",
+                let found = match (device.subgroup_size(), trusts_matrix_units(&device)) {
+                    (None, _) => "not used, since subgroups have several sizes",
+                    (_, true) => "right",
+                    (_, false) => "WRONG: not used unless named",
                 };
                 println!("matrix units {unit}: {found}");
             }

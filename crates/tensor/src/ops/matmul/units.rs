@@ -31,7 +31,9 @@ pub(crate) fn by_rule(device: &Device) -> bool {
 /// them as an experimental feature, and a wrong gradient is worse than a slow one: the first product on a
 /// device asks, and a failure of any kind is an answer.
 pub fn trusted(device: &Device) -> bool {
-    device.trusts_matrix_units(|| no_grad(|| whole_numbers(device)).unwrap_or(false))
+    // Without subgroups to feed them another kernel would answer for the units.
+    let fed = width(device) >= 8;
+    device.trusts_matrix_units(|| fed && no_grad(|| whole_numbers(device)).unwrap_or(false))
 }
 
 /// Sides that are no multiples of a tile, with an inner one of several steps; the operands by rows, and by
