@@ -38,8 +38,7 @@ alias W = vec4<H>;
 const TOGETHER: u32 = 1u;
 alias W = H;
 #endif
-var<workgroup> wg_a: array<W, A_SIZE / TOGETHER>;
-var<workgroup> wg_b: array<W, B_SIZE / TOGETHER>;
+var<workgroup> wg_x: array<W, (A_SIZE + B_SIZE) / TOGETHER>; // a's tile, then b's
 var<workgroup> wg_c: array<f32, THREADS / WIDTH * SIDE * C_ROW>; // a matrix of each subgroup
 
 // The e-th four of a tile whose rows have `row` elements: its row, and where in it the four starts.
@@ -47,24 +46,13 @@ fn four_at(e: u32, row: u32) -> vec2<u32> {
     return vec2<u32>(e / (row / 4u), e % (row / 4u) * 4u);
 }
 
-fn keep_a(at: vec2<u32>, v: vec4<H>) {
-    let i = at.x * A_ROW + at.y;
+// Four factors, from the i-th on.
+fn keep(i: u32, v: vec4<H>) {
 #ifdef WIDE
-    wg_a[i / 4u] = v;
+    wg_x[i / 4u] = v;
 #else
 #repeat j 4
-    wg_a[i + {j}u] = v[{j}];
-#endrepeat
-#endif
-}
-
-fn keep_b(at: vec2<u32>, v: vec4<H>) {
-    let i = at.x * B_ROW + at.y;
-#ifdef WIDE
-    wg_b[i / 4u] = v;
-#else
-#repeat j 4
-    wg_b[i + {j}u] = v[{j}];
+    wg_x[i + {j}u] = v[{j}];
 #endrepeat
 #endif
 }
@@ -107,10 +95,10 @@ fn matmul_cooperative(
 #endrepeat
     for (var k0 = 0u; k0 < params.k; k0 += BK) {
 #repeat i BM * BK / 4 / THREADS
-        keep_a(a_at{i}, next_a{i});
+        keep(a_at{i}.x * A_ROW + a_at{i}.y, next_a{i});
 #endrepeat
 #repeat i BN * BK / 4 / THREADS
-        keep_b(b_at{i}, next_b{i});
+        keep(A_SIZE + b_at{i}.x * B_ROW + b_at{i}.y, next_b{i});
 #endrepeat
         workgroupBarrier();
         // Loads beyond the end give zeros.
@@ -133,16 +121,16 @@ fn matmul_cooperative(
 #repeat s BK / SIDE
 #repeat i TM / SIDE
 #ifdef A_ALONG_M
-        let a{s}_{i} = coopLoad<MatrixA>(&wg_a[({s}u * SIDE * A_ROW + sub_row + {i}u * SIDE) / TOGETHER], A_ROW / TOGETHER);
+        let a{s}_{i} = coopLoad<MatrixA>(&wg_x[({s}u * SIDE * A_ROW + sub_row + {i}u * SIDE) / TOGETHER], A_ROW / TOGETHER);
 #else
-        let a{s}_{i} = coopLoadT<MatrixA>(&wg_a[((sub_row + {i}u * SIDE) * A_ROW + {s}u * SIDE) / TOGETHER], A_ROW / TOGETHER);
+        let a{s}_{i} = coopLoadT<MatrixA>(&wg_x[((sub_row + {i}u * SIDE) * A_ROW + {s}u * SIDE) / TOGETHER], A_ROW / TOGETHER);
 #endif
 #endrepeat
 #repeat j TN / SIDE
 #ifdef B_ALONG_K
-        let b{s}_{j} = coopLoad<MatrixB>(&wg_b[((sub_col + {j}u * SIDE) * B_ROW + {s}u * SIDE) / TOGETHER], B_ROW / TOGETHER);
+        let b{s}_{j} = coopLoad<MatrixB>(&wg_x[(A_SIZE + (sub_col + {j}u * SIDE) * B_ROW + {s}u * SIDE) / TOGETHER], B_ROW / TOGETHER);
 #else
-        let b{s}_{j} = coopLoadT<MatrixB>(&wg_b[({s}u * SIDE * B_ROW + sub_col + {j}u * SIDE) / TOGETHER], B_ROW / TOGETHER);
+        let b{s}_{j} = coopLoadT<MatrixB>(&wg_x[(A_SIZE + {s}u * SIDE * B_ROW + sub_col + {j}u * SIDE) / TOGETHER], B_ROW / TOGETHER);
 #endif
 #endrepeat
 #repeat i TM / SIDE
