@@ -22,8 +22,8 @@
 const LAG: f32 = 5.0;
 // Subtracted instead of the maximum where no key was seen: hidden scores still give 0.
 const LOW: f32 = -1.0e30;
-// Whether sums of any row need scaling.
-var<workgroup> wg_grown: u32;
+// Whether sums of any row of each subgroup need scaling.
+var<workgroup> wg_grown: array<u32, 4>;
 
 @compute @workgroup_size(4 * WIDTH)
 fn attention_cooperative(
@@ -44,9 +44,6 @@ fn attention_cooperative(
 #endrepeat
     workgroupBarrier();
 #endrepeat
-    if (local == 0u) {
-        wg_grown = 0u;
-    }
     var top = MASKED;
     // Of this invocation's keys only, until the end.
     var total = 0.0;
@@ -85,11 +82,13 @@ fn attention_cooperative(
 #endrepeat
         let highest = row_top(max(max(higher.x, higher.y), max(higher.z, higher.w)));
         var shrink = 1.0;
-        if (highest > top + LAG) {
+        let grows = highest > top + LAG;
+        let any_grows = subgroupAny(grows && total > 0.0);
+        if (local % WIDTH == 0u) {
+            wg_grown[part] = u32(any_grows);
+        }
+        if (grows) {
             shrink = exp(max(top, LOW) - highest);
-            if (total > 0.0) {
-                wg_grown = 1u;
-            }
             top = highest;
         }
         total *= shrink;
@@ -103,7 +102,8 @@ fn attention_cooperative(
 #endif
         wg_p[row * P_ROW + share + {v}u] = T(p{v});
 #endrepeat
-        if (workgroupUniformLoad(&wg_grown) == 1u) {
+        let grown = workgroupUniformLoad(&wg_grown);
+        if ((grown[0] | grown[1] | grown[2] | grown[3]) != 0u) {
 #repeat d 4 * DV / SIDE
 #repeat i ROWS / SIDE
             coopStoreT(y{i}_{d}, &wg_s[s_at(first + {i}u * SIDE, 0u)], S_ROW);
@@ -112,7 +112,6 @@ fn attention_cooperative(
             for (var c = local % LANES; c < SIDE / 4u; c += LANES) {
                 wg_s[row * S_ROW + c] *= shrink;
             }
-            wg_grown = 0u;
             workgroupBarrier();
 #repeat i ROWS / SIDE
             y{i}_{d} = coopLoadT<MatrixC>(&wg_s[s_at(first + {i}u * SIDE, 0u)], S_ROW);

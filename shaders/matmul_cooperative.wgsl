@@ -144,9 +144,9 @@ fn matmul_cooperative(
 #repeat i TM / SIDE
 #repeat j TN / SIDE
     coopStoreT(c{i}_{j}, &wg_c[part * SIDE * C_ROW], C_ROW);
-    subgroupBarrier();
+    workgroupBarrier();
     finish(group.z, part, local % WIDTH, row0 + sub_row + {i}u * SIDE, col0 + sub_col + {j}u * SIDE);
-    subgroupBarrier();
+    workgroupBarrier();
 #endrepeat
 #endrepeat
 }
