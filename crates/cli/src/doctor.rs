@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use serde_json::json;
 use wgrad_runtime::variants::VariantTable;
-use wgrad_runtime::{Device, DeviceOptions};
+use wgrad_runtime::{Device, DeviceOptions, Emulated, MatrixUnit};
 use wgrad_tensor::cases::{self, Case, Dump, Outcome};
 use wgrad_tensor::ops;
 use wgrad_tensor::ops::matmul::trusts_matrix_units;
@@ -35,6 +35,13 @@ pub struct DoctorArgs {
     /// WebGPU's limits, then products, softmax and norms as a tuned table may have them
     #[arg(long, conflicts_with_all = ["checked", "webgpu_limits", "dump"])]
     all_variants: bool,
+    /// Run the kernels on the host as a GPU with subgroups of this size (32 if none is given) and matrix units
+    /// would, and report data races, stray indices and barriers that not all invocations reach
+    #[arg(long, value_name = "SUBGROUP", num_args = 0..=1, default_missing_value = "32")]
+    emulate: Option<u32>,
+    /// Rows and columns of the emulated matrix units, which multiply f16: 8 or 16; 0 for none
+    #[arg(long, value_name = "SIDE", default_value_t = 16, requires = "emulate")]
+    matrix_side: u32,
     /// Write what each row was given and computed to this folder, for tests/pytorch/compare_ops.py
     #[arg(long, value_name = "DIR")]
     dump: Option<PathBuf>,
@@ -80,7 +87,14 @@ pub fn run(args: DoctorArgs) -> Result<()> {
     let mut dumper = args.dump.map(Dumper::new).transpose()?;
     let mut totals = Totals::default();
     let mut adapter = None;
-    for pass in passes(args.all_variants, args.checked, args.webgpu_limits) {
+    let shape = DeviceOptions {
+        checked: args.checked,
+        webgpu_limits: args.webgpu_limits,
+        guard: true,
+        emulated: emulated(args.emulate, args.matrix_side)?,
+        ..Default::default()
+    };
+    for pass in passes(args.all_variants, &shape) {
         let chosen: Vec<&(&str, Vec<Case>)> = all
             .iter()
             .filter(|(op, _)| pass.forced.is_none_or(|forced| forced.ops.contains(op)))
@@ -150,19 +164,36 @@ pub fn run(args: DoctorArgs) -> Result<()> {
     Ok(())
 }
 
-fn passes(all: bool, checked: bool, webgpu_limits: bool) -> Vec<Pass> {
+/// The GPU that `--emulate` and `--matrix_side` describe.
+fn emulated(subgroup_size: Option<u32>, side: u32) -> Result<Option<Emulated>> {
+    let Some(subgroup_size) = subgroup_size else {
+        return Ok(None);
+    };
+    if !subgroup_size.is_power_of_two() || !(4..=128).contains(&subgroup_size) {
+        bail!("--emulate {subgroup_size}: a subgroup has 4, 8, 16, 32, 64 or 128 invocations");
+    }
+    if ![0, 8, 16].contains(&side) {
+        bail!("--matrix_side {side}: matrix units are 8 or 16 wide; 0 for none");
+    }
+    let matrix_unit = (side > 0).then_some(MatrixUnit { side, half: true });
+    Ok(Some(Emulated {
+        subgroup_size,
+        matrix_unit,
+    }))
+}
+
+fn passes(all: bool, shape: &DeviceOptions) -> Vec<Pass> {
     let pass = |title: &str, checked, webgpu_limits| Pass {
         title: title.to_owned(),
         options: DeviceOptions {
             checked,
             webgpu_limits,
-            guard: true,
-            ..Default::default()
+            ..shape.clone()
         },
         forced: None,
     };
     if !all {
-        return vec![pass("", checked, webgpu_limits)];
+        return vec![pass("", shape.checked, shape.webgpu_limits)];
     }
     let mut list = vec![
         pass(

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use crate::adapter::{self, AdapterDescription, MatrixUnit};
+use crate::emulated::Emulated;
 use crate::error::{Error, Result};
 use crate::kernel::{Defines, Kernel};
 use crate::pool::Pool;
@@ -24,6 +25,9 @@ pub struct DeviceOptions {
     pub checked: bool,
     /// Put guard bytes behind every buffer and poison fresh ones (see [`Device::check_guards`]).
     pub guard: bool,
+    /// Run kernels on the host, as a GPU of this shape would, and report races and stray indices: for checks of
+    /// kernels that no adapter at hand takes.
+    pub emulated: Option<Emulated>,
     /// What an earlier [`Device::pipeline_cache`] returned on the same adapter and driver.
     pub pipeline_cache: Option<Vec<u8>>,
     /// Tuned choices of the user's own; they win over the shipped ones (see [`Device::variant`]).
@@ -63,26 +67,33 @@ enum Failure {
 impl Device {
     /// Opens the adapter that `options` names.
     pub fn open(options: DeviceOptions) -> Result<Device> {
-        let (description, adapter) = adapter::choose(options.adapter.as_deref())?;
+        let (mut description, adapter) = adapter::choose(options.adapter.as_deref())?;
         let mut features = adapter.features() & adapter::wanted_features();
         let mut limits = adapter.limits();
         if options.webgpu_limits {
-            features.remove(
-                wgpu::Features::SUBGROUP
-                    | wgpu::Features::SUBGROUP_BARRIER
-                    | wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX,
-            );
+            features.remove(beyond_webgpu());
             limits = wgpu::Limits::default();
         }
-        let matrix_unit = features
-            .contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX)
-            .then(|| adapter::matrix_unit(&adapter))
-            .flatten()
+        // An emulated GPU asks the adapter beneath for no more than that has.
+        let (asked, asked_limits) = (features, limits.clone());
+        if let Some(shape) = options.emulated {
+            shape.describe(&mut description, &mut features, &mut limits);
+            if options.webgpu_limits {
+                features.remove(beyond_webgpu());
+                limits = asked_limits.clone();
+            }
+        }
+        let matrix_unit = match options.emulated {
+            Some(shape) => shape.matrix_unit,
+            None => adapter::matrix_unit(&adapter),
+        };
+        let matrix_unit = matrix_unit
+            .filter(|_| features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX))
             .filter(|unit| !unit.half || features.contains(wgpu::Features::SHADER_F16));
         let request = wgpu::DeviceDescriptor {
             label: Some("wgrad"),
-            required_features: features,
-            required_limits: limits.clone(),
+            required_features: asked,
+            required_limits: asked_limits,
             memory_hints: wgpu::MemoryHints::Performance,
             // SAFETY: the one experimental feature asked for is cooperative matrices; only kernels of our
             // own use them, which the shader test validates.
@@ -253,6 +264,13 @@ impl Device {
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
+}
+
+/// What [`DeviceOptions::webgpu_limits`] takes away.
+fn beyond_webgpu() -> wgpu::Features {
+    wgpu::Features::SUBGROUP
+        | wgpu::Features::SUBGROUP_BARRIER
+        | wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX
 }
 
 impl std::fmt::Debug for Device {

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::device::Device;
+use crate::emulated::Emulate;
 use crate::error::{Error, Result};
-use crate::kernel::Kernel;
 use crate::kernel::reflect::BindingKind;
+use crate::kernel::{Code, Kernel};
 use crate::pool::{Buffer, Taken};
 use crate::recording::Command;
 
@@ -215,7 +216,7 @@ impl<'a> Launch<'a> {
                 let (slot, start) = buffer.place();
                 slot.last_use.store(recorder.number(), Ordering::Relaxed);
                 let offset = start + offset;
-                if info.kind == BindingKind::Texture {
+                if info.kind == BindingKind::Texture && device.0.options.emulated.is_none() {
                     let free = &mut staging.textures;
                     let (texture, copy) = device.texture_of(&slot, offset, *size, free)?;
                     recorder.push(copy);
@@ -237,17 +238,36 @@ impl<'a> Launch<'a> {
             let moved = kernel.info.bindings.iter().zip(&bindings);
             let moved = moved.map(|(info, (_, _, size))| size * info.touches());
             let moved = moved.sum();
-            let offset = (!params.is_empty()).then(|| recorder.push_params(&params));
-            let bind_group = recorder.bind_group((kernel.id, key), |arena| {
-                make_bind_group(device, &kernel, arena, &places, &textures)
-            });
-            recorder.push(Command::Dispatch {
-                kernel,
-                moved,
-                bind_group,
-                params: offset,
-                grid,
-            });
+            let command = match &kernel.code {
+                Code::Compiled { pipeline, layout } => {
+                    let pipeline = pipeline.clone();
+                    let offset = (!params.is_empty()).then(|| recorder.push_params(&params));
+                    let bind_group = recorder.bind_group((kernel.id, key), |arena| {
+                        make_bind_group(device, &kernel, layout, arena, &places, &textures)
+                    });
+                    Command::Dispatch {
+                        kernel,
+                        pipeline,
+                        moved,
+                        bind_group,
+                        params: offset,
+                        grid,
+                    }
+                }
+                Code::Emulated(_) => {
+                    let place = |(slot, offset, size): (Arc<Taken>, u64, u64)| {
+                        (slot.raw.clone(), offset, size)
+                    };
+                    Command::Emulate(Emulate {
+                        bindings: places.into_iter().map(place).collect(),
+                        kernel,
+                        moved,
+                        params,
+                        grid,
+                    })
+                }
+            };
+            recorder.push(command);
             // Whatever is recorded after this comes after it: the textures are free again.
             staging.textures.append(&mut textures);
             recorder.is_full()
@@ -259,6 +279,7 @@ impl<'a> Launch<'a> {
 fn make_bind_group(
     device: &Device,
     kernel: &Kernel,
+    layout: &wgpu::BindGroupLayout,
     arena: &wgpu::Buffer,
     places: &[(Arc<Taken>, u64, u64)],
     textures: &[crate::texture::Scratch],
@@ -293,7 +314,7 @@ fn make_bind_group(
     }
     device.0.raw.create_bind_group(&wgpu::BindGroupDescriptor {
         label: Some(&kernel.name),
-        layout: &kernel.layout,
+        layout,
         entries: &entries,
     })
 }

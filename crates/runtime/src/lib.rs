@@ -7,6 +7,7 @@
 
 mod adapter;
 mod device;
+mod emulated;
 mod error;
 mod gather;
 mod kernel;
@@ -22,6 +23,7 @@ pub mod variants;
 
 pub use adapter::{AdapterDescription, MatrixUnit, adapters};
 pub use device::{Device, DeviceOptions};
+pub use emulated::Emulated;
 pub use error::{Error, Result};
 pub use gather::GATHER_ALIGN;
 pub use kernel::reflect::{BindingInfo, BindingKind, KernelInfo, ParamInfo, reflect};

@@ -74,6 +74,7 @@ impl Profile {
         for (at, command) in commands.iter().enumerate() {
             let name = match command {
                 Command::Dispatch { kernel, .. } => kernel.name.as_str(),
+                Command::Emulate(launch) => launch.kernel.name.as_str(),
                 Command::CopyToTexture { .. } => "(copies to textures)",
                 Command::Copy { .. } | Command::Zero { .. } => "(copies and zeros)",
                 Command::Stamp(_) => continue,

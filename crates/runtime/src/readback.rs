@@ -31,6 +31,10 @@ impl Device {
     }
 
     pub(crate) fn read_slot(&self, slot: &Slot, offset: u64, bytes: u64) -> Result<Vec<u8>> {
+        self.read_raw(&slot.raw, offset, bytes)
+    }
+
+    pub(crate) fn read_raw(&self, from: &wgpu::Buffer, offset: u64, bytes: u64) -> Result<Vec<u8>> {
         if bytes == 0 {
             return Ok(Vec::new());
         }
@@ -49,7 +53,7 @@ impl Device {
             })
         });
         let mut encoder = self.0.raw.create_command_encoder(&Default::default());
-        encoder.copy_buffer_to_buffer(&slot.raw, offset, &staging, 0, bytes);
+        encoder.copy_buffer_to_buffer(from, offset, &staging, 0, bytes);
         let index = self.0.queue.submit([encoder.finish()]);
         let mapped = Arc::new(AtomicBool::new(false));
         let done = mapped.clone();

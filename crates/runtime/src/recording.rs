@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::device::Device;
+use crate::emulated::Emulate;
 use crate::error::Result;
 use crate::kernel::Kernel;
 use crate::stopwatch::Stamp;
@@ -28,6 +29,7 @@ const SUBMIT_TARGET: Duration = Duration::from_millis(400);
 pub(crate) enum Command {
     Dispatch {
         kernel: Arc<Kernel>,
+        pipeline: wgpu::ComputePipeline,
         /// Bytes that it reads and writes.
         moved: u64,
         bind_group: wgpu::BindGroup,
@@ -55,6 +57,8 @@ pub(crate) enum Command {
     },
     /// A timestamp.
     Stamp(Stamp),
+    /// A launch on an emulated device.
+    Emulate(Emulate),
 }
 
 impl Command {
@@ -66,6 +70,7 @@ impl Command {
             Command::CopyToTexture { texels, .. } => 2 * 16 * u64::from(*texels),
             Command::Zero { bytes, .. } => *bytes,
             Command::Stamp(_) => 0,
+            Command::Emulate(launch) => launch.moved,
         }
     }
 }
@@ -115,7 +120,10 @@ impl Recorder {
     }
 
     pub(crate) fn push(&mut self, command: Command) {
-        self.dispatches += u64::from(matches!(command, Command::Dispatch { .. }));
+        self.dispatches += u64::from(matches!(
+            command,
+            Command::Dispatch { .. } | Command::Emulate(_)
+        ));
         self.moved += command.moved();
         if matches!(command, Command::CopyToTexture { .. }) {
             self.to_textures += command.moved();
@@ -170,6 +178,7 @@ impl Recorder {
             .rev()
             .filter_map(|c| match c {
                 Command::Dispatch { kernel, .. } => Some(kernel.name.as_str()),
+                Command::Emulate(launch) => Some(launch.kernel.name.as_str()),
                 _ => None,
             })
             .take(8)
@@ -190,6 +199,13 @@ impl Device {
     pub(crate) fn flush_always(&self) -> Result<()> {
         let mut recorder = self.lock(&self.0.recorder);
         let recorder = &mut *recorder;
+        if self.0.options.emulated.is_some() {
+            let commands = std::mem::take(&mut recorder.commands);
+            recorder.number += 1;
+            recorder.staged = 0;
+            recorder.submits += 1;
+            return self.run_emulated(&commands);
+        }
         if !recorder.params.is_empty() {
             self.0
                 .queue
@@ -254,7 +270,7 @@ fn adapt(most: &AtomicU64, count: u64, took: Duration) {
     }
 }
 
-fn encode(
+pub(crate) fn encode(
     encoder: &mut wgpu::CommandEncoder,
     commands: &[Command],
     timed: Option<&crate::profile::Timed>,
@@ -270,14 +286,14 @@ fn encode(
                     timestamp_writes: writes,
                 });
                 while let Some(Command::Dispatch {
-                    kernel,
+                    pipeline,
                     bind_group,
                     params,
                     grid: [x, y, z],
                     ..
                 }) = commands.get(at)
                 {
-                    pass.set_pipeline(&kernel.pipeline);
+                    pass.set_pipeline(pipeline);
                     pass.set_bind_group(0, bind_group, params.as_slice());
                     pass.dispatch_workgroups(*x, *y, *z);
                     at += 1;
@@ -306,6 +322,8 @@ fn encode(
                 bytes,
             } => encoder.clear_buffer(buffer, *offset, Some(*bytes)),
             Command::Stamp(stamp) => stamp.encode(encoder),
+            // `Device::emulated` takes these out before anything is encoded.
+            Command::Emulate(_) => {}
         }
         at += 1;
     }

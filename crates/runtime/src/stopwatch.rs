@@ -5,12 +5,11 @@
 //! passes exist on every back end, those of encoders hang some versions of macOS; and drivers may leave
 //! out a pass without a launch.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::kernel::{Defines, Kernel};
+use crate::kernel::{Code, Defines};
 use crate::pool::Buffer;
 use crate::recording::Command;
 
@@ -29,7 +28,7 @@ struct Stamps {
     queries: wgpu::QuerySet,
     resolved: wgpu::Buffer,
     staging: wgpu::Buffer,
-    kernel: Arc<Kernel>,
+    pipeline: wgpu::ComputePipeline,
     bind_group: wgpu::BindGroup,
     /// What the kernel binds; it must live as long as the bind group is used.
     _bound: Buffer,
@@ -40,7 +39,7 @@ struct Stamps {
 pub(crate) struct Stamp {
     queries: wgpu::QuerySet,
     index: u32,
-    kernel: Arc<Kernel>,
+    pipeline: wgpu::ComputePipeline,
     bind_group: wgpu::BindGroup,
 }
 
@@ -59,7 +58,7 @@ impl Stamp {
                 end_of_pass_write_index: end,
             }),
         });
-        pass.set_pipeline(&self.kernel.pipeline);
+        pass.set_pipeline(&self.pipeline);
         pass.set_bind_group(0, &self.bind_group, &[]);
         pass.dispatch_workgroups(1, 1, 1);
     }
@@ -79,10 +78,13 @@ impl Device {
     fn stamps(&self) -> Result<Stamps> {
         let kernel = self.kernel("peak_empty", &Defines::new())?;
         let bound = self.alloc(4)?;
+        let Code::Compiled { pipeline, layout } = &kernel.code else {
+            return Err(Error::Adapter("an emulated device has no clock".into()));
+        };
         let raw = &self.0.raw;
         let bind_group = raw.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some("stopwatch"),
-            layout: &kernel.layout,
+            layout,
             entries: &[wgpu::BindGroupEntry {
                 binding: 1,
                 resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
@@ -108,7 +110,7 @@ impl Device {
             }),
             resolved: buffer(wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC),
             staging: buffer(wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST),
-            kernel,
+            pipeline: pipeline.clone(),
             bind_group,
             _bound: bound,
             used: 0,
@@ -142,7 +144,7 @@ impl Stopwatch {
         let stamp = Stamp {
             queries: stamps.queries.clone(),
             index: stamps.used,
-            kernel: stamps.kernel.clone(),
+            pipeline: stamps.pipeline.clone(),
             bind_group: stamps.bind_group.clone(),
         };
         stamps.used += 1;

@@ -19,9 +19,17 @@ pub struct Kernel {
     pub info: KernelInfo,
     /// Unique in this process; a part of the bind-group key.
     pub(crate) id: u64,
-    pub(crate) pipeline: wgpu::ComputePipeline,
-    pub(crate) layout: wgpu::BindGroupLayout,
+    pub(crate) code: Code,
     text: String,
+}
+
+/// What runs when a kernel is launched.
+pub(crate) enum Code {
+    Compiled {
+        pipeline: wgpu::ComputePipeline,
+        layout: wgpu::BindGroupLayout,
+    },
+    Emulated(Box<wgrad_emulator::Program>),
 }
 
 /// One compiled variant of a kernel, as text.
@@ -80,6 +88,25 @@ impl Device {
         };
         let info = reflect::reflect(text).map_err(&fail)?;
         self.check_limits(&info).map_err(&fail)?;
+        let code = match self.0.options.emulated {
+            Some(shape) => self.emulate(shape, text).map_err(&fail)?,
+            None => self.pipeline(name, text, &info).map_err(&fail)?,
+        };
+        Ok(Kernel {
+            name: name.to_owned(),
+            info,
+            id: self.next_id(),
+            code,
+            text: text.to_owned(),
+        })
+    }
+
+    fn pipeline(
+        &self,
+        name: &str,
+        text: &str,
+        info: &KernelInfo,
+    ) -> std::result::Result<Code, String> {
         let raw = &self.0.raw;
         let scope = raw.push_error_scope(wgpu::ErrorFilter::Validation);
         let descriptor = wgpu::ShaderModuleDescriptor {
@@ -124,17 +151,10 @@ impl Device {
             },
             cache: self.0.pipeline_cache.as_ref(),
         });
-        if let Some(error) = pollster::block_on(scope.pop()) {
-            return Err(fail(error.to_string()));
+        match pollster::block_on(scope.pop()) {
+            Some(error) => Err(error.to_string()),
+            None => Ok(Code::Compiled { pipeline, layout }),
         }
-        Ok(Kernel {
-            name: name.to_owned(),
-            info,
-            id: self.next_id(),
-            pipeline,
-            layout,
-            text: text.to_owned(),
-        })
     }
 
     fn check_limits(&self, info: &KernelInfo) -> std::result::Result<(), String> {
