@@ -7,6 +7,7 @@ use wgrad::nn::{
     Activation, Dropout, Embedding, FeedForward, Init, LayerNorm, Linear, Mode, MultiHeadAttention,
     Parameters, freeze, unfreeze,
 };
+use wgrad::runtime::Emulated;
 use wgrad::tensor::Generator;
 use wgrad::tensor::{Device, DeviceOptions, Result, Tensor};
 
@@ -176,12 +177,29 @@ const TORCH: [(&str, f64, [f64; 15]); 5] = [
 
 #[test]
 fn a_transformer_block_gives_pytorchs_loss_and_gradients() {
-    let device = device();
-    let generator = Generator::new(&device, 0).unwrap();
-    let (ids, mask) = batch(&device);
+    against_pytorch(&device());
+}
+
+#[test]
+fn a_transformer_block_is_right_on_an_emulated_gpu() {
+    let emulated = Emulated {
+        subgroup_size: 32,
+        matrix_unit: None,
+        limit: None,
+    };
+    let options = DeviceOptions {
+        emulated: Some(emulated),
+        ..Default::default()
+    };
+    against_pytorch(&Device::open(options).unwrap());
+}
+
+fn against_pytorch(device: &Device) {
+    let generator = Generator::new(device, 0).unwrap();
+    let (ids, mask) = batch(device);
     for (name, loss, norms) in TORCH {
         let activation = Activation::from_name(name).unwrap();
-        let block = Block::new(&device, activation, &generator).unwrap();
+        let block = Block::new(device, activation, &generator).unwrap();
         let params = block.parameters();
         let names: Vec<&str> = params.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(

@@ -1,17 +1,25 @@
-//! The op matrix on this machine's adapter: as it is, checked, and under WebGPU's default limits.
+//! The op matrix on this machine's adapter: as it is, checked, and under WebGPU's default limits. And on emulated
+//! GPUs, which watch for races and have the subgroups and matrix units that this machine lacks.
 
+use wgrad::runtime::{Emulated, MatrixUnit};
 use wgrad::tensor::cases::{Outcome, run};
 use wgrad::tensor::{Device, DeviceOptions, ops};
 
 fn check(options: DeviceOptions) {
+    check_ops(options, |_| true);
+}
+
+fn check_ops(options: DeviceOptions, wanted: fn(&str) -> bool) {
     let limited = options.webgpu_limits;
     let device = Device::open(options).expect("an adapter; `cargo xtask test` installs one");
     let mut passed = 0;
     let mut failures = Vec::new();
+    let mut whole = !limited;
     // `WGRAD_OP=softmax cargo test op_matrix` runs one op's rows.
     let only = std::env::var("WGRAD_OP").ok();
     for case in ops::cases() {
-        if only.as_ref().is_some_and(|op| op != case.op) {
+        if only.as_ref().is_some_and(|op| op != case.op) || !wanted(case.op) {
+            whole = false;
             continue;
         }
         match run(&device, &case, None) {
@@ -33,7 +41,7 @@ fn check(options: DeviceOptions) {
             .join("\n")
     );
     // The rows have just compiled every variant there is: no need to list them a second time.
-    crate::shaders::check(&device, only.is_none() && !limited);
+    crate::shaders::check(&device, whole);
 }
 
 #[test]
@@ -59,4 +67,41 @@ fn webgpu_default_limits() {
         guard: true,
         ..Default::default()
     });
+}
+
+fn emulated(subgroup_size: u32, matrix_unit: Option<MatrixUnit>) -> DeviceOptions {
+    DeviceOptions {
+        emulated: Some(Emulated {
+            subgroup_size,
+            matrix_unit,
+            limit: None,
+        }),
+        ..Default::default()
+    }
+}
+
+#[test]
+fn emulated_gpu() {
+    let unit = MatrixUnit {
+        side: 16,
+        half: true,
+    };
+    check(emulated(32, Some(unit)));
+}
+
+/// Units as llvmpipe and Metal have them, subgroups as AMD and Adreno have them, and a GPU without units.
+#[test]
+fn emulated_gpus_of_other_shapes() {
+    let unit = |side, half| Some(MatrixUnit { side, half });
+    for (subgroup_size, matrix_unit) in [
+        (8, unit(8, true)),
+        (32, unit(8, false)),
+        (64, unit(16, true)),
+        (128, unit(16, true)),
+        (16, None),
+    ] {
+        check_ops(emulated(subgroup_size, matrix_unit), |op| {
+            op.contains("linear") || op.contains("attention") || op == "feed_forward"
+        });
+    }
 }

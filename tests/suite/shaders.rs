@@ -18,23 +18,16 @@ const KEYS: [&str; 6] = [
     "reference",
 ];
 
-/// Why kernels for matrix units are not reached: but they are on an adapter that has the units.
-const UNITS: &str = "needs matrix units";
+/// Whether no row of the op matrix reaches a kernel on such a device.
+fn is_elsewhere(name: &str, device: &Device) -> bool {
+    let measures = name.starts_with("peak_");
+    let lacks_units = name.ends_with("_cooperative") && device.matrix_unit().is_none();
+    let for_software = name.ends_with("_subgroup") && !device.adapter().is_software();
+    measures || lacks_units || for_software
+}
 
-/// Kernels that no row of the op matrix reaches, and why.
-const OUTSIDE_THE_MATRIX: &[(&str, &str)] = &[
-    ("peak_copy", "measures the adapter"),
-    ("peak_empty", "measures the adapter"),
-    ("peak_fma", "measures the adapter"),
-    ("peak_matrix", "measures the adapter"),
-    ("matmul_cooperative", UNITS),
-    ("attention_cooperative", UNITS),
-    ("attention_backward_q_cooperative", UNITS),
-    ("attention_backward_kv_cooperative", UNITS),
-];
-
-/// Takes every kernel compiled on `device` through naga. After the `whole` matrix every kernel file must
-/// be among them, where the adapter is the software one, which has a variant of its own of some.
+/// Takes every kernel compiled on `device` through naga. After the `whole` matrix every kernel file that such a
+/// device has use for must be among them.
 pub(crate) fn check(device: &Device, whole: bool) {
     let kernels = device.kernels();
     let mut failures = Vec::new();
@@ -50,13 +43,10 @@ pub(crate) fn check(device: &Device, whole: bool) {
             ));
         }
     }
-    if whole && device.adapter().is_software() {
+    if whole {
         let compiled: BTreeSet<&str> = kernels.iter().map(|k| k.name.as_str()).collect();
         for (name, _) in files() {
-            let reason = OUTSIDE_THE_MATRIX.iter().find(|(n, _)| *n == name);
-            let either =
-                reason.is_some_and(|(_, why)| *why == UNITS) && device.matrix_unit().is_some();
-            if compiled.contains(name) == reason.is_some() && !either {
+            if compiled.contains(name) == is_elsewhere(name, device) {
                 failures.push(format!(
                     "{name}: no row of the op matrix, or a needless exception"
                 ));
@@ -234,72 +224,6 @@ fn matrix_kernels_are_valid() {
                 .filter(|(to, _)| serves(&text, to))
                 .collect();
             assert!(refused.is_empty(), "{kernel} {side} {half}: {refused:?}");
-        }
-    }
-}
-
-/// Attention in matrix units of both sides, for subgroups narrower and wider than its rows, with everything that
-/// it can be asked for.
-#[test]
-fn attention_in_matrix_units_is_valid() {
-    let kernels = [
-        (
-            "attention_cooperative",
-            &["AT_STATE", "AT_Y", "AT_STATISTICS"][..],
-        ),
-        (
-            "attention_backward_q_cooperative",
-            &["AT_DY", "AT_Y", "AT_STATISTICS", "AT_DQ"],
-        ),
-        (
-            "attention_backward_kv_cooperative",
-            &["AT_DY", "AT_STATISTICS", "AT_DKV"],
-        ),
-    ];
-    let choices: [&[&str]; 4] = [
-        &[],
-        &["CAUSAL", "PACKED"],
-        &["MASK", "BIAS", "DROPOUT"],
-        &["MASK", "CAUSAL", "DROPOUT", "ALIGNED"],
-    ];
-    // Side, width of a subgroup, its rows, D.
-    let tiles = [
-        (16, 32, 32, 64),
-        (16, 32, 16, 128),
-        (16, 64, 16, 16),
-        (8, 8, 8, 8),
-        (8, 32, 16, 40),
-    ];
-    for ((kernel, extra), flags) in kernels
-        .iter()
-        .flat_map(|k| choices.iter().map(move |c| (k, c)))
-    {
-        for (side, width, rows, d) in tiles {
-            let unit = MatrixUnit { side, half: true };
-            let start = Defines::new()
-                .matrices(unit)
-                .alias("S", "f16")
-                .alias("T", "vec4<f16>")
-                .constant("DV", d / 4)
-                .constant("WIDTH", width)
-                .constant("ROWS", rows)
-                .constant("STEPS", 32u32.div_ceil(16 * width / d))
-                .flag_if(kernel.contains("backward"), "BACKWARD")
-                .flag_if(kernel.contains("kv"), "KEY_ROWS");
-            let names = ["AT_Q", "AT_K", "AT_V", "AT_MASK", "AT_BIAS"];
-            let numbered = names.iter().chain(extra.iter()).zip(1..);
-            let defines = numbered.fold(start, |d, (name, at)| d.constant(name, at));
-            let defines = flags.iter().fold(defines, |d, flag| d.flag(flag));
-            let text = assemble(kernel, &defines).expect("a text");
-            let refused: Vec<_> = translate(&text)
-                .into_iter()
-                .filter(|(to, _)| serves(&text, to))
-                .collect();
-            assert!(
-                refused.is_empty(),
-                "{kernel} [{}]: {refused:?}",
-                defines.key()
-            );
         }
     }
 }

@@ -179,6 +179,7 @@ fn emulated(subgroup_size: Option<u32>, side: u32) -> Result<Option<Emulated>> {
     Ok(Some(Emulated {
         subgroup_size,
         matrix_unit,
+        limit: None,
     }))
 }
 

@@ -42,7 +42,7 @@ impl Group<'_, '_> {
             if part.len() == size && !part.contains(&false) {
                 found.push(number);
             } else if any(part) {
-                return Err(Fault::new(format!(
+                return Err(Fault::broken(format!(
                     "a cooperative matrix needs all {size} invocations of subgroup {number}"
                 )));
             }
@@ -58,7 +58,7 @@ impl Group<'_, '_> {
             if pointer.at(0, lane) != pointer.at(0, first)
                 || stride.at(0, lane) != stride.at(0, first)
             {
-                return Err(Fault::new(format!(
+                return Err(Fault::broken(format!(
                     "a cooperative matrix of subgroup {subgroup}: invocations {first} and {lane} name other places"
                 )));
             }

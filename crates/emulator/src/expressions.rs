@@ -200,8 +200,8 @@ impl Group<'_, '_> {
         let (slots, count) = self.elements(base)?;
         for (lane, _) in mask.iter().enumerate().filter(|(_, active)| **active) {
             let i = index.at(0, lane);
-            if i as usize >= count {
-                return Err(Fault::new(format!(
+            if i as usize >= count && !self.program.machine.checked {
+                return Err(Fault::broken(format!(
                     "out of bounds: invocation {lane} takes element {i} of {count}"
                 )));
             }
@@ -231,9 +231,9 @@ impl Group<'_, '_> {
         for (slot, leaf) in crate::types::row(4, Kind::F32).iter().enumerate() {
             for lane in (0..self.lanes).filter(|lane| mask[*lane]) {
                 let (x, y) = (at.at(0, lane), at.at(1, lane));
-                if x >= row {
+                if x >= row && !self.program.machine.checked {
                     let name = self.name_of(Root::Buffer(index));
-                    return Err(Fault::new(format!(
+                    return Err(Fault::broken(format!(
                         "out of bounds: invocation {lane} takes texel ({x}, {y}) of `{name}`, {row} wide"
                     )));
                 }

@@ -1,5 +1,7 @@
 //! One workgroup under way: its memory, its call stack, its place in the grid.
 
+use std::time::Instant;
+
 use naga::valid::FunctionInfo;
 use naga::{AddressSpace, Binding, BuiltIn, Expression, Function, Handle, TypeInner};
 
@@ -44,6 +46,7 @@ pub(crate) struct Group<'p, 'm> {
     pub shared_epoch: u32,
     pub storage_epoch: u32,
     pub number: u32,
+    end: Option<Instant>,
     id: [u32; 3],
     grid: [u32; 3],
 }
@@ -59,6 +62,7 @@ impl<'p, 'm> Group<'p, 'm> {
         id: [u32; 3],
         grid: [u32; 3],
         number: u32,
+        end: Option<Instant>,
     ) -> Result<Self> {
         let mut group = Group {
             program,
@@ -70,6 +74,7 @@ impl<'p, 'm> Group<'p, 'm> {
             shared_epoch: 0,
             storage_epoch: 0,
             number,
+            end,
             id,
             grid,
         };
@@ -77,7 +82,7 @@ impl<'p, 'm> Group<'p, 'm> {
             let slots = program.types.slots(variable.ty);
             let shared = (variable.space == AddressSpace::WorkGroup).then(|| {
                 let name = variable.name.clone().unwrap_or_default();
-                Shared::new(name, slots, program.machine.zeroed)
+                Shared::new(name, slots, program.machine.checked)
             });
             group.shared.push(shared);
             let private = match (variable.space, variable.init) {
@@ -88,6 +93,14 @@ impl<'p, 'm> Group<'p, 'm> {
             group.private.push(private);
         }
         Ok(group)
+    }
+
+    /// Ends a run that takes too long.
+    pub fn look_at_the_clock(&self) -> Result<()> {
+        match self.end.is_some_and(|end| Instant::now() > end) {
+            true => Err(Fault::new("it took too long, and was watched in part")),
+            false => Ok(()),
+        }
     }
 
     /// Runs the entry point from its first statement to its last.
@@ -115,6 +128,7 @@ impl<'p, 'm> Group<'p, 'm> {
                 },
             );
         }
+        self.look_at_the_clock()?;
         let everyone = vec![true; self.lanes];
         let info = program.info.get_entry_point(0);
         self.enter(&entry.function, info, arguments, &everyone)?;

@@ -27,6 +27,8 @@ mod tests;
 mod types;
 mod value;
 
+use std::time::{Duration, Instant};
+
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 
 use group::Group;
@@ -38,8 +40,11 @@ use types::Types;
 pub struct Machine {
     /// Invocations in a subgroup: a power of two.
     pub subgroup_size: u32,
-    /// Whether workgroup memory starts as zeros, as WGSL says; a trusted kernel must not rely on it.
-    pub zeroed: bool,
+    /// Whether workgroup memory starts as zeros and indices end at the last element, as WGSL lets drivers see to;
+    /// a trusted kernel must not rely on either.
+    pub checked: bool,
+    /// How long a run may take.
+    pub limit: Option<Duration>,
 }
 
 /// What stands behind one `@binding` of group 0.
@@ -53,9 +58,11 @@ pub enum Binding<'a> {
     Texels(&'a [u8], u32),
 }
 
-/// A rule of WGSL that a kernel broke, or something that is not emulated.
+/// Why a kernel did not run to its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
+    /// Whether the kernel broke a rule of WGSL; else it has something that is not emulated.
+    pub is_broken: bool,
     /// What happened, and to whom.
     pub message: String,
     /// The line of the kernel's text where it happened, and its number.
@@ -78,8 +85,16 @@ impl std::error::Error for Fault {}
 impl Fault {
     fn new(message: impl Into<String>) -> Self {
         Fault {
+            is_broken: false,
             message: message.into(),
             line: None,
+        }
+    }
+
+    fn broken(message: impl Into<String>) -> Self {
+        Fault {
+            is_broken: true,
+            ..Fault::new(message)
         }
     }
 }
@@ -132,7 +147,8 @@ impl Program {
     /// Runs `grid` workgroups one after the other. `bindings` pairs numbers of `@binding` with memory.
     ///
     /// # Errors
-    /// The first rule that the kernel breaks; the buffers then hold what was written until there.
+    /// The first rule that the kernel breaks, or that the time is up; the buffers then hold what was written until
+    /// there.
     pub fn run(&self, bindings: &mut [(u32, Binding)], grid: [u32; 3]) -> Result<()> {
         let entry = &self.module.entry_points[0];
         let lanes = entry.workgroup_size.iter().product::<u32>() as usize;
@@ -178,10 +194,11 @@ impl Program {
 
     fn groups(&self, buffers: &mut [Option<Buffer>], lanes: usize, grid: [u32; 3]) -> Result<()> {
         let mut number = 0;
+        let end = self.machine.limit.map(|limit| Instant::now() + limit);
         for z in 0..grid[2] {
             for y in 0..grid[1] {
                 for x in 0..grid[0] {
-                    let mut group = Group::new(self, buffers, lanes, [x, y, z], grid, number)?;
+                    let mut group = Group::new(self, buffers, lanes, [x, y, z], grid, number, end)?;
                     group.run()?;
                     number += 1;
                 }

@@ -116,7 +116,7 @@ fn race(what: &str, touch: Touch, who: Who, other: (Mark, &str), lanes: usize) -
     };
     let me = name(who.lane, lanes);
     let other = name(mark.lane, lanes);
-    Fault::new(if mark.group == who.group {
+    Fault::broken(if mark.group == who.group {
         format!(
             "race: {me} {verb} {what}, which {other} {does}, with no barrier for that memory between"
         )
@@ -151,13 +151,13 @@ impl Shared {
     pub fn touch(&mut self, slot: usize, touch: Touch, who: Who, lanes: usize) -> Result<&mut u32> {
         let Some(cell) = self.cells.get_mut(slot) else {
             let (n, name) = (self.words.len(), &self.name);
-            return Err(Fault::new(format!(
+            return Err(Fault::broken(format!(
                 "`{name}` is reached beyond its end, at {slot} of {n} scalars"
             )));
         };
         if touch != Touch::Write && cell.writer.lane == NOBODY && !self.zeroed {
             let (me, name) = (crate::memory::name(who.lane, lanes), &self.name);
-            return Err(Fault::new(format!(
+            return Err(Fault::broken(format!(
                 "{me} reads scalar {slot} of the workgroup memory `{name}`, which nobody has written"
             )));
         }
@@ -240,7 +240,7 @@ impl Buffer {
         let size = self.size();
         if at + leaf.kind.bytes() > size {
             let (me, name) = (crate::memory::name(who.lane, lanes), &self.name);
-            return Err(Fault::new(format!(
+            return Err(Fault::broken(format!(
                 "out of bounds: {me} reaches byte {at} of `{name}`, which has {size}"
             )));
         }

@@ -86,7 +86,10 @@ impl Group<'_, '_> {
             }
             _ => return Err(Fault::new("indexing such a type is not emulated")),
         };
+        let checked = self.program.machine.checked;
         let next = pointer.zip(index, |start, i| {
+            let last = count.saturating_sub(1) as u32;
+            let i = if checked { i.min(last) } else { i };
             if start == NOWHERE || i as usize >= count {
                 return NOWHERE;
             }
@@ -97,7 +100,7 @@ impl Group<'_, '_> {
             if *active && next.at(0, lane) == NOWHERE && pointer.at(0, lane) != NOWHERE {
                 let i = index.at(0, lane);
                 let name = self.name_of(pointer.root);
-                return Err(Fault::new(format!(
+                return Err(Fault::broken(format!(
                     "out of bounds: invocation {lane} takes element {i} of {count} in `{name}`"
                 )));
             }

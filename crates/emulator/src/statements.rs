@@ -169,10 +169,11 @@ impl<'p> Group<'p, '_> {
                 break;
             }
             if turn == TURNS {
-                return Err(Fault::new(format!(
+                return Err(Fault::broken(format!(
                     "a loop has not ended after {TURNS} turns"
                 )));
             }
+            self.look_at_the_clock()?;
             self.top_mut().flows.push(Flow {
                 is_loop: true,
                 broke: vec![false; active.len()],
@@ -258,7 +259,7 @@ impl<'p> Group<'p, '_> {
                 } else {
                     "barrier"
                 };
-                return Err(Fault::new(format!(
+                return Err(Fault::broken(format!(
                     "{name} in divergent control flow: invocation {missing} does not reach it, others do"
                 )));
             }

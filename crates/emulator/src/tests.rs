@@ -2,7 +2,8 @@ use super::*;
 
 const MACHINE: Machine = Machine {
     subgroup_size: 32,
-    zeroed: false,
+    checked: false,
+    limit: None,
 };
 
 /// Runs a kernel over one buffer of words (binding 0, read_write) and returns it.
@@ -162,7 +163,7 @@ fn what_nobody_wrote_is_not_read() {
         ],
     );
     let machine = Machine {
-        zeroed: true,
+        checked: true,
         ..MACHINE
     };
     let mut bytes = [0_u8; 32];
@@ -224,7 +225,7 @@ fn subgroups_have_the_size_they_are_given() {
     for size in [8, 32, 64] {
         let machine = Machine {
             subgroup_size: size,
-            zeroed: false,
+            ..MACHINE
         };
         let mut bytes = [0_u8; 256];
         let program = Program::new(&text, machine).expect("a program");

@@ -2,6 +2,7 @@
 //! (`wgrad-emulator`). Buffers, copies and everything above the kernels are those of the adapter beneath.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use wgrad_emulator::{Binding, Machine, Program};
 
@@ -20,6 +21,8 @@ pub struct Emulated {
     pub subgroup_size: u32,
     /// What its matrix units compute, if it has some.
     pub matrix_unit: Option<MatrixUnit>,
+    /// How long a launch may take; beyond it the launch fails.
+    pub limit: Option<Duration>,
 }
 
 /// What a kernel of an emulated GPU may use of workgroup memory, in bytes, and of invocations.
@@ -75,7 +78,8 @@ impl Device {
     pub(crate) fn emulate(&self, shape: Emulated, text: &str) -> std::result::Result<Code, String> {
         let machine = Machine {
             subgroup_size: shape.subgroup_size,
-            zeroed: self.0.options.checked,
+            checked: self.0.options.checked,
+            limit: shape.limit,
         };
         let program = Program::new(text, machine).map_err(|fault| fault.to_string())?;
         Ok(Code::Emulated(Box::new(program)))
@@ -132,9 +136,12 @@ impl Device {
                 self.0.queue.write_buffer(buffer, *offset, bytes);
             }
         }
-        result.map_err(|fault| Error::Kernel {
-            kernel: launch.kernel.name.clone(),
-            message: fault.to_string(),
+        result.map_err(|fault| {
+            let (kernel, message) = (launch.kernel.name.clone(), fault.to_string());
+            match fault.is_broken {
+                true => Error::Fault { kernel, message },
+                false => Error::Kernel { kernel, message },
+            }
         })
     }
 }

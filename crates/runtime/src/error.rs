@@ -9,6 +9,9 @@ pub enum Error {
     /// A kernel's source could not be assembled, parsed or compiled. A defect of the kernel.
     #[error("kernel `{kernel}`: {message}")]
     Kernel { kernel: String, message: String },
+    /// A kernel broke a rule of WGSL while an emulated device watched. A defect of the kernel.
+    #[error("kernel `{kernel}`: {message}")]
+    Fault { kernel: String, message: String },
     /// A launch does not fit the kernel: a missing parameter, a wrong number of buffers, a limit.
     #[error("kernel `{kernel}`: {message}")]
     Launch { kernel: String, message: String },

@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Write};
 
 use wgrad_tune::tuner::expr::Scope;
-use wgrad_tune::tuner::outcome::{Outcome, Status};
+use wgrad_tune::tuner::outcome::{Outcome, Status, Watched};
 use wgrad_tune::tuner::session::{Event, Report};
 use wgrad_tune::tuner::spec::show;
 
@@ -123,6 +123,21 @@ pub fn table(report: &Report) {
     }
     println!();
     rejected(report);
+    watched(report);
+}
+
+/// What an emulated GPU saw of the kernel.
+fn watched(report: &Report) {
+    match &report.watched {
+        Watched::No => {}
+        Watched::Clean => {
+            println!(
+                "watched: no race, stray index or divergent barrier in the default and the best"
+            );
+        }
+        Watched::Fault(message) => println!("warning: the default breaks WGSL's rules: {message}"),
+        Watched::Unknown(message) => println!("not watched for races: {message}"),
+    }
 }
 
 /// How many ended how, and an example of each.

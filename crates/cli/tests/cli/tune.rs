@@ -158,6 +158,71 @@ fn the_best_right_candidate_wins_and_every_failure_has_its_name() {
     assert_eq!(more, 2, "a head and the default");
 }
 
+/// Sums of pairs through workgroup memory. MODE 0 takes its time, 1 forgets the barrier, which the software adapter
+/// forgives since neighbours run in step there, 2 does it well.
+const PAIRS: &str = "
+const MODE: u32 = 0u;
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+var<workgroup> wg_x: array<f32, 64>;
+
+@compute @workgroup_size(64)
+fn pairs(@builtin(global_invocation_id) id: vec3<u32>, @builtin(local_invocation_index) i: u32) {
+    let rounds = select(1u, 200u, MODE == 0u);
+    var sum = 0.0;
+    for (var r = 0u; r < rounds; r++) {
+        wg_x[i] = x[id.x];
+        if (MODE != 1u) { workgroupBarrier(); }
+        sum = wg_x[i] + wg_x[i ^ 1u];
+        if (MODE != 1u) { workgroupBarrier(); }
+    }
+    if (i % 2u == 0u) { y[id.x / 2u] = sum; }
+}
+";
+
+/// A candidate that is right here by luck does not win: on an emulated GPU its race is seen.
+#[test]
+fn what_races_is_rejected_though_its_results_are_right() {
+    let place = Workplace::new();
+    place.write("pairs.wgsl", PAIRS);
+    let spec = r#"
+kernel = "pairs.wgsl"
+workgroups = ["rows / 32"]
+check = [{ rows = 32 }, { rows = 96 }]
+time = [{ rows = 4096 }]
+[parameters]
+MODE = [0, 1, 2]
+[[buffers]]
+name = "x"
+dtype = "f32"
+size = "2 * rows"
+[[buffers]]
+name = "y"
+dtype = "f32"
+size = "rows"
+output = true
+[reference]
+builtin = "sum_rows"
+shape = { rows = "rows", columns = "2" }
+"#;
+    place.write("pairs.toml", spec);
+    let args = ["pairs.wgsl", "--strategy", "exhaustive", "--budget", "20"];
+    let text = succeed(&mut tune(&place, &args));
+    for part in ["1 correctness", "race: invocation", "watched: no race"] {
+        assert!(text.contains(part), "no {part} in\n{text}");
+    }
+    let best = text.lines().find(|line| line.starts_with("rows=4096"));
+    assert!(best.is_some_and(|line| line.ends_with("MODE=2")), "{text}");
+
+    // Where the default itself races, that is said, and nothing is rejected for it.
+    place.write("pairs.toml", spec.replace("[0, 1, 2]", "[1]"));
+    let text = succeed(&mut tune(&place, &args));
+    assert!(
+        text.contains("warning: the default breaks WGSL's rules: race"),
+        "{text}"
+    );
+}
+
 /// Our own kernel: what was found is what the engine finds.
 #[test]
 fn the_engine_takes_what_was_tuned() {

@@ -125,11 +125,13 @@ impl Job {
 pub enum Request {
     /// First of all.
     Open(Box<Job>),
-    /// Check `values` and time them at problem `size` (an index of `time`) by turns with `incumbent`.
+    /// Check `values` and time them at problem `size` (an index of `time`) by turns with `incumbent`; if they lead,
+    /// and `watch` says so, run them on an emulated GPU.
     Try {
         values: Scope,
         size: usize,
         incumbent: Option<Scope>,
+        watch: bool,
     },
     /// Time `values` and `against` by turns, longer: the last word.
     Compare {
@@ -170,6 +172,8 @@ pub enum Phase {
     Compile,
     Check,
     Time,
+    /// On an emulated GPU.
+    Watch,
 }
 
 /// Where the worker runs, and what moving and computing costs there at least.

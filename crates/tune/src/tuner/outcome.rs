@@ -37,6 +37,20 @@ impl Status {
     }
 }
 
+/// What an emulated GPU saw of a candidate (see [`wgrad_runtime::Emulated`]): those that take the lead run there too.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Watched {
+    /// It never led, or watching was off.
+    #[default]
+    No,
+    Clean,
+    /// A race, a stray index, a barrier that not all reach: right here by luck.
+    Fault(String),
+    /// Something that is not emulated, or too slow there.
+    Unknown(String),
+}
+
 /// What a launch asks of a device; a table is used only where these are met.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Needs {
@@ -69,9 +83,20 @@ pub struct Outcome {
     pub check_seconds: f64,
     #[serde(default)]
     pub needs: Needs,
+    #[serde(default)]
+    pub watched: Watched,
 }
 
+/// A candidate takes the incumbent's place if it is surely faster by this much.
+const CLEARLY: f64 = 0.99;
+
 impl Outcome {
+    /// Its time over the incumbent's, if that is clearly less than 1.
+    pub fn lead(&self) -> Option<f64> {
+        let ratio = self.ratio.filter(|ratio| ratio.high < CLEARLY);
+        ratio.map(|ratio| ratio.median)
+    }
+
     /// One that did not get to be timed.
     pub fn failed(values: Scope, size: usize, status: Status, message: impl Into<String>) -> Self {
         let message: String = message.into();
@@ -87,6 +112,7 @@ impl Outcome {
             compile_seconds: 0.0,
             check_seconds: 0.0,
             needs: Needs::default(),
+            watched: Watched::No,
         }
     }
 }

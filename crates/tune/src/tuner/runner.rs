@@ -11,7 +11,7 @@ use super::build::{Built, Refused, build, check_limits};
 use super::expr::{Expr, Scope};
 use super::facts;
 use super::job::{Job, Machine, Phase, Reply, Source};
-use super::outcome::{Needs, Outcome, Status};
+use super::outcome::{Needs, Outcome, Status, Watched};
 use super::spec::{Spec, show};
 use crate::bench::Meter;
 
@@ -19,6 +19,7 @@ mod check;
 mod launch;
 mod problem;
 mod time;
+mod watch;
 
 use problem::{Expected, Problem};
 
@@ -56,6 +57,8 @@ pub struct Runner {
     compiled: BTreeMap<(String, usize), Ready>,
     /// By text: where sizes are no constants, one pipeline serves all of them.
     kernels: BTreeMap<String, Arc<Kernel>>,
+    /// The same on an emulated GPU, once it was needed.
+    watcher: Option<Box<Runner>>,
 }
 
 impl Runner {
@@ -70,18 +73,23 @@ impl Runner {
             ..DeviceOptions::default()
         })?;
         let spec = job.spec()?.on(&facts::of(&device))?;
+        Ok(Runner::on(device, Arc::new(job), Arc::new(spec)))
+    }
+
+    fn on(device: Device, job: Arc<Job>, spec: Arc<Spec>) -> Runner {
         let count = spec.check.len() + spec.time.len();
-        Ok(Runner {
+        Runner {
             device,
-            job: Arc::new(job),
-            spec: Arc::new(spec),
+            job,
+            spec,
             meter: None,
             problems: vec![None; count],
             expected: BTreeMap::new(),
             inputs: (0, BTreeMap::new()),
             compiled: BTreeMap::new(),
             kernels: BTreeMap::new(),
-        })
+            watcher: None,
+        }
     }
 
     /// The adapter, and the least work of each timed size.
@@ -123,7 +131,8 @@ impl Runner {
         })
     }
 
-    /// Checks `values` at every checked size and, if right, times them at timed size `size`.
+    /// Checks `values` at every checked size and, if right, times them at timed size `size`; what then leads is
+    /// watched for what this device lets pass. That fails any but the first, which all others are like.
     ///
     /// # Errors
     /// What is wrong with the spec or the incumbent; a candidate's own failure is an outcome.
@@ -132,6 +141,7 @@ impl Runner {
         values: &Scope,
         size: usize,
         incumbent: Option<&Scope>,
+        watch: bool,
         phase: &mut dyn FnMut(Phase),
     ) -> Result<Outcome> {
         let timed = self.spec.check.len() + size;
@@ -162,6 +172,7 @@ impl Runner {
                 compile_seconds: outcome.compile_seconds,
                 check_seconds: outcome.check_seconds,
                 needs: outcome.needs,
+                watched: outcome.watched,
                 ..failed
             })
         };
@@ -204,10 +215,18 @@ impl Runner {
                 outcome.time = Some(time);
                 outcome.samples = samples;
                 outcome.ratio = ratio;
-                Ok(outcome)
             }
-            Err(error) => fail(outcome, Status::Runtime, error.to_string()),
+            Err(error) => return fail(outcome, Status::Runtime, error.to_string()),
         }
+        if watch && (incumbent.is_none() || outcome.lead().is_some()) {
+            phase(Phase::Watch);
+            outcome.watched = self.watch(values);
+            if let (Watched::Fault(message), true) = (&outcome.watched, incumbent.is_some()) {
+                let message = message.clone();
+                return fail(outcome, Status::Correctness, message);
+            }
+        }
+        Ok(outcome)
     }
 
     /// Compiles `values` for problem `at`, or finds it compiled.

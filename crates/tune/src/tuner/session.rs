@@ -8,7 +8,7 @@ use anyhow::{Result, anyhow, bail};
 
 use super::expr::Scope;
 use super::job::{Job, Machine, Phase, Reply, Request};
-use super::outcome::{Outcome, Status};
+use super::outcome::{Outcome, Status, Watched};
 use super::results::{Head, Line, Results, known};
 use super::search::{Search, Strategy};
 use super::space::Space;
@@ -36,8 +36,6 @@ pub struct Options {
 const OPENING: Duration = Duration::from_secs(60);
 /// The share of the budget that is kept for the last comparison.
 const LAST_WORD: f64 = 0.12;
-/// A candidate takes the incumbent's place if it is surely faster by this much.
-const CLEARLY: f64 = 0.99;
 
 /// What happens, as it happens.
 #[derive(Debug)]
@@ -88,6 +86,8 @@ pub struct Report {
     /// How many candidates ended how; what the spec forbids counts as `Constraint`.
     pub counts: BTreeMap<Status, u64>,
     pub outcomes: Vec<Outcome>,
+    /// What an emulated GPU saw of the default. With a fault nothing else was held to it.
+    pub watched: Watched,
     /// Seconds it took.
     pub seconds: f64,
 }
@@ -138,6 +138,7 @@ pub fn run(
         results,
         outcomes: Vec::new(),
         known,
+        watched: Watched::No,
         start,
     };
     let mut tuned = Vec::new();
@@ -156,6 +157,7 @@ pub fn run(
         tuned,
         counts,
         outcomes: session.known.into_iter().chain(session.outcomes).collect(),
+        watched: session.watched,
         seconds: start.elapsed().as_secs_f64(),
     })
 }
@@ -168,6 +170,8 @@ struct Session<'a> {
     results: Results,
     outcomes: Vec<Outcome>,
     known: Vec<Outcome>,
+    /// Of the default.
+    watched: Watched,
     start: Instant,
 }
 
@@ -192,6 +196,9 @@ impl Session<'_> {
                 first.status.name()
             );
         }
+        if first.watched != Watched::No {
+            self.watched = first.watched.clone();
+        }
         let mut incumbent = first.clone();
         // The incumbent's time over the default's, from the pairs that led to it.
         let mut best = 1.0;
@@ -213,8 +220,8 @@ impl Session<'_> {
             let outcome = self.attempt(&space.values(next), size, Some(&incumbent.values))?;
             let cost = outcome.ratio.map(|ratio| ratio.median * best);
             search.report(next, cost);
-            if let Some(ratio) = outcome.ratio.filter(|ratio| ratio.high < CLEARLY) {
-                best *= ratio.median;
+            if let Some(lead) = outcome.lead() {
+                best *= lead;
                 incumbent = outcome.clone();
             }
             on(Event::Tried {
@@ -332,6 +339,7 @@ impl Session<'_> {
             values: values.clone(),
             size,
             incumbent: incumbent.cloned(),
+            watch: !matches!(self.watched, Watched::Fault(_)),
         };
         let limit = Duration::from_secs_f64(self.options.time_limit);
         // Nothing goes on without a default, so it may take longer.

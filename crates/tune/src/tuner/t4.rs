@@ -102,6 +102,7 @@ mod tests {
             tuned: vec![],
             counts: BTreeMap::new(),
             outcomes: vec![good, bad],
+            watched: Default::default(),
             seconds: 1.0,
         };
         let file = export(&report);

@@ -60,8 +60,9 @@ fn answer(
             values,
             size,
             incumbent,
+            watch,
         } => {
-            let outcome = runner.attempt(&values, size, incumbent.as_ref(), phase)?;
+            let outcome = runner.attempt(&values, size, incumbent.as_ref(), watch, phase)?;
             Ok(Reply::Tried(Box::new(outcome)))
         }
         Request::Compare {
@@ -99,6 +100,7 @@ impl Lost {
             Phase::Compile => "it was compiled",
             Phase::Check => "it was checked",
             Phase::Time => "it was timed",
+            Phase::Watch => "it ran on an emulated GPU",
         };
         match self {
             Lost::TimedOut(at) => format!("no answer within the time limit while {}", doing(at)),
@@ -180,8 +182,9 @@ impl Worker {
             match self.lines.recv_timeout(left) {
                 Ok(line) => match serde_json::from_str(&line) {
                     Ok(Reply::Phase(next)) => {
-                        // What is prepared for all candidates is not held against this one.
-                        if next == Phase::Prepare {
+                        // What is prepared for all candidates is not held against this one, nor the emulator's time,
+                        // which has a limit of its own.
+                        if matches!(next, Phase::Prepare | Phase::Watch) {
                             end = Instant::now() + PREPARING;
                         } else if phase == Phase::Prepare {
                             end = Instant::now() + limit;
@@ -242,6 +245,7 @@ mod tests {
             values: Scope::new(),
             size: 0,
             incumbent: None,
+            watch: false,
         };
         worker
             .ask(&request, Duration::from_millis(700))

@@ -63,7 +63,7 @@ impl Runner {
     }
 
     /// Of each binding: name, all bytes (read-only ones left empty), bytes in front of the padding.
-    fn outputs(
+    pub(super) fn outputs(
         &self,
         ready: &Ready,
         bound: &[super::launch::Bound],

@@ -1,0 +1,81 @@
+//! What this device lets pass: candidates that lead run on an emulated GPU too.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use wgrad_runtime::{Device, DeviceOptions, Emulated, Error};
+
+use super::Runner;
+use crate::tuner::build::Refused;
+use crate::tuner::expr::Scope;
+use crate::tuner::outcome::Watched;
+use crate::tuner::spec::show;
+
+/// For one size, and for all sizes of a candidate.
+const LIMIT: Duration = Duration::from_secs(2);
+const LIMIT_OF_ALL: Duration = Duration::from_secs(4);
+/// Where the adapter's subgroups have no one size.
+const USUAL_SUBGROUP: u32 = 32;
+
+impl Runner {
+    /// Runs `values` at the checked sizes, which have passed here, as a GPU with the same subgroups would that
+    /// watches for races, stray indices and barriers that not all invocations reach.
+    pub(super) fn watch(&mut self, values: &Scope) -> Watched {
+        let start = Instant::now();
+        let seen = self.watcher().and_then(|watcher| {
+            for (at, sizes) in watcher.spec.clone().check.iter().enumerate() {
+                if watcher.spec.allows(values, sizes)? && start.elapsed() < LIMIT_OF_ALL {
+                    watcher.emulate(values, at)?;
+                }
+            }
+            Ok(())
+        });
+        let Err(error) = seen else {
+            return Watched::Clean;
+        };
+        match error.downcast_ref::<Error>() {
+            Some(Error::Fault { message, .. }) => Watched::Fault(message.clone()),
+            Some(Error::Kernel { message, .. }) => Watched::Unknown(message.clone()),
+            _ => Watched::Unknown(error.to_string()),
+        }
+    }
+
+    fn watcher(&mut self) -> Result<&mut Runner> {
+        let watcher = match self.watcher.take() {
+            Some(watcher) => watcher,
+            None => {
+                let device = Device::open(DeviceOptions {
+                    adapter: self.job.adapter.clone(),
+                    checked: self.job.checked,
+                    emulated: Some(Emulated {
+                        subgroup_size: self.device.subgroup_size().unwrap_or(USUAL_SUBGROUP),
+                        matrix_unit: self.device.matrix_unit(),
+                        limit: Some(LIMIT),
+                    }),
+                    ..DeviceOptions::default()
+                })?;
+                Box::new(Runner::on(device, self.job.clone(), self.spec.clone()))
+            }
+        };
+        Ok(self.watcher.insert(watcher))
+    }
+
+    /// One launch at checked size `at`.
+    fn emulate(&mut self, values: &Scope, at: usize) -> Result<()> {
+        let problem = self.problem(at)?;
+        let ready = self.ready(values, at).map_err(|refused| match refused {
+            Refused::Compile(message) | Refused::Constraint(message) => anyhow::anyhow!(message),
+        })?;
+        let bound = self.upload(&ready, &problem, 0)?;
+        self.launch(&ready, &bound)?;
+        let run = self.outputs(&ready, &bound).map(|_| ());
+        run.map_err(|error| match error.downcast::<Error>() {
+            Ok(Error::Fault { kernel, message }) => {
+                let message = format!("{message} at {}", show(&problem.sizes));
+                Error::Fault { kernel, message }.into()
+            }
+            Ok(other) => other.into(),
+            Err(error) => error,
+        })
+    }
+}

@@ -1,0 +1,125 @@
+//! Training on emulated GPUs: every kernel of a step as a GPU with matrix units runs it, none of which this machine
+//! would take.
+
+use wgrad::nn::optim::{Adam, GradScaler, Optimizer, no_decay};
+use wgrad::nn::{Activation, Embedding, FeedForward, Init, LayerNorm, Linear, Mode};
+use wgrad::nn::{MultiHeadAttention, Parameters};
+use wgrad::runtime::{Emulated, Error, MatrixUnit};
+use wgrad::tensor::ops::cross_entropy::CrossEntropy;
+use wgrad::tensor::{DType, Device, DeviceOptions, Generator, Result, Tensor};
+
+const CHANNELS: usize = 32;
+const TOKENS: u32 = 11;
+const STEPS: usize = 4;
+
+fn gpu(subgroup_size: u32, side: u32) -> Device {
+    Device::open(DeviceOptions {
+        emulated: Some(Emulated {
+            subgroup_size,
+            matrix_unit: Some(MatrixUnit { side, half: true }),
+            limit: None,
+        }),
+        ..Default::default()
+    })
+    .expect("an adapter; `cargo xtask test` installs one")
+}
+
+/// The losses of some steps of a causal language model, activations in `dtype`, and the first bits of a weight.
+fn train(device: &Device, dtype: DType) -> Result<(Vec<f32>, Vec<f32>)> {
+    let generator = Generator::new(device, 7)?;
+    let normal = Init::Normal {
+        mean: 0.0,
+        std: 0.5,
+    };
+    let embedding = Embedding::new(device, TOKENS as usize, CHANNELS, normal, &generator)?;
+    let norm = LayerNorm::new(device, CHANNELS, 1e-5, &generator)?;
+    let attention = MultiHeadAttention::new(device, CHANNELS, 2, 0.0, &generator)?;
+    let feed_forward = FeedForward::new(device, CHANNELS, 64, Activation::Gelu, &generator)?;
+    let head = Linear::new(device, CHANNELS, TOKENS as usize, &generator)?;
+    let mut parameters = Parameters::new();
+    embedding.parameters("embedding", &mut parameters);
+    norm.parameters("norm", &mut parameters);
+    attention.parameters("attention", &mut parameters);
+    feed_forward.parameters("feed_forward", &mut parameters);
+    head.parameters("head", &mut parameters);
+
+    let (batch, time) = (3, 37);
+    let numbers: Vec<u32> = (0..=batch * time)
+        .map(|i| (i * i + 3 * i) as u32 % TOKENS)
+        .collect();
+    let ids = Tensor::from_slice(device, &numbers[..batch * time], &[batch, time])?;
+    let next = Tensor::from_slice(device, &numbers[1..], &[batch * time])?;
+    let groups = no_decay(parameters, 0.01);
+    let mut optimizer = Optimizer::adamw(Adam::default(), groups, 1e-2)?;
+    if dtype == DType::F16 {
+        optimizer.set_grad_scaler(GradScaler::default())?;
+    }
+    let mut losses = Vec::new();
+    for _ in 0..STEPS {
+        let x = embedding.forward(&ids)?.cast(dtype)?;
+        let attended = attention.forward(&norm.forward(&x)?, None, true, &Mode::eval())?;
+        let x = x.add(&attended)?;
+        let x = x.add(&feed_forward.forward(&x)?)?;
+        let logits = head.forward(&x.reshape(&[batch * time, CHANNELS])?)?;
+        let loss = logits
+            .cast(DType::F32)?
+            .cross_entropy(&next, &CrossEntropy::default())?;
+        losses.push(loss.item()?);
+        let gradients = optimizer.scale(&loss)?.backward()?;
+        optimizer.step(&gradients, None)?;
+    }
+    Ok((losses, head.weight.to_vec()?))
+}
+
+#[test]
+fn training_follows_the_adapters_losses() {
+    let adapter = Device::open(DeviceOptions::default()).unwrap();
+    let (wanted, _) = train(&adapter, DType::F32).unwrap();
+    assert!(wanted[STEPS - 1] < 0.8 * wanted[0], "{wanted:?}");
+    for (subgroup_size, side) in [(32, 16), (64, 16), (8, 8)] {
+        let device = gpu(subgroup_size, side);
+        for (dtype, tolerance) in [(DType::F32, 1e-5), (DType::F16, 4e-3)] {
+            let (losses, weight) = train(&device, dtype).unwrap();
+            for (got, wanted) in losses.iter().zip(&wanted) {
+                assert!(
+                    (got - wanted).abs() < tolerance * wanted,
+                    "subgroups of {subgroup_size}, {dtype:?}: {losses:?}, {wanted:?}"
+                );
+            }
+            let again = train(&device, dtype).unwrap();
+            assert_eq!(again, (losses, weight), "the same bits");
+        }
+        let used = |name: &str| device.kernels().iter().any(|kernel| kernel.name == name);
+        for kernel in [
+            "matmul_cooperative",
+            "attention_cooperative",
+            "attention_backward_q_cooperative",
+            "attention_backward_kv_cooperative",
+        ] {
+            assert!(used(kernel), "{kernel}: subgroups of {subgroup_size}");
+        }
+    }
+}
+
+#[test]
+fn a_race_is_an_error_that_names_kernel_and_line() {
+    let device = gpu(32, 16);
+    let text = "
+        @group(0) @binding(1) var<storage, read_write> y: array<u32>;
+        @compute @workgroup_size(32)
+        fn total(@builtin(local_invocation_index) i: u32) {
+            y[0] += i;
+        }";
+    let kernel = device.compile("total", text).unwrap().into();
+    let y = device.alloc(4).unwrap();
+    device.upload(&y, 0, &[0; 4]).unwrap();
+    device.launch(&kernel).bind(&y).groups(1).unwrap();
+    let error = device.read(&y, 0, 4).unwrap_err();
+    assert!(matches!(&error, Error::Fault { .. }), "{error:?}");
+    for part in ["kernel `total`", "race", "`y`", "line 5", "y[0] += i"] {
+        assert!(error.to_string().contains(part), "no {part} in {error}");
+    }
+    // The device can go on.
+    device.upload(&y, 0, &[1; 4]).unwrap();
+    assert_eq!(device.read(&y, 0, 4).unwrap(), [1; 4]);
+}
