@@ -18,6 +18,7 @@ fn gpu(subgroup_size: u32, side: u32) -> Device {
             subgroup_size,
             matrix_unit: Some(MatrixUnit { side, half: true }),
             limit: None,
+            counts: false,
         }),
         ..Default::default()
     })

@@ -186,6 +186,7 @@ fn a_transformer_block_is_right_on_an_emulated_gpu() {
         subgroup_size: 32,
         matrix_unit: None,
         limit: None,
+        counts: false,
     };
     let options = DeviceOptions {
         emulated: Some(emulated),

@@ -75,6 +75,7 @@ fn emulated(subgroup_size: u32, matrix_unit: Option<MatrixUnit>) -> DeviceOption
             subgroup_size,
             matrix_unit,
             limit: None,
+            counts: false,
         }),
         ..Default::default()
     }

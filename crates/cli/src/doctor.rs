@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use serde_json::json;
 use wgrad_runtime::variants::VariantTable;
-use wgrad_runtime::{Device, DeviceOptions, Emulated, MatrixUnit};
+use wgrad_runtime::{Device, DeviceOptions};
 use wgrad_tensor::cases::{self, Case, Dump, Outcome};
 use wgrad_tensor::ops;
 use wgrad_tensor::ops::matmul::trusts_matrix_units;
@@ -15,6 +15,7 @@ use wgrad_tensor::ops::tunable::{self, Tunable};
 
 use crate::args::AdapterArg;
 use crate::dump::Dumper;
+use crate::emulate::EmulateArgs;
 
 /// Check every op on this adapter, values and gradients, against float64 references
 #[derive(clap::Args)]
@@ -35,13 +36,8 @@ pub struct DoctorArgs {
     /// WebGPU's limits, then products, softmax and norms as a tuned table may have them
     #[arg(long, conflicts_with_all = ["checked", "webgpu_limits", "dump"])]
     all_variants: bool,
-    /// Run the kernels on the host as a GPU with subgroups of this size (32 if none is given) and matrix units
-    /// would, and report data races, stray indices and barriers that not all invocations reach
-    #[arg(long, value_name = "SUBGROUP", num_args = 0..=1, default_missing_value = "32")]
-    emulate: Option<u32>,
-    /// Rows and columns of the emulated matrix units, which multiply f16: 8 or 16; 0 for none
-    #[arg(long, value_name = "SIDE", default_value_t = 16, requires = "emulate")]
-    matrix_side: u32,
+    #[command(flatten)]
+    emulate: EmulateArgs,
     /// Write what each row was given and computed to this folder, for tests/pytorch/compare_ops.py
     #[arg(long, value_name = "DIR")]
     dump: Option<PathBuf>,
@@ -91,7 +87,7 @@ pub fn run(args: DoctorArgs) -> Result<()> {
         checked: args.checked,
         webgpu_limits: args.webgpu_limits,
         guard: true,
-        emulated: emulated(args.emulate, args.matrix_side)?,
+        emulated: args.emulate.gpu(false)?,
         ..Default::default()
     };
     for pass in passes(args.all_variants, &shape) {
@@ -162,25 +158,6 @@ pub fn run(args: DoctorArgs) -> Result<()> {
         bail!("{failed} of {all} rows failed on {name}");
     }
     Ok(())
-}
-
-/// The GPU that `--emulate` and `--matrix_side` describe.
-fn emulated(subgroup_size: Option<u32>, side: u32) -> Result<Option<Emulated>> {
-    let Some(subgroup_size) = subgroup_size else {
-        return Ok(None);
-    };
-    if !subgroup_size.is_power_of_two() || !(4..=128).contains(&subgroup_size) {
-        bail!("--emulate {subgroup_size}: a subgroup has 4, 8, 16, 32, 64 or 128 invocations");
-    }
-    if ![0, 8, 16].contains(&side) {
-        bail!("--matrix_side {side}: matrix units are 8 or 16 wide; 0 for none");
-    }
-    let matrix_unit = (side > 0).then_some(MatrixUnit { side, half: true });
-    Ok(Some(Emulated {
-        subgroup_size,
-        matrix_unit,
-        limit: None,
-    }))
 }
 
 fn passes(all: bool, shape: &DeviceOptions) -> Vec<Pass> {

@@ -6,6 +6,7 @@ mod bench;
 mod doctor;
 mod dump;
 mod embed;
+mod emulate;
 mod finetune;
 mod info;
 mod predict;

@@ -4,6 +4,7 @@
 use naga::{CooperativeData, Expression, Handle, TypeInner};
 
 use crate::arithmetic::float;
+use crate::counts::Counts;
 use crate::group::{Group, any};
 use crate::memory::Touch;
 use crate::types::{Kind, Leaf};
@@ -90,6 +91,20 @@ impl Group<'_, '_> {
         })
     }
 
+    /// Counts a matrix that is moved as units move it: 16 bytes of each of 8 rows at once, or columns where they lie
+    /// in a row.
+    fn count_matrix(&mut self, place: &Place, side: usize, kind: Kind) {
+        let run = (16 / kind.bytes()).min(side);
+        let bytes = (run * kind.bytes()) as u32;
+        for part in 0..side / run {
+            for first in (0..side).step_by(8) {
+                let start = |line: usize| place.at(line, part * run, true);
+                let starts = (first..(first + 8).min(side)).map(start).collect();
+                self.count_request(place.root, starts, bytes, kind);
+            }
+        }
+    }
+
     pub fn cooperative_load(
         &mut self,
         handle: Handle<Expression>,
@@ -101,6 +116,7 @@ impl Group<'_, '_> {
         let mut value = Value::zeros((rows * columns).div_ceil(size), self.lanes);
         for subgroup in self.whole_subgroups(mask)? {
             let place = self.place(data, subgroup)?;
+            self.count_matrix(&place, rows, kind);
             for e in 0..rows * columns {
                 let at = place.at(e / columns, e % columns, data.row_major);
                 let who = self.lanes + subgroup;
@@ -122,6 +138,7 @@ impl Group<'_, '_> {
         let value = self.value(target)?.clone();
         for subgroup in self.whole_subgroups(mask)? {
             let place = self.place(data, subgroup)?;
+            self.count_matrix(&place, rows, kind);
             for e in 0..rows * columns {
                 let at = place.at(e / columns, e % columns, data.row_major);
                 let word = value.at(e / size, subgroup * size + e % size);
@@ -143,9 +160,17 @@ impl Group<'_, '_> {
         let (rows, columns, kind) = self.matrix(c)?;
         let (_, inner, _) = self.matrix(a)?;
         let size = self.program.machine.subgroup_size as usize;
+        let subgroups = self.whole_subgroups(mask)?;
+        if let Some(tally) = self.tally {
+            let each = 2 * rows * columns * inner;
+            tally.add(Counts {
+                matrix_operations: (each * subgroups.len()) as u64,
+                ..Counts::default()
+            });
+        }
         let (a, b, c) = (self.value(a)?, self.value(b)?, self.value(c)?);
         let mut value = Value::zeros((rows * columns).div_ceil(size), self.lanes);
-        for subgroup in self.whole_subgroups(mask)? {
+        for subgroup in subgroups {
             let first = subgroup * size;
             let element = |m: &Value, e: usize| f32::from_bits(m.at(e / size, first + e % size));
             for e in 0..rows * columns {

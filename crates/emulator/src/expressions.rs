@@ -1,6 +1,6 @@
 //! Expressions, for all invocations of a workgroup at once.
 
-use naga::{ArraySize, Expression, Handle, RelationalFunction, TypeInner};
+use naga::{ArraySize, Expression, Handle, MathFunction, RelationalFunction, TypeInner};
 
 use crate::group::Group;
 use crate::memory::Touch;
@@ -72,7 +72,10 @@ impl Group<'_, '_> {
                         return Err(Fault::new("arithmetic of matrices is not emulated"));
                     }
                 }
-                crate::arithmetic::binary(*op, kind, self.value(*left)?, self.value(*right)?)
+                let value =
+                    crate::arithmetic::binary(*op, kind, self.value(*left)?, self.value(*right)?)?;
+                self.count_operations(kind, value.slots(), 1, mask);
+                Ok(value)
             }
             Expression::Select {
                 condition,
@@ -116,7 +119,14 @@ impl Group<'_, '_> {
                 for more in [arg1, arg2, arg3].into_iter().flatten() {
                     arguments.push(self.value(*more)?);
                 }
-                crate::math::math(*fun, kind, &arguments)
+                let value = crate::math::math(*fun, kind, &arguments)?;
+                let (slots, each) = match fun {
+                    MathFunction::Fma => (value.slots(), 2),
+                    MathFunction::Dot => (arguments[0].slots(), 2),
+                    _ => (value.slots(), 1),
+                };
+                self.count_operations(kind, slots, each, mask);
+                Ok(value)
             }
             Expression::As {
                 expr,

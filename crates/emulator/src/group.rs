@@ -5,6 +5,7 @@ use std::time::Instant;
 use naga::valid::FunctionInfo;
 use naga::{AddressSpace, Binding, BuiltIn, Expression, Function, Handle, TypeInner};
 
+use crate::counts::Tally;
 use crate::memory::{Buffer, Shared, Who};
 use crate::types::Kind;
 use crate::value::{Root, Value};
@@ -45,10 +46,17 @@ pub(crate) struct Group<'p, 'm> {
     /// Barriers passed, for workgroup memory and for buffers.
     pub shared_epoch: u32,
     pub storage_epoch: u32,
-    pub number: u32,
+    pub position: Position,
+    pub tally: &'m mut Option<Tally>,
     end: Option<Instant>,
-    id: [u32; 3],
-    grid: [u32; 3],
+}
+
+/// A workgroup's place in the grid, and how many ran before it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Position {
+    pub id: [u32; 3],
+    pub grid: [u32; 3],
+    pub number: u32,
 }
 
 /// Function calls deeper than this end the run; WGSL forbids recursion.
@@ -58,10 +66,9 @@ impl<'p, 'm> Group<'p, 'm> {
     pub fn new(
         program: &'p Program,
         buffers: &'m mut [Option<Buffer>],
+        tally: &'m mut Option<Tally>,
         lanes: usize,
-        id: [u32; 3],
-        grid: [u32; 3],
-        number: u32,
+        position: Position,
         end: Option<Instant>,
     ) -> Result<Self> {
         let mut group = Group {
@@ -73,10 +80,9 @@ impl<'p, 'm> Group<'p, 'm> {
             lanes,
             shared_epoch: 0,
             storage_epoch: 0,
-            number,
+            position,
+            tally,
             end,
-            id,
-            grid,
         };
         for (_, variable) in program.module.global_variables.iter() {
             let slots = program.types.slots(variable.ty);
@@ -262,11 +268,11 @@ impl<'p, 'm> Group<'p, 'm> {
         Ok(match builtin {
             BuiltIn::LocalInvocationId => Value::from_fn(3, lanes, |side, lane| local(lane, side)),
             BuiltIn::GlobalInvocationId => Value::from_fn(3, lanes, |side, lane| {
-                self.id[side] * size[side] + local(lane, side)
+                self.position.id[side] * size[side] + local(lane, side)
             }),
             BuiltIn::LocalInvocationIndex => Value::from_fn(1, lanes, |_, lane| lane as u32),
-            BuiltIn::WorkGroupId => Value::uniform(self.id.to_vec()),
-            BuiltIn::NumWorkGroups => Value::uniform(self.grid.to_vec()),
+            BuiltIn::WorkGroupId => Value::uniform(self.position.id.to_vec()),
+            BuiltIn::NumWorkGroups => Value::uniform(self.position.grid.to_vec()),
             BuiltIn::WorkGroupSize => Value::uniform(size.to_vec()),
             BuiltIn::SubgroupSize => Value::uniform(vec![subgroup]),
             BuiltIn::NumSubgroups => Value::uniform(vec![(lanes as u32).div_ceil(subgroup)]),
@@ -326,7 +332,7 @@ impl<'p, 'm> Group<'p, 'm> {
     /// An invocation as memory sees it.
     pub fn who(&self, root: Root, lane: usize) -> Who {
         Who {
-            group: self.number,
+            group: self.position.number,
             lane: lane as u32,
             epoch: match root {
                 Root::Shared(_) => self.shared_epoch,

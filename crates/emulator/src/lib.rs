@@ -15,6 +15,7 @@
 
 mod arithmetic;
 mod cooperative;
+mod counts;
 mod expressions;
 mod group;
 mod math;
@@ -27,11 +28,14 @@ mod tests;
 mod types;
 mod value;
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 
-use group::Group;
+pub use counts::Counts;
+use counts::Tally;
+use group::{Group, Position};
 use memory::Buffer;
 use types::Types;
 
@@ -45,6 +49,8 @@ pub struct Machine {
     pub checked: bool,
     /// How long a run may take.
     pub limit: Option<Duration>,
+    /// Whether operations and requests to memory are counted.
+    pub counts: bool,
 }
 
 /// What stands behind one `@binding` of group 0.
@@ -144,12 +150,17 @@ impl Program {
         })
     }
 
-    /// Runs `grid` workgroups one after the other. `bindings` pairs numbers of `@binding` with memory.
+    /// Runs `grid` workgroups one after the other. `bindings` pairs numbers of `@binding` with memory. What was counted
+    /// comes by line of the text, if it was asked for.
     ///
     /// # Errors
     /// The first rule that the kernel breaks, or that the time is up; the buffers then hold what was written until
     /// there.
-    pub fn run(&self, bindings: &mut [(u32, Binding)], grid: [u32; 3]) -> Result<()> {
+    pub fn run(
+        &self,
+        bindings: &mut [(u32, Binding)],
+        grid: [u32; 3],
+    ) -> Result<BTreeMap<u32, Counts>> {
         let entry = &self.module.entry_points[0];
         let lanes = entry.workgroup_size.iter().product::<u32>() as usize;
         let mut buffers = Vec::new();
@@ -176,7 +187,8 @@ impl Program {
             };
             buffers.push(buffer);
         }
-        let result = self.groups(&mut buffers, lanes, grid);
+        let mut tally = self.machine.counts.then(Tally::default);
+        let result = self.groups(&mut buffers, &mut tally, lanes, grid);
         for ((_, variable), buffer) in self.module.global_variables.iter().zip(&buffers) {
             let (Some(at), Some(buffer)) = (&variable.binding, buffer) else {
                 continue;
@@ -189,17 +201,30 @@ impl Program {
                 }
             }
         }
-        result
+        result.map(|()| tally.map_or_else(BTreeMap::new, |tally| tally.by_line(&self.text)))
     }
 
-    fn groups(&self, buffers: &mut [Option<Buffer>], lanes: usize, grid: [u32; 3]) -> Result<()> {
+    /// A line of the text, by its number.
+    pub fn text_line(&self, number: u32) -> &str {
+        let line = self.text.lines().nth(number.saturating_sub(1) as usize);
+        line.unwrap_or_default().trim()
+    }
+
+    fn groups(
+        &self,
+        buffers: &mut [Option<Buffer>],
+        tally: &mut Option<Tally>,
+        lanes: usize,
+        grid: [u32; 3],
+    ) -> Result<()> {
         let mut number = 0;
         let end = self.machine.limit.map(|limit| Instant::now() + limit);
         for z in 0..grid[2] {
             for y in 0..grid[1] {
                 for x in 0..grid[0] {
-                    let mut group = Group::new(self, buffers, lanes, [x, y, z], grid, number, end)?;
-                    group.run()?;
+                    let id = [x, y, z];
+                    let position = Position { id, grid, number };
+                    Group::new(self, buffers, tally, lanes, position, end)?.run()?;
                     number += 1;
                 }
             }

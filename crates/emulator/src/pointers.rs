@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use naga::{ArraySize, AtomicFunction, Expression, Handle, TypeInner};
+use naga::{AddressSpace, ArraySize, AtomicFunction, Expression, Handle, TypeInner};
 
 use crate::arithmetic::atomic_result;
 use crate::group::Group;
@@ -176,6 +176,11 @@ impl Group<'_, '_> {
         }
         let leaves = self.pointee(pointer)?.into_owned();
         let at = at.clone();
+        if let Some(leaf) = leaves.first()
+            && !self.is_uniform(at.root)
+        {
+            self.count_access(at.root, &at, leaves.len(), leaf.kind, mask);
+        }
         // A place that all invocations share is read once a group where nobody can write it.
         if let Root::Buffer(index) = at.root
             && at.lanes == 1
@@ -197,6 +202,15 @@ impl Group<'_, '_> {
             }
         }
         Ok(value)
+    }
+
+    /// Whether a place lies in a uniform buffer, which has a cache of its own.
+    fn is_uniform(&self, root: Root) -> bool {
+        let Root::Buffer(index) = root else {
+            return false;
+        };
+        let variable = self.program.module.global_variables.iter().nth(index);
+        variable.is_some_and(|(_, v)| v.space == AddressSpace::Uniform)
     }
 
     /// Memory of each invocation's own.
@@ -303,6 +317,9 @@ impl Group<'_, '_> {
                 }
             }
             return Ok(());
+        }
+        if let Some(leaf) = leaves.first() {
+            self.count_access(at.root, &at, leaves.len(), leaf.kind, mask);
         }
         for (slot, leaf) in leaves.iter().enumerate() {
             for lane in (0..self.lanes).filter(|lane| mask[*lane]) {

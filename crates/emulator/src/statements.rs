@@ -2,6 +2,7 @@
 
 use naga::{Barrier, Block, Expression, Handle, Statement, SwitchValue};
 
+use crate::counts::Counts;
 use crate::group::{Flow, Group, Mask, any};
 use crate::memory::Touch;
 use crate::value::Value;
@@ -17,6 +18,9 @@ impl<'p> Group<'p, '_> {
             if !any(mask) {
                 return Ok(());
             }
+            if let Some(tally) = self.tally {
+                tally.go_to(*span);
+            }
             self.statement(statement, mask).map_err(|mut fault| {
                 if fault.line.is_none() {
                     fault.line = self.program.line(*span);
@@ -31,8 +35,11 @@ impl<'p> Group<'p, '_> {
         match statement {
             Statement::Emit(range) => {
                 for handle in range.clone() {
+                    let span = self.top().function.expressions.get_span(handle);
+                    if let Some(tally) = self.tally {
+                        tally.go_to(span);
+                    }
                     let value = self.evaluate(handle, mask).map_err(|mut fault| {
-                        let span = self.top().function.expressions.get_span(handle);
                         if fault.line.is_none() {
                             fault.line = self.program.line(span);
                         }
@@ -263,6 +270,12 @@ impl<'p> Group<'p, '_> {
                     "{name} in divergent control flow: invocation {missing} does not reach it, others do"
                 )));
             }
+        }
+        if let Some(tally) = self.tally.as_mut().filter(|_| !subgroup) {
+            tally.add(Counts {
+                barriers: 1,
+                ..Counts::default()
+            });
         }
         // Execution of a subgroup is ordered by its barrier, memory is not.
         self.shared_epoch += u32::from(flags.contains(Barrier::WORK_GROUP));

@@ -4,6 +4,7 @@ const MACHINE: Machine = Machine {
     subgroup_size: 32,
     checked: false,
     limit: None,
+    counts: false,
 };
 
 /// Runs a kernel over one buffer of words (binding 0, read_write) and returns it.

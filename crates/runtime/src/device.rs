@@ -1,11 +1,11 @@
 //! Opening a device, and the one place that submits to it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use crate::adapter::{self, AdapterDescription, MatrixUnit};
-use crate::emulated::Emulated;
+use crate::emulated::{Emulated, KernelCounts};
 use crate::error::{Error, Result};
 use crate::kernel::{Defines, Kernel};
 use crate::pool::Pool;
@@ -52,6 +52,8 @@ pub(crate) struct Inner {
     pub(crate) kernels: Mutex<HashMap<String, HashMap<Defines, Arc<Kernel>>>>,
     pub(crate) pool: Mutex<Pool>,
     pub(crate) recorder: Mutex<Recorder>,
+    /// Of an emulated device, by kernel.
+    pub(crate) counts: Mutex<BTreeMap<String, KernelCounts>>,
     pub(crate) staging: Mutex<Staging>,
     pub(crate) profile: Mutex<Option<Profile>>,
     failure: Arc<Mutex<Option<Failure>>>,
@@ -156,6 +158,7 @@ impl Device {
             kernels: Mutex::default(),
             pool: Mutex::default(),
             recorder: Mutex::new(Recorder::new(arena, stride)),
+            counts: Mutex::default(),
             staging: Mutex::default(),
             profile: Mutex::default(),
             failure,

@@ -1,9 +1,11 @@
 //! A device that runs its kernels on the host, as a GPU of another shape would, and reports what they do wrong
 //! (`wgrad-emulator`). Buffers, copies and everything above the kernels are those of the adapter beneath.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use wgrad_emulator::Counts;
 use wgrad_emulator::{Binding, Machine, Program};
 
 use crate::adapter::{AdapterDescription, MatrixUnit};
@@ -23,6 +25,17 @@ pub struct Emulated {
     pub matrix_unit: Option<MatrixUnit>,
     /// How long a launch may take; beyond it the launch fails.
     pub limit: Option<Duration>,
+    /// Whether it is counted what kernels do (see [`Device::take_counts`]).
+    pub counts: bool,
+}
+
+/// What launches of a kernel did on an emulated device.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KernelCounts {
+    pub launches: u64,
+    pub all: Counts,
+    /// By the text of the line.
+    pub lines: BTreeMap<String, Counts>,
 }
 
 /// What a kernel of an emulated GPU may use of workgroup memory, in bytes, and of invocations.
@@ -80,6 +93,7 @@ impl Device {
             subgroup_size: shape.subgroup_size,
             checked: self.0.options.checked,
             limit: shape.limit,
+            counts: shape.counts,
         };
         let program = Program::new(text, machine).map_err(|fault| fault.to_string())?;
         Ok(Code::Emulated(Box::new(program)))
@@ -136,12 +150,29 @@ impl Device {
                 self.0.queue.write_buffer(buffer, *offset, bytes);
             }
         }
-        result.map_err(|fault| {
+        let lines = result.map_err(|fault| {
             let (kernel, message) = (launch.kernel.name.clone(), fault.to_string());
             match fault.is_broken {
                 true => Error::Fault { kernel, message },
                 false => Error::Kernel { kernel, message },
             }
-        })
+        })?;
+        if !lines.is_empty() {
+            let mut kernels = self.lock(&self.0.counts);
+            let counted = kernels.entry(launch.kernel.name.clone()).or_default();
+            counted.launches += 1;
+            for (number, counts) in lines {
+                counted.all += counts;
+                let line = program.text_line(number).to_owned();
+                *counted.lines.entry(line).or_default() += counts;
+            }
+        }
+        Ok(())
+    }
+
+    /// What kernels did since the last call on an emulated device that counts it, by name.
+    pub fn take_counts(&self) -> Result<BTreeMap<String, KernelCounts>> {
+        self.flush()?;
+        Ok(std::mem::take(&mut *self.lock(&self.0.counts)))
     }
 }

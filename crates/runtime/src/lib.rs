@@ -23,7 +23,7 @@ pub mod variants;
 
 pub use adapter::{AdapterDescription, MatrixUnit, adapters};
 pub use device::{Device, DeviceOptions};
-pub use emulated::Emulated;
+pub use emulated::{Counts, Emulated, KernelCounts};
 pub use error::{Error, Result};
 pub use gather::GATHER_ALIGN;
 pub use kernel::reflect::{BindingInfo, BindingKind, KernelInfo, ParamInfo, reflect};

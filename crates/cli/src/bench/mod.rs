@@ -1,6 +1,7 @@
 //! `wgrad bench`: how fast kernels, training steps and decoding are on this adapter, against what the
 //! adapter reaches.
 
+mod count;
 mod cpu;
 mod decode;
 mod kernels;
@@ -32,6 +33,7 @@ enum What {
     Attention(kernels::AttentionArgs),
     Train(Box<train::TrainArgs>),
     Decode(decode::DecodeArgs),
+    Count(count::CountArgs),
     #[command(alias = "gpu-table")]
     Table(table::TableArgs),
     /// One case of the comparison with other engines, as a line of JSON
@@ -49,6 +51,7 @@ pub fn run(args: BenchArgs) -> Result<()> {
         What::Attention(args) => kernels::attention(args),
         What::Train(args) => train::run(*args),
         What::Decode(args) => decode::run(args),
+        What::Count(args) => count::run(args),
         What::Table(args) => table::run(args),
         What::Peer(args) => peer::run(args),
     }

@@ -132,7 +132,8 @@ impl TrainCase {
         }
     }
 
-    fn row(self, sizes: &Sizes) -> String {
+    /// The row's name.
+    pub fn row(self, sizes: &Sizes) -> String {
         match self {
             TrainCase::Mlp => format!("train mlp {}", sizes.batch),
             _ => {

@@ -51,6 +51,7 @@ impl Runner {
                         subgroup_size: self.device.subgroup_size().unwrap_or(USUAL_SUBGROUP),
                         matrix_unit: self.device.matrix_unit(),
                         limit: Some(LIMIT),
+                        counts: false,
                     }),
                     ..DeviceOptions::default()
                 })?;
