@@ -91,16 +91,16 @@ impl Group<'_, '_> {
         })
     }
 
-    /// Counts a matrix that is moved as units move it: 16 bytes of each of 8 rows at once, or columns where they lie
-    /// in a row.
+    /// Counts a matrix that is moved as units move it, 8 elements of each of as many rows at once as make up 128 bytes,
+    /// or columns where they lie in a row.
     fn count_matrix(&mut self, place: &Place, side: usize, kind: Kind) {
-        let run = (16 / kind.bytes()).min(side);
+        let run = side.min(8);
         let bytes = (run * kind.bytes()) as u32;
         for part in 0..side / run {
-            for first in (0..side).step_by(8) {
-                let start = |line: usize| place.at(line, part * run, true);
-                let starts = (first..(first + 8).min(side)).map(start).collect();
-                self.count_request(place.root, starts, bytes, kind);
+            for lines in (0..side).collect::<Vec<_>>().chunks(128 / bytes as usize) {
+                let starts = lines.iter().map(|line| place.at(*line, part * run, true));
+                let starts = starts.collect();
+                self.count_request(place.root, starts, bytes, kind, Touch::Write);
             }
         }
     }

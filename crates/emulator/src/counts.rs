@@ -6,6 +6,7 @@ use std::ops::AddAssign;
 use naga::Span;
 
 use crate::group::{Group, any};
+use crate::memory::Touch;
 use crate::types::Kind;
 use crate::value::{Root, Value};
 
@@ -101,11 +102,22 @@ impl Request {
         }
     }
 
-    /// As many invocations are served together as fit their bytes into the banks.
-    fn of_shared(&self) -> Counts {
+    /// As many invocations are served together as fit their bytes into the banks; twice as many where they load and
+    /// every one reaches where its neighbour does, or the one beside its neighbour, as NVIDIA's GPUs do it since Volta
+    /// (G. Smith, "Unexpected shared memory bank conflict", NVIDIA's forum, 2019).
+    fn of_shared(&self, loads: bool) -> Counts {
         let together = (BANKS * WORD / self.length).clamp(1, BANKS) as usize;
+        let in_pairs = |by: usize| {
+            let starts = self.starts.iter().enumerate();
+            let mut pairs = starts.map(|(i, start)| (start, self.starts.get(i ^ by)));
+            pairs.all(|(start, other)| other.is_none_or(|other| start == other))
+        };
+        let twice = loads && self.length > WORD && (in_pairs(1) || in_pairs(2));
         let mut counts = Counts::default();
-        for part in self.starts.chunks(together) {
+        for part in self
+            .starts
+            .chunks(if twice { 2 * together } else { together })
+        {
             let mut words: Vec<u32> = part
                 .iter()
                 .flat_map(|start| start / WORD..=(start + self.length - 1) / WORD)
@@ -131,6 +143,7 @@ impl Group<'_, '_> {
         at: &Value,
         slots: usize,
         kind: Kind,
+        touch: Touch,
         mask: &[bool],
     ) {
         if self.tally.is_none() || slots == 0 {
@@ -141,12 +154,19 @@ impl Group<'_, '_> {
         for (number, part) in mask.chunks(size).enumerate().filter(|(_, part)| any(part)) {
             let lanes = (0..part.len()).filter(|lane| part[*lane]);
             let starts = lanes.map(|lane| at.at(0, number * size + lane));
-            self.count_request(root, starts.collect(), length, kind);
+            self.count_request(root, starts.collect(), length, kind, touch);
         }
     }
 
     /// A subgroup's request. Places in workgroup memory are counted in scalars of `kind`.
-    pub fn count_request(&mut self, root: Root, starts: Vec<u32>, length: u32, kind: Kind) {
+    pub fn count_request(
+        &mut self,
+        root: Root,
+        starts: Vec<u32>,
+        length: u32,
+        kind: Kind,
+        touch: Touch,
+    ) {
         let Some(tally) = &mut self.tally else { return };
         let mut request = Request { starts, length };
         match root {
@@ -155,7 +175,7 @@ impl Group<'_, '_> {
                 for start in &mut request.starts {
                     *start *= kind.bytes() as u32;
                 }
-                tally.add(request.of_shared());
+                tally.add(request.of_shared(touch == Touch::Read));
             }
             _ => {}
         }

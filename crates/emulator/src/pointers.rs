@@ -179,7 +179,7 @@ impl Group<'_, '_> {
         if let Some(leaf) = leaves.first()
             && !self.is_uniform(at.root)
         {
-            self.count_access(at.root, &at, leaves.len(), leaf.kind, mask);
+            self.count_access(at.root, &at, leaves.len(), leaf.kind, touch, mask);
         }
         // A place that all invocations share is read once a group where nobody can write it.
         if let Root::Buffer(index) = at.root
@@ -319,7 +319,7 @@ impl Group<'_, '_> {
             return Ok(());
         }
         if let Some(leaf) = leaves.first() {
-            self.count_access(at.root, &at, leaves.len(), leaf.kind, mask);
+            self.count_access(at.root, &at, leaves.len(), leaf.kind, Touch::Write, mask);
         }
         for (slot, leaf) in leaves.iter().enumerate() {
             for lane in (0..self.lanes).filter(|lane| mask[*lane]) {

@@ -170,7 +170,7 @@ fn what_nobody_wrote_is_not_read() {
     let mut bytes = [0_u8; 32];
     let program = Program::new(&text, machine).expect("a program");
     let result = program.run(&mut [(0, Binding::ReadWrite(&mut bytes))], [1, 1, 1]);
-    assert_eq!(result, Ok(()));
+    assert_eq!(result, Ok(BTreeMap::new()));
 }
 
 #[test]
@@ -304,4 +304,71 @@ fn what_is_not_emulated_is_refused() {
         [1, 1, 1],
         &["64 bits is not emulated", "line 2"],
     );
+}
+
+/// What `text` asks for over a buffer of `n` words: sums over all of its lines.
+fn count(text: &str, n: usize) -> Counts {
+    let machine = Machine {
+        counts: true,
+        ..MACHINE
+    };
+    let mut bytes = vec![0; 4 * n];
+    let program = Program::new(text, machine).expect("a program");
+    let lines = program.run(&mut [(0, Binding::ReadWrite(&mut bytes))], [1, 1, 1]);
+    let mut all = Counts::default();
+    for counts in lines.expect("a run").into_values() {
+        all += counts;
+    }
+    all
+}
+
+#[test]
+fn memory_is_counted_as_a_gpu_serves_it() {
+    let kernel = |body: &str| {
+        format!(
+            "{OUT}
+            var<workgroup> one: array<f32, 1024>;
+            var<workgroup> four: array<vec4<f32>, 64>;
+            @compute @workgroup_size(32)
+            fn main(@builtin(local_invocation_index) i: u32) {{ {body} }}"
+        )
+    };
+    // Neighbours, every second word, and one word for all: 128 bytes, 32 of 8 and 4 sectors.
+    for (at, bytes, sector_bytes) in [("i", 128, 128), ("2u * i", 128, 256), ("i - i", 4, 32)] {
+        let counts = count(&kernel(&format!("let x = out[{at}]; one[i] = f32(x);")), 64);
+        assert_eq!(
+            (counts.bytes, counts.sector_bytes),
+            (bytes, sector_bytes),
+            "{at}"
+        );
+    }
+    // Steps through workgroup memory: no conflict, two or 32 words of a bank, one word for all.
+    for (at, passes) in [
+        ("i", 1),
+        ("2u * i", 2),
+        ("32u * i", 32),
+        ("33u * i % 1024u", 1),
+    ] {
+        let counts = count(&kernel(&format!("one[{at}] = 1.0;")), 1);
+        assert_eq!((counts.passes, counts.least_passes), (passes, 1), "{at}");
+    }
+    // Vectors of 16 bytes: 8 invocations at once, 16 where pairs of neighbours load the same one.
+    for (at, passes) in [
+        ("i", 4),
+        ("i / 2u", 2),
+        ("i % 2u", 2),
+        ("i / 16u", 2),
+        ("i % 16u", 4),
+    ] {
+        let text = kernel(&format!(
+            "four[i] = vec4<f32>(1.0); workgroupBarrier(); let x = four[{at}]; one[i] = x.y;"
+        ));
+        // The store of vectors takes 4, that of scalars 1.
+        assert_eq!(count(&text, 1).passes, 4 + passes + 1, "{at}");
+    }
+    let counts = count(
+        &kernel("one[i] = fma(f32(i), 2.0, 1.0) * dot(vec3<f32>(f32(i)), vec3<f32>());"),
+        1,
+    );
+    assert_eq!(counts.float_operations, 32 * (2 + 6 + 1));
 }
