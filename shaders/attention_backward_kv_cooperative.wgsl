@@ -46,7 +46,7 @@ fn attention_backward_kv_cooperative(
     let first = part * ROWS;
     // Rows are keys here.
     let row = local / LANES;
-    let share = local % LANES * SHARE;
+    let share = local % LANES;
     var tile = Tile(group.z, group.y * params.group, group.y, 0u, group.x * KEYS);
 #repeat i ROWS / SIDE
     stage_rows(K, {i}u, tile, local);
@@ -97,7 +97,7 @@ fn attention_backward_kv_cooperative(
 #endrepeat
             workgroupBarrier();
 #repeat v 8 * ROWS / WIDTH
-            let c{v} = share + {v}u;
+            let c{v} = share + {v}u * LANES;
             let t{v} = q0 + 4u * c{v} + vec4<u32>(0u, 1u, 2u, 3u);
             let x{v} = wg_s[row * S_ROW + c{v}] * params.scale + shown;
             let p{v} = exp(biased_four(x{v}, tile, t{v}, vec4<u32>(key)) - wg_lse[c{v}]);

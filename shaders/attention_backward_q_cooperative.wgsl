@@ -22,7 +22,7 @@ fn attention_backward_q_cooperative(
     let part = local / WIDTH;
     let first = part * ROWS;
     let row = local / LANES;
-    let share = local % LANES * SHARE;
+    let share = local % LANES;
     var tile = Tile(group.z, group.y, group.y / params.group, group.x * QUERIES, 0u);
 #repeat i ROWS / SIDE
     stage_rows(Q, {i}u, tile, local);
@@ -81,7 +81,7 @@ fn attention_backward_q_cooperative(
 #endrepeat
         workgroupBarrier();
 #repeat v 8 * ROWS / WIDTH
-        let p{v} = exp(scores(row, share + {v}u, tile) - lse);
+        let p{v} = exp(scores(row, share + {v}u * LANES, tile) - lse);
 #endrepeat
         workgroupBarrier();
 #repeat j 32 / SIDE
@@ -100,13 +100,13 @@ fn attention_backward_q_cooperative(
 #endrepeat
         workgroupBarrier();
 #repeat v 8 * ROWS / WIDTH
-        var dp{v} = wg_s[row * S_ROW + share + {v}u];
+        var dp{v} = wg_s[row * S_ROW + share + {v}u * LANES];
 #ifdef DROPOUT
 #repeat c 4
-        dp{v}[{c}] *= factor(row, 4u * (share + {v}u) + {c}u);
+        dp{v}[{c}] *= factor(row, 4u * (share + {v}u * LANES) + {c}u);
 #endrepeat
 #endif
-        wg_p[row * P_ROW + share + {v}u] = T(p{v} * (dp{v} - delta));
+        wg_p[row * P_ROW + share + {v}u * LANES] = T(p{v} * (dp{v} - delta));
 #endrepeat
         workgroupBarrier();
 #repeat j 32 / SIDE

@@ -33,7 +33,7 @@ fn attention_cooperative(
     let part = local / WIDTH;
     let first = part * ROWS;
     let row = local / LANES;
-    let share = local % LANES * SHARE;
+    let share = local % LANES;
     var tile = Tile(group.z, group.y, group.y / params.group, group.x * QUERIES, 0u);
 #repeat i ROWS / SIDE
     stage_rows(Q, {i}u, tile, local);
@@ -77,7 +77,7 @@ fn attention_cooperative(
         workgroupBarrier();
         var higher = vec4<f32>(MASKED);
 #repeat v 8 * ROWS / WIDTH
-        let x{v} = scores(row, share + {v}u, tile);
+        let x{v} = scores(row, share + {v}u * LANES, tile);
         higher = max(higher, x{v});
 #endrepeat
         let highest = row_top(max(max(higher.x, higher.y), max(higher.z, higher.w)));
@@ -97,10 +97,10 @@ fn attention_cooperative(
         total += (p{v}.x + p{v}.y) + (p{v}.z + p{v}.w);
 #ifdef DROPOUT
 #repeat c 4
-        p{v}[{c}] *= factor(row, 4u * (share + {v}u) + {c}u);
+        p{v}[{c}] *= factor(row, 4u * (share + {v}u * LANES) + {c}u);
 #endrepeat
 #endif
-        wg_p[row * P_ROW + share + {v}u] = T(p{v});
+        wg_p[row * P_ROW + share + {v}u * LANES] = T(p{v});
 #endrepeat
         let grown = workgroupUniformLoad(&wg_grown);
         if ((grown[0] | grown[1] | grown[2] | grown[3]) != 0u) {

@@ -29,21 +29,34 @@ const B_SIZE: u32 = BN * B_ROW;
 const B_ROW: u32 = BN + 8u; // (K, N)
 const B_SIZE: u32 = BK * B_ROW;
 #endif
-const C_ROW: u32 = SIDE + 4u;
 // With WIDE four factors lie together: one store, where the adapter's language lets units load from vectors.
 #ifdef WIDE
 const TOGETHER: u32 = 4u;
 alias W = vec4<H>;
+alias SUM = vec4<f32>;
 #else
 const TOGETHER: u32 = 1u;
 alias W = H;
+alias SUM = f32;
 #endif
 var<workgroup> wg_x: array<W, (A_SIZE + B_SIZE) / TOGETHER>; // a's tile, then b's
-var<workgroup> wg_c: array<f32, THREADS / WIDTH * SIDE * C_ROW>; // a matrix of each subgroup
+var<workgroup> wg_c: array<SUM, THREADS / WIDTH * SIDE * SIDE / TOGETHER>; // a matrix of each subgroup
 
-// The e-th four of a tile whose rows have `row` elements: its row, and where in it the four starts.
+// The e-th four of a tile whose rows have `row` elements: its row, and where in it the four starts. Of rows of 32
+// neighbours take every fourth of eight, which lie in different banks.
 fn four_at(e: u32, row: u32) -> vec2<u32> {
-    return vec2<u32>(e / (row / 4u), e % (row / 4u) * 4u);
+    let r = e / (row / 4u);
+    let turned = r / 8u * 8u + r % 2u * 4u + r % 8u / 2u;
+    return vec2<u32>(select(r, turned, row == 32u), e % (row / 4u) * 4u);
+}
+
+// Four sums from the i-th on.
+fn sums_at(i: u32) -> vec4<f32> {
+#ifdef WIDE
+    return wg_c[i / 4u];
+#else
+    return vec4<f32>(wg_c[i], wg_c[i + 1u], wg_c[i + 2u], wg_c[i + 3u]);
+#endif
 }
 
 // Four factors, from the i-th on.
@@ -143,7 +156,7 @@ fn matmul_cooperative(
     }
 #repeat i TM / SIDE
 #repeat j TN / SIDE
-    coopStoreT(c{i}_{j}, &wg_c[part * SIDE * C_ROW], C_ROW);
+    coopStoreT(c{i}_{j}, &wg_c[part * SIDE * SIDE / TOGETHER], SIDE / TOGETHER);
     workgroupBarrier();
     finish(group.z, part, local % WIDTH, row0 + sub_row + {i}u * SIDE, col0 + sub_col + {j}u * SIDE);
     workgroupBarrier();
@@ -155,8 +168,7 @@ fn matmul_cooperative(
 fn finish(batch: u32, part: u32, lane: u32, row: u32, col: u32) {
     for (var e = lane; e < SIDE * SIDE / 4u; e += WIDTH) {
         let at = four_at(e, SIDE);
-        let i = (part * SIDE + at.x) * C_ROW + at.y;
-        let sums = vec4<f32>(wg_c[i], wg_c[i + 1u], wg_c[i + 2u], wg_c[i + 3u]);
+        let sums = sums_at((part * SIDE + at.x) * SIDE + at.y);
         put_four(batch, row + at.x, col + at.y, sums, shift_of(col + at.y));
     }
 }

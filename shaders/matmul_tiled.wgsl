@@ -7,6 +7,7 @@
 // numerics: as matmul
 // backward: as matmul
 // reference: matmul
+#import common/lanes
 #import common/matmul_load
 
 alias F = f32;
@@ -17,6 +18,29 @@ const B_ROW: u32 = BN / 4u + 1u;
 var<workgroup> wg_a: array<vec4<f32>, BK * A_ROW>; // (K, M)
 var<workgroup> wg_b: array<vec4<f32>, BK * B_ROW>; // (K, N)
 
+// Column and row of an invocation among those of the workgroup.
+fn place_of(local: u32) -> vec2<u32> {
+    let across = BN / TN;
+    if (across % 8u == 0u && BM / TM % 4u == 0u) {
+        let part = local / 32u;
+        let low = vec2<u32>(lane_x(local % 32u), lane_y(local % 32u));
+        return low + vec2<u32>(8u, 4u) * vec2<u32>(part % (across / 8u), part / (across / 8u));
+    }
+    return vec2<u32>(local % across, local / across);
+}
+
+// Which four along K, and of which row, the e-th load of a tile brings. 32 neighbours bring two of each of 16 rows:
+// whole sectors of memory, and turned into columns they lie in different banks.
+fn four_of(e: u32, rows: u32) -> vec2<u32> {
+    let fours = BK / 4u;
+    if (fours % 2u == 0u && rows % 16u == 0u) {
+        let pair = e / 32u;
+        let pairs = fours / 2u;
+        return vec2<u32>(e % 2u, e / 2u % 16u) + vec2<u32>(2u, 16u) * vec2<u32>(pair % pairs, pair / pairs);
+    }
+    return vec2<u32>(e % fours, e / fours);
+}
+
 @compute @workgroup_size(THREADS)
 fn matmul_tiled(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -26,23 +50,26 @@ fn matmul_tiled(
     let col0 = group.x * BN;
     let a_start = params.a_offset + batch_start(group.z, params.a_batch);
     let b_start = params.b_offset + batch_start(group.z, params.b_batch);
-    let tx = local % (BN / TN);
-    let ty = local / (BN / TN);
+    let place = place_of(local);
+    let tx = place.x;
+    let ty = place.y;
     // Where in the tiles an invocation's loads go: (K, M / 4) and (K, N / 4), or (M, K / 4) and (N, K / 4).
 #repeat i BM * BK / 4 / THREADS
 #ifdef A_ALONG_M
     let a_k{i} = (local + {i}u * THREADS) / (BM / 4u);
     let a_m{i} = (local + {i}u * THREADS) % (BM / 4u) * 4u;
 #else
-    let a_k{i} = (local + {i}u * THREADS) % (BK / 4u) * 4u;
-    let a_m{i} = (local + {i}u * THREADS) / (BK / 4u);
+    let a_from{i} = four_of(local + {i}u * THREADS, BM);
+    let a_k{i} = a_from{i}.x * 4u;
+    let a_m{i} = a_from{i}.y;
 #endif
     var next_a{i} = load_a(a_start, row0 + a_m{i}, a_k{i});
 #endrepeat
 #repeat i BN * BK / 4 / THREADS
 #ifdef B_ALONG_K
-    let b_k{i} = (local + {i}u * THREADS) % (BK / 4u) * 4u;
-    let b_n{i} = (local + {i}u * THREADS) / (BK / 4u);
+    let b_from{i} = four_of(local + {i}u * THREADS, BN);
+    let b_k{i} = b_from{i}.x * 4u;
+    let b_n{i} = b_from{i}.y;
 #else
     let b_k{i} = (local + {i}u * THREADS) / (BN / 4u);
     let b_n{i} = (local + {i}u * THREADS) % (BN / 4u) * 4u;
@@ -87,23 +114,28 @@ fn matmul_tiled(
 #repeat i BN * BK / 4 / THREADS
         next_b{i} = load_b(b_start, ahead + b_k{i}, col0 + b_n{i});
 #endrepeat
-        for (var k = 0u; k < BK; k++) {
+        // Four steps of K a turn: their places differ by constants, which cost nothing.
+        for (var k = 0u; k < BK; k += 4u) {
+            let a_at = k * A_ROW + ty;
+            let b_at = k * B_ROW + tx;
+#repeat s 4
 #repeat i TM / 4
-            let a{i} = wg_a[k * A_ROW + ty + {i}u * (BM / TM)];
+            let a{s}_{i} = wg_a[a_at + {s}u * A_ROW + {i}u * (BM / TM)];
 #endrepeat
 #repeat j TN / 4
-            let b{j} = wg_b[k * B_ROW + tx + {j}u * (BN / TN)];
+            let b{s}_{j} = wg_b[b_at + {s}u * B_ROW + {j}u * (BN / TN)];
 #endrepeat
 #repeat i TM
 #repeat j TN / 4
-            c{i}_{j} += a{i / 4}[{i % 4}] * b{j};
+            c{i}_{j} += a{s}_{i / 4}[{i % 4}] * b{s}_{j};
 #endrepeat
 #endrepeat
 #ifdef ROW_SUMS
 #repeat i TM / 4
-            r{i} += a{i};
+            r{i} += a{s}_{i};
 #endrepeat
 #endif
+#endrepeat
         }
         workgroupBarrier();
     }

@@ -1,7 +1,7 @@
 // Tiles for an adapter's matrix units. Each of four subgroups of WIDTH has ROWS rows of one side (queries; keys with
 // KEY_ROWS) as factors in registers; the other side goes by, 32 positions at a time, in workgroup memory that all
 // share. Scores leave the units through workgroup memory, since nobody is told which invocation holds which: there
-// LANES neighbours have a row together, SHARE vectors each. All memory is in vectors of 4, for the units too, and
+// LANES neighbours have a row together, every LANES-th vector each. All memory is in vectors of 4, for the units too, and
 // all subgroups take the same path: their number appears in addresses alone.
 #import common/attention_rows
 
@@ -15,12 +15,11 @@ const QUERIES: u32 = 4u * ROWS;
 const KEYS: u32 = 32u;
 #endif
 const LANES: u32 = WIDTH / ROWS;
-const SHARE: u32 = 8u / LANES;
 const BY: u32 = 4u * WIDTH / DV;
 
 // Rows are longer than needed, so that neighbours lie in different banks, by whole 16 bytes, as the units want.
 const X_ROW: u32 = DV + 2u;
-const S_ROW: u32 = 9u;
+const S_ROW: u32 = 10u;
 const P_ROW: u32 = 10u;
 // Two operands of the side that goes by, the second behind SECOND.
 const SECOND: u32 = 32u * X_ROW;
@@ -42,10 +41,18 @@ fn p_at(row: u32, c: u32) -> u32 {
     return row * P_ROW + c / 4u;
 }
 
+// The r-th row that is staged: of rows of 8 vectors neighbours take every fourth, which lie in different banks.
+fn staged(r: u32, rows: u32) -> u32 {
+    if (DV == 8u && rows % 8u == 0u) {
+        return r / 8u * 8u + r % 2u * 4u + r % 8u / 2u;
+    }
+    return r;
+}
+
 // Brings 32 positions of the side that goes by into workgroup memory, BY at once in STEPS, which are all under way
 // before the first is stored.
 fn stage(operand: u32, at: u32, tile: Tile, local: u32) {
-    let t = local / DV;
+    let t = staged(local / DV, BY);
     let c = local % DV;
 #repeat i STEPS
     let x{i} = load(operand, tile, t + {i}u * BY, c);
@@ -60,7 +67,7 @@ fn stage(operand: u32, at: u32, tile: Tile, local: u32) {
 // Brings the i-th SIDE of each subgroup's rows there.
 fn stage_rows(operand: u32, i: u32, tile: Tile, local: u32) {
     for (var e = local; e < 4u * SIDE * DV; e += 4u * WIDTH) {
-        let r = e / DV;
+        let r = staged(e / DV, 4u * SIDE);
         wg_x[r * X_ROW + e % DV] = load(operand, tile, r / SIDE * ROWS + i * SIDE + r % SIDE, e % DV);
     }
 }

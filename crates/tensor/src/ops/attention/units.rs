@@ -53,7 +53,7 @@ impl Units {
     /// Of workgroup memory at most: as in `common/attention_cooperative`.
     fn bytes(&self) -> u32 {
         let operands = 64 * (self.d as u32 / 4 + 2) * 8;
-        let of_row = 9 * 16 + 10 * 8 + 32 / 8 * 4;
+        let of_row = 10 * 16 + 10 * 8 + 32 / 8 * 4;
         operands + 4 * self.rows * of_row + 2 * 8 * 16 + 16
     }
 

@@ -110,7 +110,7 @@ pub(super) fn launches(tile: &Tile, device: &Device) -> bool {
     // Rows are 8 elements longer whichever way they lie: the longer way of each.
     let factors =
         bytes * ((bm + 8) * bk).max((bk + 8) * bm) + bytes * ((bn + 8) * bk).max((bk + 8) * bn);
-    let sums = 4 * tile.threads() * side * (side + 4);
+    let sums = 4 * tile.threads() * side * side;
     threads > 0
         && (bm * bk / 4).is_multiple_of(threads)
         && (bn * bk / 4).is_multiple_of(threads)
