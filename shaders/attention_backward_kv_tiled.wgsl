@@ -21,8 +21,8 @@ fn attention_backward_kv_tiled(
     let hk = group.y;
     let k0 = group.x * 32u;
     let count = params.batch * params.heads * params.queries;
-    let tx = local % 8u;
-    let ty = local / 8u;
+    let tx = column_of(local);
+    let ty = row_of(local);
     var dk: array<vec4<f32>, 4u * DC>;
     var dv: array<vec4<f32>, 4u * DC>;
 #ifdef DROPOUT

@@ -23,8 +23,8 @@ fn attention_backward_q_tiled(
     let q0 = group.x * 32u;
     let head = b * params.heads + h;
     let count = params.batch * params.heads * params.queries;
-    let tx = local % 8u;
-    let ty = local / 8u;
+    let tx = column_of(local);
+    let ty = row_of(local);
     var sums: array<vec4<f32>, 4u * DC>;
     var delta = vec4<f32>();
     var lse = vec4<f32>(NOTHING);

@@ -24,8 +24,8 @@ fn attention_tiled(
     let h = group.y;
     let q0 = group.x * 32u;
     let head = b * params.heads + h;
-    let tx = local % 8u;
-    let ty = local / 8u;
+    let tx = column_of(local);
+    let ty = row_of(local);
     var sums: array<vec4<f32>, 4u * DC>;
     var top = vec4<f32>(MASKED);
     // Of this invocation's keys only, until the end.

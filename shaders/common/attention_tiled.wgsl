@@ -1,8 +1,17 @@
 // Tiles of 32 x 32 for 64 invocations: invocation (tx, ty) holds rows ty + 8 i and columns tx + 8 j, i, j < 4,
 // of a product of two tiles in workgroup memory. D is taken in DC pieces of 8 vectors.
 #import common/attention_rows
+#import common/lanes
 
 alias LOADED = vec4<f32>;
+
+fn column_of(local: u32) -> u32 {
+    return lane_x(local % 32u);
+}
+
+fn row_of(local: u32) -> u32 {
+    return local / 32u * 4u + lane_y(local % 32u);
+}
 
 // Rows are 9 vectors apart, so that neighbours lie in different banks.
 const ROW: u32 = 9u;
@@ -71,7 +80,7 @@ fn scores(rows: u32, columns: u32, scale: f32, tile: Tile, local: u32) -> array<
             wg_b[t * ROW + c] = load(columns, tile, t, d * 8u + c);
         }
         workgroupBarrier();
-        var more = product(local % 8u, local / 8u);
+        var more = product(column_of(local), row_of(local));
         for (var i = 0u; i < 4u; i++) {
             x[i] += more[i];
         }
@@ -87,7 +96,7 @@ fn add_weighted(sums: ptr<function, array<vec4<f32>, 4u * DC>>, operand: u32, ti
             wg_b[e / 8u * ROW + e % 8u] = load(operand, tile, e / 8u, d * 8u + e % 8u);
         }
         workgroupBarrier();
-        var more = weighted(local % 8u, local / 8u);
+        var more = weighted(column_of(local), row_of(local));
         for (var i = 0u; i < 4u; i++) {
             (*sums)[4u * d + i] += more[i];
         }
