@@ -184,3 +184,35 @@ fn mistakes_are_one_line() {
         assert!(output.stdout.is_empty(), "{flags:?}");
     }
 }
+
+/// Counts depend on nothing but kernels and sizes, so they hold for every machine.
+#[test]
+fn what_kernels_ask_of_a_gpu_is_counted() {
+    let count = |case: &str, more: &[&str]| {
+        let args = [
+            "bench", "count", "--batch", "1", "--seq", "16", "--vocab", "32",
+        ];
+        succeed(wgrad(&args).args(["--case", case]).args(more))
+    };
+    let text = count("gpt", &["--dtype", "f16", "--lines", "1"]);
+    assert!(text.starts_with("emulated GPU, subgroups of 32"), "{text}");
+    let row = |kernel: &str| -> Vec<String> {
+        let line = text.lines().find(|line| line.starts_with(kernel));
+        let words = line.unwrap_or_else(|| panic!("no {kernel} in {text}"));
+        words.split_whitespace().map(str::to_owned).collect()
+    };
+    let products = row("matmul_cooperative ");
+    let matrix: f64 = products[3].parse().unwrap();
+    assert!(matrix > 10.0, "{products:?}");
+    let attention = row("attention_cooperative ");
+    assert_eq!(attention[1], "1", "{attention:?}");
+    assert_eq!(count("gpt", &["--dtype", "f16", "--lines", "1"]), text);
+
+    let text = count("gpt", &["--emulate", "64", "--matrix_side", "0"]);
+    assert!(
+        text.contains("matmul_tiled") && !text.contains("cooperative"),
+        "{text}"
+    );
+    let line = refuse(wgrad(&["bench", "count"]).args(["--emulate", "7"]));
+    assert!(line.contains("--emulate 7: a subgroup has"), "{line}");
+}
