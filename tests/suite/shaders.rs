@@ -176,10 +176,10 @@ fn the_adapter_is_measured() {
 
 /// The tile that products in matrix units take by rule where it is large.
 fn unit_tile(defines: Defines) -> Defines {
-    let tile = [("BM", 128), ("BN", 128), ("BK", 32), ("TM", 64), ("TN", 32)];
+    let tile = [("BM", 128), ("BN", 128), ("BK", 32), ("TM", 64), ("TN", 64)];
     tile.iter()
         .fold(defines, |d, (name, value)| d.constant(name, *value))
-        .constant("THREADS", 256)
+        .constant("THREADS", 128)
 }
 
 /// Kernels for matrix units, which no adapter at hand may have: validated and written for Vulkan.

@@ -10,7 +10,7 @@ use wgrad_runtime::variants::VariantTable;
 use wgrad_runtime::{Device, DeviceOptions};
 use wgrad_tensor::cases::{self, Case, Dump, Outcome};
 use wgrad_tensor::ops;
-use wgrad_tensor::ops::matmul::trusts_matrix_units;
+use wgrad_tensor::ops::matmul::judged_matrix_units;
 use wgrad_tensor::ops::tunable::{self, Tunable};
 
 use crate::args::AdapterArg;
@@ -104,10 +104,9 @@ pub fn run(args: DoctorArgs) -> Result<()> {
             let (backend, driver) = (&description.backend, &description.driver);
             println!("{} ({backend}, {driver})", description.name);
             if let Some(unit) = device.matrix_unit() {
-                let found = match (device.subgroup_size(), trusts_matrix_units(&device)) {
-                    (None, _) => "not used, since subgroups have several sizes",
-                    (_, true) => "right",
-                    (_, false) => "WRONG: not used unless named",
+                let found = match judged_matrix_units(&device) {
+                    Ok(()) => "right".to_owned(),
+                    Err(why) => format!("not used unless named: {why}"),
                 };
                 println!("matrix units {unit}: {found}");
             }

@@ -47,7 +47,7 @@ pub(crate) struct Inner {
     pub(crate) variants: VariantTable,
     pub(crate) description: AdapterDescription,
     pub(crate) matrix_unit: Option<MatrixUnit>,
-    matrix_units_right: OnceLock<bool>,
+    matrix_units: OnceLock<std::result::Result<(), String>>,
     pub(crate) pipeline_cache: Option<wgpu::PipelineCache>,
     pub(crate) kernels: Mutex<HashMap<String, HashMap<Defines, Arc<Kernel>>>>,
     pub(crate) pool: Mutex<Pool>,
@@ -153,7 +153,7 @@ impl Device {
             variants: variants.current(),
             description,
             matrix_unit,
-            matrix_units_right: OnceLock::new(),
+            matrix_units: OnceLock::new(),
             pipeline_cache,
             kernels: Mutex::default(),
             pool: Mutex::default(),
@@ -187,14 +187,20 @@ impl Device {
         self.0.matrix_unit
     }
 
-    /// Whether the adapter's matrix units give right results: `check` answers once for the device. While it
-    /// does, others may ask it again, and the first answer stands.
-    pub fn trusts_matrix_units(&self, check: impl FnOnce() -> bool) -> bool {
-        if let Some(known) = self.0.matrix_units_right.get() {
-            return *known;
+    /// Whether the adapter's matrix units give right results, or what is wrong: `check` answers once for the device.
+    /// While it does, others may ask it again, and the first answer stands.
+    pub fn judge_matrix_units(
+        &self,
+        check: impl FnOnce() -> std::result::Result<(), String>,
+    ) -> &std::result::Result<(), String> {
+        if let Some(known) = self.0.matrix_units.get() {
+            return known;
         }
-        let found = self.matrix_unit().is_some() && check();
-        *self.0.matrix_units_right.get_or_init(|| found)
+        let found = match self.matrix_unit() {
+            Some(_) => check(),
+            None => Err("the device has none".into()),
+        };
+        self.0.matrix_units.get_or_init(|| found)
     }
 
     /// Whether the device can measure itself.

@@ -10,7 +10,7 @@ mod units;
 pub use cases::cases;
 pub use choice::TUNABLE;
 pub(crate) use units::by_rule as by_units;
-pub use units::trusted as trusts_matrix_units;
+pub use units::judged as judged_matrix_units;
 
 use crate::dtype::DType;
 use crate::error::{Error, Result};

@@ -38,6 +38,10 @@ pub const TUNABLE: &[Tunable] = &[
     said("matmul_cooperative", &[]),
     said(
         "matmul_cooperative",
+        &[("BM", 128), ("BN", 128), ("BK", 32), ("TM", 64), ("TN", 64)],
+    ),
+    said(
+        "matmul_cooperative",
         &[("BM", 64), ("BN", 32), ("BK", 16), ("TM", 32), ("TN", 16)],
     ),
 ];
@@ -286,7 +290,8 @@ pub(super) fn choose(
         Variant::Cooperative => units::fit(device, types),
     };
     // What nobody asked for by name must have shown itself right.
-    let trusted = |variant: &Variant| *variant != Variant::Cooperative || units::trusted(device);
+    let trusted =
+        |variant: &Variant| *variant != Variant::Cooperative || units::judged(device).is_ok();
     // There an f16 operand is first copied in f32: for a few rows that takes longer than the product.
     let copied = m <= FEW_ROWS && b.tensor.dtype() == DType::F16;
     // Only asked where nothing was wanted: whether units are right is found out by a product that wants them.

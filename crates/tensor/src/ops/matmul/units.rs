@@ -24,21 +24,32 @@ pub(super) fn fit(device: &Device, (a, b): (DType, DType)) -> bool {
 /// as everything else, once they were found to be right. f32 products are left to a table.
 pub(crate) fn by_rule(device: &Device) -> bool {
     let half = device.matrix_unit().is_some_and(|unit| unit.half);
-    half && !device.adapter().is_software() && trusted(device)
+    half && !device.adapter().is_software() && judged(device).is_ok()
 }
 
 /// Whether the units give a product of small whole numbers, which is exact in f16, to the bit. Drivers offer
 /// them as an experimental feature, and a wrong gradient is worse than a slow one: the first product on a
 /// device asks, and a failure of any kind is an answer.
-pub fn trusted(device: &Device) -> bool {
-    // Without subgroups to feed them another kernel would answer for the units.
-    let fed = width(device) >= 8;
-    device.trusts_matrix_units(|| fed && no_grad(|| whole_numbers(device)).unwrap_or(false))
+///
+/// # Errors
+/// Why they are not trusted.
+pub fn judged(device: &Device) -> &std::result::Result<(), String> {
+    device.judge_matrix_units(|| {
+        // Without subgroups to feed them another kernel would answer for the units.
+        if width(device) < 8 {
+            return Err("subgroups are too small, or of several sizes".into());
+        }
+        match no_grad(|| whole_numbers(device)) {
+            Ok(None) => Ok(()),
+            Ok(Some(wrong)) => Err(wrong),
+            Err(error) => Err(error.to_string()),
+        }
+    })
 }
 
 /// Sides that are no multiples of a tile, with an inner one of several steps; the operands by rows, and by
-/// columns, for which the units have another instruction.
-fn whole_numbers(device: &Device) -> Result<bool> {
+/// columns, for which the units have another instruction. `Some` says what is wrong.
+fn whole_numbers(device: &Device) -> Result<Option<String>> {
     const SIDES: [usize; 3] = [76, 84, 100];
     let [m, n, k] = SIDES;
     let dtype = match device.matrix_unit() {
@@ -64,11 +75,14 @@ fn whole_numbers(device: &Device) -> Result<bool> {
     let wanted = Some(Variant::Cooperative);
     for [a, b] in [by_rows, by_columns] {
         let y = gemm("matmul", &a, &b, &Epilogue::of(DType::F32), wanted)?.y;
-        if y.to_vec::<f32>()? != expected {
-            return Ok(false);
+        let y = y.to_vec::<f32>()?;
+        let off = y.iter().zip(&expected).filter(|(y, wanted)| y != wanted);
+        match off.count() {
+            0 => {}
+            off => return Ok(Some(format!("{off} of {} sums are wrong", y.len()))),
         }
     }
-    Ok(true)
+    Ok(None)
 }
 
 /// Invocations of a subgroup, 0 where that is not one number.
@@ -76,20 +90,22 @@ pub(super) fn width(device: &Device) -> usize {
     device.subgroup_size().unwrap_or(0) as usize
 }
 
-/// By rule: large where the output has enough of them to fill a GPU.
+/// By rule: large where the output has enough of them to fill a GPU. A subgroup's share is as nearly square as its
+/// registers allow: then it loads least for what it multiplies.
 pub(super) fn tile(device: &Device, m: usize, n: usize, batches: usize) -> Tile {
-    let large = Tile {
+    let large = |tn| Tile {
         bm: 128,
         bn: 128,
         bk: 32,
         tm: 64,
-        tn: 32,
+        tn,
     };
     let groups = m.div_ceil(128) * n.div_ceil(128) * batches;
-    if groups >= 64 && m >= 96 && n >= 96 && launches(&large, device) {
-        return large;
-    }
-    Tile::square(64, 32, 32)
+    let enough = groups >= 64 && m >= 96 && n >= 96;
+    let found = [large(64), large(32)]
+        .into_iter()
+        .find(|tile| enough && launches(tile, device));
+    found.unwrap_or(Tile::square(64, 32, 32))
 }
 
 /// Whether the parts of a tile divide and the device allows it.
