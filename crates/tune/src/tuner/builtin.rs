@@ -24,7 +24,10 @@ const F16: Words = &[
     ("{T}", "f16"),
     ("{HALF}", "true"),
     // Workgroup memory for the larger tile of matrix units, where they are taken.
-    ("{ROOM}", "(!{UNITS} || max_workgroup_bytes >= 28672 - 4096 * (subgroup_size >= 32))"),
+    (
+        "{ROOM}",
+        "(!{UNITS} || max_workgroup_bytes >= 28672 - 4096 * (subgroup_size >= 32))",
+    ),
     (
         "{UNITS}",
         "(matrix_side > 0 && matrix_f16 && !software && subgroup_size >= 8 && m > 8)",

@@ -34,6 +34,12 @@ pub struct Options {
 
 /// Seconds for opening a device and its first reference.
 const OPENING: Duration = Duration::from_secs(60);
+/// As fast as the default.
+const ONE: Interval = Interval {
+    median: 1.0,
+    low: 1.0,
+    high: 1.0,
+};
 /// The share of the budget that is kept for the last comparison.
 const LAST_WORD: f64 = 0.12;
 
@@ -232,18 +238,13 @@ impl Session<'_> {
                 seconds: self.start.elapsed().as_secs_f64(),
             });
         }
-        let one = Interval {
-            median: 1.0,
-            low: 1.0,
-            high: 1.0,
-        };
         let mut tuned = Tuned {
             sizes: spec.time[size].clone(),
-            default_time: first.time.unwrap_or(one),
-            best_time: first.time.unwrap_or(one),
+            default_time: first.time.unwrap_or(ONE),
+            best_time: first.time.unwrap_or(ONE),
             default,
             best: incumbent,
-            speedup: one,
+            speedup: ONE,
             roofline: None,
             tried: search.tried(),
             exhausted,
@@ -309,11 +310,7 @@ impl Session<'_> {
                 if ratio.low >= 1.0 {
                     tuned.best = first.clone();
                     tuned.best_time = old;
-                    tuned.speedup = Interval {
-                        median: 1.0,
-                        low: 1.0,
-                        high: 1.0,
-                    };
+                    tuned.speedup = ONE;
                 }
                 Ok(())
             }
