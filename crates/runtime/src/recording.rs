@@ -322,7 +322,7 @@ pub(crate) fn encode(
                 bytes,
             } => encoder.clear_buffer(buffer, *offset, Some(*bytes)),
             Command::Stamp(stamp) => stamp.encode(encoder),
-            // `Device::emulated` takes these out before anything is encoded.
+            // `Device::run_emulated` takes these out before anything is encoded.
             Command::Emulate(_) => {}
         }
         at += 1;
