@@ -15,14 +15,6 @@
 var<private> c{i}: vec4<f32>;
 #endrepeat
 
-fn row_of(i: u32) -> u32 {
-#ifdef A_ALONG_M
-    return i / 32u * 32u + i % 8u * 4u + i / 8u % 4u;
-#else
-    return i;
-#endif
-}
-
 fn texel_a(i: u32) -> vec4<f32> {
     return textureLoad(a, at_texel(i));
 }
@@ -130,17 +122,32 @@ fn matmul_subgroup(
         let v{q} = texel_b(b_at + (k + {q}u) * b_step);
 #endrepeat
 #endif
-        // One accumulator after the other, four products each: it stays in registers for them, where
-        // row after row would spill and reload them all every time.
-#repeat i ROWS
+        // The columns go round among the lanes: in round r, lane l has those of lane l ^ r.
+#repeat r 8
 #repeat q 4
-        c{i} += subgroupShuffle(s{q}_{i / 8}, {i % 8}u) * v{q};
+        let w{r}_{q} = subgroupShuffleXor(v{q}, {r}u);
+#endrepeat
+#repeat h ROWS / 8
+#repeat q 4
+        c{8 * h + r} += s{q}_{h} * w{r}_{q};
+#endrepeat
 #endrepeat
 #endrepeat
     }
     let shift = shift_of(col);
-#repeat i ROWS
-    put_four(group.z, row0 + row_of({i}u), col, c{i}, shift);
+#repeat r 8
+    let col{r} = tile.x * 32u + (lane ^ {r}u) * 4u;
+    let shift{r} = subgroupShuffleXor(shift, {r}u);
+#endrepeat
+#repeat h ROWS / 8
+#ifdef A_ALONG_M
+    let r{h}_at = row0 + {h / 4 * 32}u + lane * 4u + {h % 4}u;
+#else
+    let r{h}_at = row0 + {h * 8}u + lane;
+#endif
+#repeat r 8
+    put_four(group.z, r{h}_at, col{r}, c{8 * h + r}, shift{r});
+#endrepeat
 #endrepeat
 #ifdef ROW_SUMS
     if (tile.x == 0u) {
