@@ -65,26 +65,27 @@ fn attention_backward_kv_subgroup(
 #endif
             for (var part = 0u; part < 8u; part += 4u) {
                 for (var i = 0u; i < 4u; i++) {
+                    // The queries go round among the lanes: now each has that of lane ^ j.
                     let j = part + i;
-                    let row_lse = subgroupShuffle(lse, j);
-                    let row_delta = subgroupShuffle(delta, j);
+                    let row_lse = subgroupShuffleXor(lse, j);
+                    let row_delta = subgroupShuffleXor(delta, j);
 #ifdef DROPOUT
-                    let row_bits = subgroupShuffle(bits, j);
+                    let row_bits = subgroupShuffleXor(bits, j);
 #endif
                     var x: array<f32, R>;
                     var dp: array<f32, R>;
                     var near: array<vec4<f32>, DV>;
                     var other: array<vec4<f32>, DV>;
                     for (var c = 0u; c < DV; c++) {
-                        near[c] = subgroupShuffle(query[c], j);
-                        other[c] = subgroupShuffle(slope[c], j);
+                        near[c] = subgroupShuffleXor(query[c], j);
+                        other[c] = subgroupShuffleXor(slope[c], j);
                         for (var r = 0u; r < R; r++) {
                             x[r] += dot(key[r * DV + c], near[c]);
                             dp[r] += dot(value[r * DV + c], other[c]);
                         }
                     }
                     for (var r = 0u; r < R; r++) {
-                        let s = biased(x[r], shown[r], b, h, q0 + j, k0 + 8u * r + lane);
+                        let s = biased(x[r], shown[r], b, h, q0 + (j ^ lane), k0 + 8u * r + lane);
                         let p = weight(s, row_lse);
 #ifdef DROPOUT
                         let keep = kept(row_bits, 8u * r + lane);

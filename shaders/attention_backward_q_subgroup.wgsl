@@ -62,23 +62,24 @@ fn attention_backward_q_subgroup(
 #endif
         for (var part = 0u; part < 8u; part += 4u) {
             for (var i = 0u; i < 4u; i++) {
+                // The keys go round among the lanes: now each has that of lane ^ j.
                 let j = part + i;
-                let show = subgroupShuffle(shown, j) == 1u;
+                let show = subgroupShuffleXor(shown, j) == 1u;
                 var x: array<f32, R>;
                 var dp: array<f32, R>;
                 var near: array<vec4<f32>, DV>;
                 for (var c = 0u; c < DV; c++) {
-                    near[c] = subgroupShuffle(key[c], j);
-                    let other = subgroupShuffle(value[c], j);
+                    near[c] = subgroupShuffleXor(key[c], j);
+                    let other = subgroupShuffleXor(value[c], j);
                     for (var r = 0u; r < R; r++) {
                         x[r] += dot(query[r * DV + c], near[c]);
                         dp[r] += dot(slope[r * DV + c], other);
                     }
                 }
                 for (var r = 0u; r < R; r++) {
-                    let s = biased(x[r], show, b, h, q0 + 8u * r + lane, k0 + j);
+                    let s = biased(x[r], show, b, h, q0 + 8u * r + lane, k0 + (j ^ lane));
 #ifdef DROPOUT
-                    dp[r] = dp[r] * kept(bits[r], j);
+                    dp[r] = dp[r] * kept(bits[r], j ^ lane);
 #endif
                     let ds = weight(s, lse[r]) * (dp[r] - delta[r]);
                     for (var c = 0u; c < DV; c++) {

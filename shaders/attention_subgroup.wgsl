@@ -57,17 +57,18 @@ fn attention_subgroup(
         for (var half = 0u; half < 8u; half += 4u) {
             var scores: array<vec4<f32>, R>;
             for (var i = 0u; i < 4u; i++) {
+                // The keys go round among the lanes: now each has that of lane ^ j.
                 let j = half + i;
-                let show = subgroupShuffle(shown, j) == 1u;
+                let show = subgroupShuffleXor(shown, j) == 1u;
                 var x: array<f32, R>;
                 for (var c = 0u; c < DV; c++) {
-                    let other = subgroupShuffle(key[c], j);
+                    let other = subgroupShuffleXor(key[c], j);
                     for (var r = 0u; r < R; r++) {
                         x[r] += dot(query[r * DV + c], other);
                     }
                 }
                 for (var r = 0u; r < R; r++) {
-                    scores[r][i] = biased(x[r], show, b, h, q0 + 8u * r + lane, k0 + j);
+                    scores[r][i] = biased(x[r], show, b, h, q0 + 8u * r + lane, k0 + (j ^ lane));
                 }
             }
             for (var r = 0u; r < R; r++) {
@@ -78,8 +79,8 @@ fn attention_subgroup(
                 let p = vec4<f32>(weight(s.x, higher), weight(s.y, higher), weight(s.z, higher), weight(s.w, higher));
                 total[r] = total[r] * shrink + ((p.x + p.y) + (p.z + p.w));
 #ifdef DROPOUT
-                scores[r] = p * vec4<f32>(kept(bits[r], half), kept(bits[r], half + 1u), kept(bits[r], half + 2u),
-                    kept(bits[r], half + 3u));
+                scores[r] = p * vec4<f32>(kept(bits[r], half ^ lane), kept(bits[r], (half + 1u) ^ lane),
+                    kept(bits[r], (half + 2u) ^ lane), kept(bits[r], (half + 3u) ^ lane));
 #else
                 scores[r] = p;
 #endif
@@ -89,7 +90,7 @@ fn attention_subgroup(
             }
             for (var i = 0u; i < 4u; i++) {
                 for (var c = 0u; c < DV; c++) {
-                    let other = subgroupShuffle(value[c], half + i);
+                    let other = subgroupShuffleXor(value[c], half + i);
                     for (var r = 0u; r < R; r++) {
                         sums[r * DV + c] += scores[r][i] * other;
                     }
