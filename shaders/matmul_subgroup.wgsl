@@ -1,5 +1,5 @@
 // Matrix product for subgroups of 8 on Mesa's software adapter: operands as textures (a texel load costs
-// a tenth of a storage load there), values spread by shuffles, no workgroup memory, no barrier.
+// a tenth of a storage load there), columns that go round among the lanes, no workgroup memory, no barrier.
 // math: as matmul
 // shapes: as matmul; one stride of each operand is 1, the other a multiple of 4, so are K and all starts
 //   (A_ALONG_M: a lies contiguous along M, else along K; B_ALONG_K: b along K, else along N)
@@ -10,10 +10,19 @@
 // reference: matmul
 #import common/matmul
 
-// Accumulator i holds 4 columns of row `row_of(i)`; lane l owns columns 4 l .. 4 l + 3 of the tile.
+// Lane l loads columns 4 l .. 4 l + 3 of the tile and row `row_of(h, l)` of every group h of 8. Accumulator 8 h + r
+// holds the sums of that row and of the columns of lane l ^ r.
 #repeat i ROWS
 var<private> c{i}: vec4<f32>;
 #endrepeat
+
+fn row_of(h: u32, lane: u32) -> u32 {
+#ifdef A_ALONG_M
+    return h / 4u * 32u + lane * 4u + h % 4u;
+#else
+    return h * 8u + lane;
+#endif
+}
 
 fn texel_a(i: u32) -> vec4<f32> {
     return textureLoad(a, at_texel(i));
@@ -84,7 +93,7 @@ fn matmul_subgroup(
 #endif
     let inner = params.k;
     for (var k = 0u; k < inner; k += 4u) {
-        // Component j of v{q} belongs to column col + j, lane l of s{q}_{h} to row_of(8 h + l); both to k + q.
+        // Component j of v{q} belongs to column col + j, lane l of s{q}_{h} to row_of(h, l); both to k + q.
 #ifdef A_ALONG_M
 #repeat h ROWS / 32
 #repeat q 4
@@ -136,17 +145,11 @@ fn matmul_subgroup(
     }
     let shift = shift_of(col);
 #repeat r 8
-    let col{r} = tile.x * 32u + (lane ^ {r}u) * 4u;
     let shift{r} = subgroupShuffleXor(shift, {r}u);
 #endrepeat
 #repeat h ROWS / 8
-#ifdef A_ALONG_M
-    let r{h}_at = row0 + {h / 4 * 32}u + lane * 4u + {h % 4}u;
-#else
-    let r{h}_at = row0 + {h * 8}u + lane;
-#endif
 #repeat r 8
-    put_four(group.z, r{h}_at, col{r}, c{8 * h + r}, shift{r});
+    put_four(group.z, row0 + row_of({h}u, lane), tile.x * 32u + (lane ^ {r}u) * 4u, c{8 * h + r}, shift{r});
 #endrepeat
 #endrepeat
 #ifdef ROW_SUMS
@@ -154,12 +157,12 @@ fn matmul_subgroup(
 #ifdef A_ALONG_M
 #repeat h ROWS / 32
 #repeat j 4
-        put_row_sum(group.z, row0 + {32 * h + j}u + lane * 4u, r{h}[{j}]);
+        put_row_sum(group.z, row0 + row_of({4 * h + j}u, lane), r{h}[{j}]);
 #endrepeat
 #endrepeat
 #else
 #repeat h ROWS / 8
-        put_row_sum(group.z, row0 + {8 * h}u + lane, (r{h}.x + r{h}.y) + (r{h}.z + r{h}.w));
+        put_row_sum(group.z, row0 + row_of({h}u, lane), (r{h}.x + r{h}.y) + (r{h}.z + r{h}.w));
 #endrepeat
 #endif
     }
