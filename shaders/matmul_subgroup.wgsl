@@ -91,7 +91,8 @@ fn matmul_subgroup(
 #endrepeat
 #endif
 #endif
-    let inner = params.k;
+    // Through a shuffle, or Mesa compiles the kernel anew for every k (see decision 0003).
+    let inner = subgroupShuffle(params.k, 0u);
     for (var k = 0u; k < inner; k += 4u) {
         // Component j of v{q} belongs to column col + j, lane l of s{q}_{h} to row_of(h, l); both to k + q.
 #ifdef A_ALONG_M
