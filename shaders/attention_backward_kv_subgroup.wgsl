@@ -41,9 +41,11 @@ fn attention_backward_kv_subgroup(
     let seed = random_state();
 #endif
     let start = first_query(k0);
+    // Through a shuffle, as in matmul_subgroup: no compilation for every length.
+    let end = subgroupShuffle(params.queries, 0u);
     for (var h = group.y * params.group; h < (group.y + 1u) * params.group; h++) {
         let head = b * params.heads + h;
-        for (var q0 = start; q0 < params.queries; q0 += 8u) {
+        for (var q0 = start; q0 < end; q0 += 8u) {
             // Each lane loads one of 8 queries; one beyond the last counts nothing.
             let mine = min(q0 + lane, params.queries - 1u);
             let q_at = place(params.q, b, mine, h) / 4u;

@@ -44,7 +44,8 @@ fn attention_subgroup(
 #ifdef DROPOUT
     let seed = random_state();
 #endif
-    let end = keys_before(q0 + 8u * R);
+    // Through a shuffle, as in matmul_subgroup: no compilation for every length.
+    let end = subgroupShuffle(keys_before(q0 + 8u * R), 0u);
     for (var k0 = 0u; k0 < end; k0 += 8u) {
         var key: Row;
         var value: Row;
