@@ -3,7 +3,7 @@
 use anyhow::{Result, anyhow, bail};
 use clap::ValueEnum;
 use wgrad_tensor::DType;
-use wgrad_tensor::ops::matmul::Variant;
+use wgrad_tensor::ops::matmul::{Kernel, Variant};
 use wgrad_tune::bench::attention::{self, Size};
 use wgrad_tune::bench::matmul::{self, Product, Transposes};
 use wgrad_tune::bench::{ops, peak, rows};
@@ -59,9 +59,10 @@ pub struct MatmulArgs {
     #[arg(long, value_delimiter = ',', default_value = "nn", value_parser = transposes)]
     transpose: Vec<Transposes>,
     /// The kernels; else the one that is chosen for the size. Several are timed by turns, against the
-    /// first; where one cannot run, another takes its place
-    #[arg(long, value_delimiter = ',', value_parser = variant)]
-    variant: Vec<Variant>,
+    /// first; where one cannot run, another takes its place. With a tile: tiled/128x128x16/8x8, rows, columns
+    /// and depth of a workgroup, rows and columns of an invocation (cooperative: of a subgroup)
+    #[arg(long, value_delimiter = ',', value_parser = kernel)]
+    variant: Vec<Kernel>,
 }
 
 /// A side of a tensor.
@@ -76,12 +77,13 @@ fn transposes(text: &str) -> std::result::Result<Transposes, String> {
     Transposes::parse(text).ok_or_else(|| "there are nn, nt, tn, tt".to_owned())
 }
 
-fn variant(text: &str) -> std::result::Result<Variant, String> {
-    let name = |v: &Variant| matmul::variant_name(*v);
-    let found = Variant::ALL.into_iter().find(|v| name(v) == text);
-    found.ok_or_else(|| {
-        let all: Vec<String> = Variant::ALL.iter().map(name).collect();
-        format!("there are {}", all.join(", "))
+fn kernel(text: &str) -> std::result::Result<Kernel, String> {
+    matmul::parse_kernel(text).ok_or_else(|| {
+        let all = Variant::ALL.map(matmul::variant_name);
+        format!(
+            "there are {}, two of them also with a tile such as tiled/128x128x16/8x8",
+            all.join(", ")
+        )
     })
 }
 
@@ -106,7 +108,7 @@ pub fn matmul(args: MatmulArgs) -> Result<()> {
     for product in products {
         match args.variant.as_slice() {
             [] => matmul::run(&mut run.bench, &[product])?,
-            variants => matmul::variants(&mut run.bench, product, variants)?,
+            kernels => matmul::kernels(&mut run.bench, product, kernels)?,
         }
     }
     run.finish()

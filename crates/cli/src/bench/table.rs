@@ -208,12 +208,12 @@ fn products(bench: &mut Bench, plan: &Plan, _: &OutputArgs) -> Result<()> {
     } else {
         Variant::Tiled
     };
-    matmul::variants(bench, product, &[Variant::Simple, own])?;
+    matmul::kernels(bench, product, &[Variant::Simple, own].map(Into::into))?;
     if !bench.device.matrix_unit().is_some_and(|unit| unit.half) {
         return Ok(());
     }
     let half = Product::new(m, k, n, DType::F16);
-    matmul::variants(bench, half, &[own, Variant::Cooperative])
+    matmul::kernels(bench, half, &[own, Variant::Cooperative].map(Into::into))
 }
 
 /// Kernels that memory bounds.

@@ -68,6 +68,23 @@ impl Default for LinearOptions<'_> {
     }
 }
 
+/// A kernel and its tile, for benchmarks that compare tiles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kernel {
+    pub variant: Variant,
+    /// BM, BN, BK, TM, TN of the tiled kernel or the one with matrix units; else as table or rule say.
+    pub tile: Option<[usize; 5]>,
+}
+
+impl From<Variant> for Kernel {
+    fn from(variant: Variant) -> Self {
+        Self {
+            variant,
+            tile: None,
+        }
+    }
+}
+
 impl Variant {
     /// All of them, for benchmarks that compare them.
     pub const ALL: [Variant; 5] = [
@@ -114,6 +131,14 @@ impl Tensor {
     /// [`Tensor::matmul`] of two tensors of rank 2 or more by the kernel `variant`, for benchmarks; the
     /// fitting one if `None`, or where the adapter or the operands do not allow `variant`.
     pub fn matmul_with(&self, other: &Tensor, variant: Option<Variant>) -> Result<Tensor> {
+        self.matmul_by(other, variant.map(Kernel::from))
+    }
+
+    /// [`Tensor::matmul_with`], with a tile that is tried too.
+    ///
+    /// # Errors
+    /// Where the device cannot launch the tile, besides those of [`Tensor::matmul`].
+    pub fn matmul_by(&self, other: &Tensor, kernel: Option<Kernel>) -> Result<Tensor> {
         if self.dtype() != other.dtype() {
             return Err(Error::op(
                 "matmul",
@@ -122,17 +147,17 @@ impl Tensor {
                 ),
             ));
         }
-        let y = gemm("matmul", self, other, &Epilogue::default(), variant)?.y;
+        let y = gemm("matmul", self, other, &Epilogue::default(), kernel)?.y;
         let (a, b) = (self.detach(), other.detach());
         Ok(record("matmul", y, &[self, other], move |dy, needs| {
             let mut parts = vec![None, None];
             let plain = Epilogue::default();
             if needs[0] {
-                let da = gemm("matmul", dy, &b.transpose(-2, -1)?, &plain, variant)?.y;
+                let da = gemm("matmul", dy, &b.transpose(-2, -1)?, &plain, kernel)?.y;
                 parts[0] = Some(da.sum_to(a.shape())?);
             }
             if needs[1] {
-                let db = gemm("matmul", &a.transpose(-2, -1)?, dy, &plain, variant)?.y;
+                let db = gemm("matmul", &a.transpose(-2, -1)?, dy, &plain, kernel)?.y;
                 parts[1] = Some(db.sum_to(b.shape())?);
             }
             Ok(parts)
@@ -253,7 +278,8 @@ fn linear_rows(
         dtype: layer.residual.map(Tensor::dtype),
         ..Epilogue::default()
     };
-    let made = gemm("linear", x, &weight.transpose(0, 1)?, &epilogue, variant)?;
+    let kernel = variant.map(Kernel::from);
+    let made = gemm("linear", x, &weight.transpose(0, 1)?, &epilogue, kernel)?;
     let (a, w) = (x.detach(), weight.detach());
     let of_bias = bias.map(Tensor::dtype);
     let mut inputs = vec![x, weight];
@@ -270,7 +296,7 @@ fn linear_rows(
                 scale,
                 ..Epilogue::of(a.dtype())
             };
-            parts[0] = Some(gemm("linear", &through, &w, &epilogue, variant)?.y);
+            parts[0] = Some(gemm("linear", &through, &w, &epilogue, kernel)?.y);
         }
         let behind = 2 + usize::from(of_bias.is_some());
         let wanted = Wanted {
@@ -278,7 +304,7 @@ fn linear_rows(
             bias: of_bias.filter(|_| needs[2]),
             scale,
         };
-        let (dw, db) = layer_gradients(&through, &a, wanted, variant)?;
+        let (dw, db) = layer_gradients(&through, &a, wanted, kernel)?;
         parts[1] = dw;
         if of_bias.is_some() {
             parts[2] = db;
@@ -305,7 +331,7 @@ fn layer_gradients(
     dy: &Tensor,
     x: &Tensor,
     wanted: Wanted,
-    variant: Option<Variant>,
+    kernel: Option<Kernel>,
 ) -> Result<(Option<Tensor>, Option<Tensor>)> {
     let as_bias = |sums: Option<Tensor>| match (sums, wanted.bias) {
         (Some(sums), Some(dtype)) => sums.cast(dtype).map(Some),
@@ -320,6 +346,6 @@ fn layer_gradients(
         row_sums: wanted.bias.is_some(),
         ..Epilogue::of(dtype)
     };
-    let made = gemm("linear", &dy.transpose(0, 1)?, x, &epilogue, variant)?;
+    let made = gemm("linear", &dy.transpose(0, 1)?, x, &epilogue, kernel)?;
     Ok((Some(made.y), as_bias(made.row_sums)?))
 }

@@ -1,7 +1,7 @@
 //! Matrix products.
 
 use anyhow::Result;
-use wgrad_tensor::ops::matmul::Variant;
+use wgrad_tensor::ops::matmul::{Kernel, Variant};
 use wgrad_tensor::{DType, Device, Tensor};
 
 use super::row::{Row, Work};
@@ -48,7 +48,7 @@ pub struct Product {
     pub dtype: DType,
     pub transposes: Transposes,
     /// The kernel; the fitting one if `None`.
-    pub variant: Option<Variant>,
+    pub kernel: Option<Kernel>,
 }
 
 impl Product {
@@ -60,7 +60,7 @@ impl Product {
             n,
             dtype,
             transposes: Transposes { a: false, b: false },
-            variant: None,
+            kernel: None,
         }
     }
 
@@ -77,11 +77,11 @@ impl Product {
 
     fn name(&self) -> String {
         let Self { m, k, n, .. } = self;
-        let variant = self
-            .variant
-            .map_or(String::new(), |v| format!(" {}", variant_name(v)));
+        let kernel = self
+            .kernel
+            .map_or(String::new(), |kernel| format!(" {}", kernel_name(kernel)));
         format!(
-            "matmul {} {} {m}x{k}x{n}{variant}",
+            "matmul {} {} {m}x{k}x{n}{kernel}",
             self.dtype.wgsl(),
             self.transposes.name()
         )
@@ -102,13 +102,42 @@ impl Product {
     }
 }
 
-/// A kernel's name on the command line.
+/// A variant's name on the command line.
 pub fn variant_name(variant: Variant) -> String {
     format!("{variant:?}").to_lowercase()
 }
 
-/// Times one product by each of `variants` by turns, against the first.
-pub fn variants(bench: &mut Bench, product: Product, variants: &[Variant]) -> Result<()> {
+/// `tiled`, or with a tile `tiled/128x128x16/8x8`: rows, columns and depth of a workgroup's, rows and columns of an
+/// invocation's or subgroup's.
+pub fn kernel_name(kernel: Kernel) -> String {
+    let variant = variant_name(kernel.variant);
+    match kernel.tile {
+        Some([bm, bn, bk, tm, tn]) => format!("{variant}/{bm}x{bn}x{bk}/{tm}x{tn}"),
+        None => variant,
+    }
+}
+
+/// What [`kernel_name`] writes.
+pub fn parse_kernel(text: &str) -> Option<Kernel> {
+    let mut parts = text.split('/');
+    let name = parts.next()?;
+    let variant = Variant::ALL
+        .into_iter()
+        .find(|variant| variant_name(*variant) == name)?;
+    let sides: Vec<&str> = parts.flat_map(|part| part.split('x')).collect();
+    if sides.is_empty() {
+        return Some(variant.into());
+    }
+    let sides: Option<Vec<usize>> = sides.iter().map(|side| side.parse().ok()).collect();
+    let tile: [usize; 5] = sides?.try_into().ok()?;
+    Some(Kernel {
+        variant,
+        tile: Some(tile),
+    })
+}
+
+/// Times one product by each of `kernels` by turns, against the first.
+pub fn kernels(bench: &mut Bench, product: Product, kernels: &[Kernel]) -> Result<()> {
     let (a, b) = match product.operands(&bench.device) {
         Ok(operands) => operands,
         Err(error) => {
@@ -118,13 +147,13 @@ pub fn variants(bench: &mut Bench, product: Product, variants: &[Variant]) -> Re
         }
     };
     let (a, b) = (&a, &b);
-    let ways = variants.iter().map(|variant| -> Way {
+    let ways = kernels.iter().map(|kernel| -> Way {
         let product = Product {
-            variant: Some(*variant),
+            kernel: Some(*kernel),
             ..product
         };
         let call = move || {
-            a.matmul_with(b, product.variant)?;
+            a.matmul_by(b, product.kernel)?;
             Ok(())
         };
         (product.name(), Box::new(call))
@@ -140,7 +169,7 @@ pub fn run(bench: &mut Bench, products: &[Product]) -> Result<()> {
             product.work(),
             |device| product.operands(device),
             |(a, b)| {
-                a.matmul_with(b, product.variant)?;
+                a.matmul_by(b, product.kernel)?;
                 Ok(())
             },
         )?;
@@ -157,10 +186,15 @@ mod tests {
         let mut product = Product::new(2, 3, 4, DType::F16);
         assert_eq!(product.name(), "matmul f16 nn 2x3x4");
         product.transposes = Transposes::parse("tn").unwrap();
-        product.variant = Some(Variant::Tiled);
+        product.kernel = parse_kernel("tiled");
         assert_eq!(product.name(), "matmul f16 tn 2x3x4 tiled");
         let work = product.work();
         assert_eq!((work.operations, work.bytes), (48.0, 52.0));
         assert!(Transposes::parse("nx").is_none());
+        product.kernel = parse_kernel("tiled/128x64x16/8x4");
+        assert_eq!(product.kernel.unwrap().tile, Some([128, 64, 16, 8, 4]));
+        assert_eq!(product.name(), "matmul f16 tn 2x3x4 tiled/128x64x16/8x4");
+        assert!(parse_kernel("tiled/128x64").is_none());
+        assert!(parse_kernel("tile").is_none());
     }
 }

@@ -100,7 +100,7 @@ pub fn cases(out: &mut Vec<Case>) {
                         &x[0],
                         &x[1],
                         4,
-                        Some(Variant::Tiled),
+                        Some(Variant::Tiled.into()),
                         &Epilogue::default(),
                     )
                 },

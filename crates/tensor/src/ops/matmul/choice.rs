@@ -4,9 +4,9 @@ use wgrad_runtime::variants::Choice;
 use wgrad_runtime::{Defines, Device};
 
 use super::operand::{Operand, padded};
-use super::{Variant, units};
+use super::{Kernel, Variant, units};
 use crate::dtype::DType;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ops::tunable::Tunable;
 use crate::shape::numel;
 
@@ -94,6 +94,29 @@ impl Tile {
         }
     }
 
+    /// As somebody asks for it.
+    fn given(variant: Variant, device: &Device, [bm, bn, bk, tm, tn]: [usize; 5]) -> Result<Tile> {
+        let tile = Tile { bm, bn, bk, tm, tn };
+        if !tile.can_launch(variant, device) {
+            return Err(Error::op(
+                "matmul",
+                format!(
+                    "{} has no tile {bm}x{bn}x{bk}/{tm}x{tn} on this device: its sides must divide and fit its registers and workgroup memory",
+                    variant.file()
+                ),
+            ));
+        }
+        Ok(tile)
+    }
+
+    fn can_launch(&self, variant: Variant, device: &Device) -> bool {
+        match variant {
+            Variant::Tiled => self.launches(device),
+            Variant::Cooperative => units::launches(self, device),
+            _ => false,
+        }
+    }
+
     /// Of as many rows as columns.
     pub fn square(side: usize, bk: usize, t: usize) -> Tile {
         Tile {
@@ -123,11 +146,11 @@ impl Tile {
                     tm: get("TM", self.tm),
                     tn: get("TN", self.tn),
                 };
-                let launches = match variant {
-                    Variant::Cooperative => units::launches(&tile, device),
-                    _ => tile.launches(device),
-                };
-                if launches { tile } else { self }
+                if tile.can_launch(variant, device) {
+                    tile
+                } else {
+                    self
+                }
             }
             Variant::Simple | Variant::Vector => self,
         }
@@ -265,7 +288,7 @@ pub(super) fn splits(device: &Device, [m, n, k]: [usize; 3], batches: usize) -> 
 /// as operands and device allow it. Operands may be copied into the layout that it needs; `k` grows with
 /// them.
 pub(super) fn choose(
-    wanted: Option<Variant>,
+    wanted: Option<Kernel>,
     (m, n, k): (usize, usize, &mut usize),
     lead: &[usize],
     (a, b): (&mut Operand, &mut Operand),
@@ -308,7 +331,7 @@ pub(super) fn choose(
             Variant::Tiled
         }
     };
-    let mut variant = match wanted {
+    let mut variant = match wanted.map(|kernel| kernel.variant) {
         Some(wanted) if possible(&wanted) => wanted,
         Some(_) => Variant::Tiled,
         None => named
@@ -328,6 +351,9 @@ pub(super) fn choose(
     let mut tile = Tile::of(variant, device, [m, n], batches);
     if let Some(choice) = tuned.filter(|_| named == Some(variant)) {
         tile = tile.tuned(variant, device, &choice);
+    }
+    if let Some(wanted) = wanted.and_then(|kernel| kernel.tile) {
+        tile = Tile::given(variant, device, wanted)?;
     }
     if variant == Variant::Vector && b.row != 1 {
         tile.bn = 256;

@@ -2,7 +2,7 @@
 
 use wgrad_runtime::Defines;
 
-use super::Variant;
+use super::{Kernel, Variant};
 use super::choice::{choose, splits};
 use super::operand::Operand;
 use crate::dtype::DType;
@@ -69,7 +69,7 @@ pub(super) fn gemm(
     a: &Tensor,
     b: &Tensor,
     epilogue: &Epilogue,
-    wanted: Option<Variant>,
+    wanted: Option<Kernel>,
 ) -> Result<Product> {
     let (ra, rb) = (a.rank(), b.rank());
     if ra < 2 || rb < 2 || !a.dtype().is_float() || !b.dtype().is_float() {
@@ -202,7 +202,7 @@ pub(super) fn split_k(
     a: &Tensor,
     b: &Tensor,
     parts: usize,
-    wanted: Option<Variant>,
+    wanted: Option<Kernel>,
     epilogue: &Epilogue,
 ) -> Result<Tensor> {
     let (m, k, n) = (a.shape()[0], a.shape()[1], b.shape()[1]);

@@ -72,7 +72,7 @@ fn whole_numbers(device: &Device) -> Result<Option<String>> {
     let expected: Vec<f32> = (0..m * n)
         .map(|at| (0..k).map(|p| a(at / n, p) * b(p, at % n)).sum())
         .collect();
-    let wanted = Some(Variant::Cooperative);
+    let wanted = Some(Variant::Cooperative.into());
     for [a, b] in [by_rows, by_columns] {
         let y = gemm("matmul", &a, &b, &Epilogue::of(DType::F32), wanted)?.y;
         let y = y.to_vec::<f32>()?;
