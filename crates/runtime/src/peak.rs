@@ -18,8 +18,6 @@ const FMA_SECONDS: f64 = 0.01;
 /// Iterations of the multiply-add loop. Mesa's software adapter ends every loop of an invocation after
 /// 65,535 in all.
 const ROUNDS: u32 = 256;
-/// Operations of one invocation: 8 chains, 16 links a round, a multiplication and an addition each.
-const OPERATIONS: f64 = 8.0 * 16.0 * 2.0 * ROUNDS as f64;
 
 /// Measured rates of one adapter.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -98,10 +96,17 @@ impl Device {
         Ok(best)
     }
 
-    /// Operations a second in `ty`.
-    fn fma_rate(&self, ty: &str) -> Result<f64> {
+    /// The kernel that multiplies and adds in `ty`, with the operations of one of its invocations: 12 chains, 16 links
+    /// a round, two operations each.
+    pub fn fma_kernel(&self, ty: &str) -> Result<(Arc<Kernel>, f64)> {
         let defines = Defines::new().alias("T", ty).constant("ROUNDS", ROUNDS);
         let kernel = self.kernel("peak_fma", &defines)?;
+        Ok((kernel, 12.0 * 16.0 * 2.0 * f64::from(ROUNDS)))
+    }
+
+    /// Operations a second in `ty`.
+    fn fma_rate(&self, ty: &str) -> Result<f64> {
+        let (kernel, operations) = self.fma_kernel(ty)?;
         let width = u64::from(kernel.info.workgroup_size[0]);
         // From a few groups upwards until a launch is long enough to measure.
         let mut groups = 16;
@@ -117,7 +122,7 @@ impl Device {
                     .groups(groups)
             })?;
             if seconds >= FMA_SECONDS || groups >= 1 << 16 {
-                return Ok(n as f64 * OPERATIONS / seconds);
+                return Ok(n as f64 * operations / seconds);
             }
             groups *= 8;
         }

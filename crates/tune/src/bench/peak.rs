@@ -7,12 +7,6 @@ use super::meter::cache_bytes;
 use super::row::{Roof, Row, Unit, Work};
 use super::session::Bench;
 
-/// Iterations of the multiply-add loop. Mesa's software adapter ends every loop of an invocation after
-/// 65,535 in all.
-const ROUNDS: u32 = 256;
-/// Operations of an invocation of `peak_fma`: 8 chains, 16 links a round, 2 each.
-const FMA_OPERATIONS: f64 = 8.0 * 16.0 * 2.0 * ROUNDS as f64;
-
 /// The adapter's roofline.
 pub fn roof(device: &Device) -> Result<Roof> {
     Ok(device.measure_peak()?.into())
@@ -78,11 +72,10 @@ fn fma(bench: &mut Bench, ty: &str) -> Result<()> {
         true => 64,
         false => 1 << 14,
     };
-    let defines = Defines::new().alias("T", ty).constant("ROUNDS", ROUNDS);
-    let kernel = device.kernel("peak_fma", &defines)?;
+    let (kernel, operations) = device.fma_kernel(ty)?;
     let n = groups * u64::from(kernel.info.workgroup_size[0]);
     // What it writes is nothing beside its arithmetic.
-    let work = Work::new(n as f64 * FMA_OPERATIONS, 0.0);
+    let work = Work::new(n as f64 * operations, 0.0);
     let work = if ty == "f16" { work.half() } else { work };
     bench.time_with(
         &format!("fma {ty}"),

@@ -113,7 +113,12 @@ impl Tile {
         match variant {
             Variant::Tiled => self.launches(device),
             Variant::Cooperative => units::launches(self, device),
-            _ => false,
+            Variant::Subgroup => {
+                let rows = self.bm;
+                let fits = (32..=128).contains(&rows) && rows.is_multiple_of(32);
+                fits && *self == Tile::of_rows(rows)
+            }
+            Variant::Simple | Variant::Vector => false,
         }
     }
 
@@ -131,28 +136,21 @@ impl Tile {
     /// With what a table says of this kernel, where it can be launched.
     fn tuned(self, variant: Variant, device: &Device, choice: &Choice) -> Tile {
         let get = |name, default| choice.get(name).map_or(default, |v| v as usize);
-        match variant {
-            Variant::Subgroup => {
-                let rows = get("ROWS", self.bm);
-                let fits = (32..=128).contains(&rows) && rows.is_multiple_of(32);
-                let bm = if fits { rows } else { self.bm };
-                Tile { bm, tm: bm, ..self }
-            }
-            Variant::Tiled | Variant::Cooperative => {
-                let tile = Tile {
-                    bm: get("BM", self.bm),
-                    bn: get("BN", self.bn),
-                    bk: get("BK", self.bk),
-                    tm: get("TM", self.tm),
-                    tn: get("TN", self.tn),
-                };
-                if tile.can_launch(variant, device) {
-                    tile
-                } else {
-                    self
-                }
-            }
-            Variant::Simple | Variant::Vector => self,
+        let tile = match variant {
+            Variant::Simple | Variant::Vector => return self,
+            Variant::Subgroup => Tile::of_rows(get("ROWS", self.bm)),
+            Variant::Tiled | Variant::Cooperative => Tile {
+                bm: get("BM", self.bm),
+                bn: get("BN", self.bn),
+                bk: get("BK", self.bk),
+                tm: get("TM", self.tm),
+                tn: get("TN", self.tn),
+            },
+        };
+        if tile.can_launch(variant, device) {
+            tile
+        } else {
+            self
         }
     }
 
@@ -187,12 +185,16 @@ impl Tile {
     /// 1.2 times as fast, unless too many of their rows lie beyond the edge.
     fn subgroup(m: usize) -> Tile {
         let tall = 5 * m.next_multiple_of(64) <= 6 * m.next_multiple_of(32);
-        let bm = if tall { 64 } else { 32 };
+        Tile::of_rows(if tall { 64 } else { 32 })
+    }
+
+    /// Of the subgroup kernel, of `rows`.
+    fn of_rows(rows: usize) -> Tile {
         Tile {
-            bm,
+            bm: rows,
             bn: 32,
             bk: 4,
-            tm: bm,
+            tm: rows,
             tn: 4,
         }
     }
