@@ -153,9 +153,12 @@ CASES = {  # gpt, layers, channels, hidden, heads, vocabulary, positions, tied
 }
 
 
-def training(case, batch, seq, half):
+def training(case, batch, seq, half, millions):
     sides = CASES[case]
     model = Model(*sides).to(DEVICE)
+    own = sum(p.numel() for p in model.parameters()) / 1e6
+    if abs(own - millions) > 0.01 * own:
+        raise RuntimeError(f"the row's model has {millions:.1f}M parameters, {case} has {own:.1f}M")
     ids = torch.randint(sides[5], (batch, seq), device=DEVICE)
     wanted = torch.randint(sides[5], (batch * seq,), device=DEVICE)
     if not sides[0]:
@@ -175,8 +178,9 @@ def training(case, batch, seq, half):
     return step
 
 
-def call_of(name):
-    """What computes in PyTorch what the row `name` computes, or None."""
+def call_of(row):
+    """What computes in PyTorch what the row computes, or None."""
+    name = row["name"]
     if found := re.fullmatch(r"matmul (f32|f16) ([nt]{2}) (\d+)x(\d+)x(\d+)(?: \w+)?", name):
         return product(TYPES[found[1]], found[2], *(int(found[i]) for i in (3, 4, 5)))
     if found := re.fullmatch(r"(softmax|layer_norm|rms_norm|gelu|add) (f32|f16) (\d+)x(\d+)", name):
@@ -186,7 +190,7 @@ def call_of(name):
         sides = (int(found[i]) for i in (2, 3, 4, 5))
         return attention(TYPES[found[1]], *sides, bool(found[6]), bool(found[7]))
     if found := re.fullmatch(r"train (bert|gpt|gpt-small) (\d+)x(\d+)( f16 mixed)?", name):
-        return training(found[1], int(found[2]), int(found[3]), bool(found[4]))
+        return training(found[1], int(found[2]), int(found[3]), bool(found[4]), row["figures"]["parameters M"])
     return None
 
 
@@ -203,10 +207,12 @@ def main():
     print(f"wgrad: {result['adapter']} ({result['backend']}); PyTorch {torch.__version__}: {where}")
     print(f"{'row':<58} {'wgrad':>10} {'PyTorch':>10} {'wgrad/PyTorch speed':>20}")
     for row in result["rows"]:
-        call = call_of(row["name"]) if args.only in row["name"] and row.get("median") else None
-        if call is None:
+        if args.only not in row["name"] or not row.get("median"):
             continue
         try:
+            call = call_of(row)
+            if call is None:
+                continue
             seconds = median_seconds(call, args.seconds)
         except RuntimeError as error:
             print(f"{row['name']:<58} not run: {str(error).splitlines()[0]}")

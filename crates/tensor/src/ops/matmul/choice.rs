@@ -354,8 +354,17 @@ pub(super) fn choose(
     if let Some(choice) = tuned.filter(|_| named == Some(variant)) {
         tile = tile.tuned(variant, device, &choice);
     }
-    if let Some(wanted) = wanted.and_then(|kernel| kernel.tile) {
-        tile = Tile::given(variant, device, wanted)?;
+    if let Some(Kernel {
+        variant: wanted,
+        tile: Some(sides),
+    }) = wanted
+    {
+        if wanted != variant {
+            let (file, a, b) = (wanted.file(), types.0.wgsl(), types.1.wgsl());
+            let why = format!("{file} does not run on this device with these operands, {a} and {b}");
+            return Err(Error::op("matmul", why));
+        }
+        tile = Tile::given(variant, device, sides)?;
     }
     if variant == Variant::Vector && b.row != 1 {
         tile.bn = 256;
