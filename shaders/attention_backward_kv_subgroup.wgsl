@@ -65,8 +65,10 @@ fn attention_backward_kv_subgroup(
                 bits |= (keep_bits(seed, row, k0 + 8u * r) & 255u) << (8u * r);
             }
 #endif
-            for (var part = 0u; part < 8u; part += 4u) {
-                for (var i = 0u; i < 4u; i++) {
+            for (var part = 0u; part < 8u; part += 2u) {
+                var p: array<vec2<f32>, R>;
+                var ds: array<vec2<f32>, R>;
+                for (var i = 0u; i < 2u; i++) {
                     // The queries go round among the lanes: now each has that of lane ^ j.
                     let j = part + i;
                     let row_lse = subgroupShuffleXor(lse, j);
@@ -76,31 +78,39 @@ fn attention_backward_kv_subgroup(
 #endif
                     var x: array<f32, R>;
                     var dp: array<f32, R>;
-                    var near: array<vec4<f32>, DV>;
-                    var other: array<vec4<f32>, DV>;
                     for (var c = 0u; c < DV; c++) {
-                        near[c] = subgroupShuffleXor(query[c], j);
-                        other[c] = subgroupShuffleXor(slope[c], j);
+                        let near = subgroupShuffleXor(query[c], j);
+                        let other = subgroupShuffleXor(slope[c], j);
                         for (var r = 0u; r < R; r++) {
-                            x[r] += dot(key[r * DV + c], near[c]);
-                            dp[r] += dot(value[r * DV + c], other[c]);
+                            x[r] += dot(key[r * DV + c], near);
+                            dp[r] += dot(value[r * DV + c], other);
                         }
                     }
                     for (var r = 0u; r < R; r++) {
                         let s = biased(x[r], shown[r], b, h, q0 + (j ^ lane), k0 + 8u * r + lane);
-                        let p = weight(s, row_lse);
+                        let w = weight(s, row_lse);
 #ifdef DROPOUT
                         let keep = kept(row_bits, 8u * r + lane);
-                        let dropped = p * keep;
-                        let ds = p * (dp[r] * keep - row_delta);
+                        p[r][i] = w * keep;
+                        ds[r][i] = w * (dp[r] * keep - row_delta);
 #else
-                        let dropped = p;
-                        let ds = p * (dp[r] - row_delta);
+                        p[r][i] = w;
+                        ds[r][i] = w * (dp[r] - row_delta);
 #endif
-                        for (var c = 0u; c < DV; c++) {
-                            dv[r * DV + c] += dropped * other[c];
-                            dk[r * DV + c] += ds * near[c];
-                        }
+                    }
+                }
+                // Two queries at a time: the driver loads, blends and stores a sum once for both. With four the code
+                // outgrows the instruction cache.
+                for (var c = 0u; c < DV; c++) {
+#repeat i 2
+                    let near{i} = subgroupShuffleXor(query[c], part + {i}u);
+                    let other{i} = subgroupShuffleXor(slope[c], part + {i}u);
+#endrepeat
+                    for (var r = 0u; r < R; r++) {
+                        let w = p[r];
+                        let d = ds[r];
+                        dv[r * DV + c] += w.x * other0 + w.y * other1;
+                        dk[r * DV + c] += d.x * near0 + d.y * near1;
                     }
                 }
             }

@@ -62,18 +62,18 @@ fn attention_backward_q_subgroup(
         choose(&bits, seed, head * params.queries + q0 + lane, k0);
 #endif
         for (var part = 0u; part < 8u; part += 4u) {
+            var ds: array<vec4<f32>, R>;
             for (var i = 0u; i < 4u; i++) {
                 // The keys go round among the lanes: now each has that of lane ^ j.
                 let j = part + i;
                 let show = subgroupShuffleXor(shown, j) == 1u;
                 var x: array<f32, R>;
                 var dp: array<f32, R>;
-                var near: array<vec4<f32>, DV>;
                 for (var c = 0u; c < DV; c++) {
-                    near[c] = subgroupShuffleXor(key[c], j);
+                    let near = subgroupShuffleXor(key[c], j);
                     let other = subgroupShuffleXor(value[c], j);
                     for (var r = 0u; r < R; r++) {
-                        x[r] += dot(query[r * DV + c], near[c]);
+                        x[r] += dot(query[r * DV + c], near);
                         dp[r] += dot(slope[r * DV + c], other);
                     }
                 }
@@ -82,10 +82,17 @@ fn attention_backward_q_subgroup(
 #ifdef DROPOUT
                     dp[r] = dp[r] * kept(bits[r], j ^ lane);
 #endif
-                    let ds = weight(s, lse[r]) * (dp[r] - delta[r]);
-                    for (var c = 0u; c < DV; c++) {
-                        sums[r * DV + c] += ds * near[c];
-                    }
+                    ds[r][i] = weight(s, lse[r]) * (dp[r] - delta[r]);
+                }
+            }
+            // Four keys at a time: the driver loads, blends and stores a sum once for all of them.
+            for (var c = 0u; c < DV; c++) {
+#repeat i 4
+                let near{i} = subgroupShuffleXor(key[c], part + {i}u);
+#endrepeat
+                for (var r = 0u; r < R; r++) {
+                    let d = ds[r];
+                    sums[r * DV + c] += (d.x * near0 + d.y * near1) + (d.z * near2 + d.w * near3);
                 }
             }
         }

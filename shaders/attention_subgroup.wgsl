@@ -72,29 +72,30 @@ fn attention_subgroup(
                     scores[r][i] = biased(x[r], show, b, h, q0 + 8u * r + lane, k0 + (j ^ lane));
                 }
             }
+            var shrink: array<f32, R>;
             for (var r = 0u; r < R; r++) {
                 let s = scores[r];
                 let higher = max(top[r], max(max(s.x, s.y), max(s.z, s.w)));
-                let shrink = precise_exp(top[r] - higher);
+                shrink[r] = precise_exp(top[r] - higher);
                 top[r] = higher;
                 let p = vec4<f32>(weight(s.x, higher), weight(s.y, higher), weight(s.z, higher), weight(s.w, higher));
-                total[r] = total[r] * shrink + ((p.x + p.y) + (p.z + p.w));
+                total[r] = total[r] * shrink[r] + ((p.x + p.y) + (p.z + p.w));
 #ifdef DROPOUT
                 scores[r] = p * vec4<f32>(kept(bits[r], half ^ lane), kept(bits[r], (half + 1u) ^ lane),
                     kept(bits[r], (half + 2u) ^ lane), kept(bits[r], (half + 3u) ^ lane));
 #else
                 scores[r] = p;
 #endif
-                for (var c = 0u; c < DV; c++) {
-                    sums[r * DV + c] = sums[r * DV + c] * shrink;
-                }
             }
-            for (var i = 0u; i < 4u; i++) {
-                for (var c = 0u; c < DV; c++) {
-                    let other = subgroupShuffleXor(value[c], half + i);
-                    for (var r = 0u; r < R; r++) {
-                        sums[r * DV + c] += scores[r][i] * other;
-                    }
+            // Four keys at a time: the driver loads, blends and stores a sum once for all of them.
+            for (var c = 0u; c < DV; c++) {
+#repeat i 4
+                let other{i} = subgroupShuffleXor(value[c], half + {i}u);
+#endrepeat
+                for (var r = 0u; r < R; r++) {
+                    let p = scores[r];
+                    let four = (p.x * other0 + p.y * other1) + (p.z * other2 + p.w * other3);
+                    sums[r * DV + c] = sums[r * DV + c] * shrink[r] + four;
                 }
             }
         }

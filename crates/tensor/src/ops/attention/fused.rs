@@ -320,8 +320,13 @@ impl Fused {
         let units = Units::of(device, op, &self.sizes, self.dtype);
         let (name, tile) = match (self.variant, units) {
             (Variant::Subgroup, _) => {
-                // Rows a lane holds: compile time grows with these times D.
-                let lane_rows = if d <= 32 { 2 } else { 1 };
+                // Rows a lane holds: more share what is loaded and shuffled, until the code outgrows the
+                // instruction cache. That of keys and values keeps two sums a row.
+                let lane_rows = if d <= 32 && op != "attention_backward_kv" {
+                    4
+                } else {
+                    2
+                };
                 defines = defines.constant("R", lane_rows);
                 (format!("{op}_subgroup"), 8 * lane_rows as usize)
             }

@@ -361,7 +361,8 @@ pub(super) fn choose(
     {
         if wanted != variant {
             let (file, a, b) = (wanted.file(), types.0.wgsl(), types.1.wgsl());
-            let why = format!("{file} does not run on this device with these operands, {a} and {b}");
+            let why =
+                format!("{file} does not run on this device with these operands, {a} and {b}");
             return Err(Error::op("matmul", why));
         }
         tile = Tile::given(variant, device, sides)?;

@@ -2,9 +2,9 @@
 
 use wgrad_runtime::Defines;
 
-use super::{Kernel, Variant};
 use super::choice::{choose, splits};
 use super::operand::Operand;
+use super::{Kernel, Variant};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::shape::{broadcast, numel};
