@@ -34,22 +34,9 @@ fn peak_fma(
     var u = v.yxwz;
     for (var round = 0u; round < ROUNDS; round++) {
         // Written out: not every driver unrolls, and a loop's end costs as much as a chain's link.
+#repeat link 16
         v = fma(v, a, b); w = fma(w, a, b); u = fma(u, a, b);
-        v = fma(v, a, b); w = fma(w, a, b); u = fma(u, a, b);
-        v = fma(v, a, b); w = fma(w, a, b); u = fma(u, a, b);
-        v = fma(v, a, b); w = fma(w, a, b); u = fma(u, a, b);
-        v = fma(v, a, b); w = fma(w, a, b); u = fma(u, a, b);
-        v = fma(v, a, b); w = fma(w, a, b); u = fma(u, a, b);
-        v = fma(v, a, b); w = fma(w, a, b); u = fma(u, a, b);
-        v = fma(v, a, b); w = fma(w, a, b); u = fma(u, a, b);
-        v = fma(v, a, b); w = fma(w, a, b); u = fma(u, a, b);
-        v = fma(v, a, b); w = fma(w, a, b); u = fma(u, a, b);
-        v = fma(v, a, b); w = fma(w, a, b); u = fma(u, a, b);
-        v = fma(v, a, b); w = fma(w, a, b); u = fma(u, a, b);
-        v = fma(v, a, b); w = fma(w, a, b); u = fma(u, a, b);
-        v = fma(v, a, b); w = fma(w, a, b); u = fma(u, a, b);
-        v = fma(v, a, b); w = fma(w, a, b); u = fma(u, a, b);
-        v = fma(v, a, b); w = fma(w, a, b); u = fma(u, a, b);
+#endrepeat
     }
     let sum = v + w + u;
     y[i] = f32(sum.x + sum.y + sum.z + sum.w);

@@ -81,7 +81,7 @@ fn kernel(text: &str) -> std::result::Result<Kernel, String> {
     matmul::parse_kernel(text).ok_or_else(|| {
         let all = Variant::ALL.map(matmul::variant_name);
         format!(
-            "there are {}, two of them also with a tile such as tiled/128x128x16/8x8",
+            "there are {}; tiled, cooperative and subgroup also with a tile such as tiled/128x128x16/8x8",
             all.join(", ")
         )
     })

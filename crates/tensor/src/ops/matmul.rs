@@ -72,7 +72,8 @@ impl Default for LinearOptions<'_> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Kernel {
     pub variant: Variant,
-    /// BM, BN, BK, TM, TN of the tiled kernel or the one with matrix units; else as table or rule say.
+    /// BM, BN, BK, TM, TN of the tiled kernel, of the one with matrix units or of the subgroup kernel, which has
+    /// rows x 32 x 4 / rows x 4 only; else as table or rule say.
     pub tile: Option<[usize; 5]>,
 }
 
