@@ -212,3 +212,55 @@ fn packed_tensors_keep_their_values_and_the_memory_they_left_is_free() {
         assert_eq!(later[2].to_vec::<f32>().expect("values"), [-3.0; 256]);
     }
 }
+
+/// Set where the test below runs itself again with little memory.
+const LITTLE_MEMORY: &str = "WGRAD_TEST_LITTLE_MEMORY";
+
+/// Memory that really runs out: a process with 2 GB of address space fills it with tensors. The error names
+/// what was asked for, and with the tensors gone the device works as before.
+#[test]
+#[cfg(target_os = "linux")]
+fn memory_that_runs_out_is_an_error() {
+    if std::env::var_os(LITTLE_MEMORY).is_none() {
+        let test = "memory::memory_that_runs_out_is_an_error";
+        let status = std::process::Command::new("sh")
+            .args(["-c", "ulimit -v 2000000; exec \"$0\" \"$@\""])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", test, "--nocapture"])
+            .env(LITTLE_MEMORY, "1")
+            .status();
+        assert!(status.unwrap().success());
+        return;
+    }
+    let device = device();
+    if !device.adapter().is_software() {
+        println!("skipped: a GPU's memory is not the process's");
+        return;
+    }
+    let x = Tensor::from_slice(&device, &[1f32, 2.0], &[2]).unwrap();
+    let sum = || x.add(&x)?.sum_all()?.item();
+    assert_eq!(sum().unwrap(), 6.0);
+    let mut tensors = Vec::new();
+    let error = loop {
+        match Tensor::zeros(&device, &[16 << 20], DType::F32) {
+            Ok(tensor) => tensors.push(tensor),
+            Err(error) => break error,
+        }
+        assert!(tensors.len() < 64, "the limit of memory does not hold");
+    };
+    assert!(
+        matches!(error, Error::Device(DeviceError::OutOfMemory { .. })),
+        "{error}"
+    );
+    let text = error.to_string();
+    assert!(
+        text.contains("67108864 more bytes were asked for"),
+        "{text}"
+    );
+    let used = device.memory().in_use;
+    drop(tensors);
+    assert!(used > device.memory().in_use);
+    assert_eq!(sum().unwrap(), 6.0);
+    Tensor::zeros(&device, &[16 << 20], DType::F32).unwrap();
+    assert_eq!(sum().unwrap(), 6.0);
+}

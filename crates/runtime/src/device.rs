@@ -63,6 +63,7 @@ pub(crate) struct Inner {
 #[derive(Debug, Clone)]
 enum Failure {
     Lost(String),
+    OutOfMemory,
     Refused(String),
 }
 
@@ -111,9 +112,12 @@ impl Device {
         let failure = Arc::new(Mutex::new(None));
         let note = failure.clone();
         raw.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
-            let text = error.to_string();
+            let failure = match error {
+                wgpu::Error::OutOfMemory { .. } => Failure::OutOfMemory,
+                refused => Failure::Refused(refused.to_string()),
+            };
             if let Ok(mut slot) = note.lock() {
-                slot.get_or_insert(Failure::Refused(text));
+                slot.get_or_insert(failure);
             }
         }));
         let note = failure.clone();
@@ -246,6 +250,11 @@ impl Device {
         match slot.clone() {
             None => Ok(()),
             Some(Failure::Lost(text)) => Err(Error::DeviceLost(text)),
+            Some(Failure::OutOfMemory) => {
+                *slot = None;
+                drop(slot);
+                Err(self.out_of_memory(format!("none was left while running [{}]", recent())))
+            }
             Some(Failure::Refused(message)) => {
                 *slot = None;
                 Err(Error::Validation {

@@ -15,12 +15,12 @@ pub enum Error {
     /// A launch does not fit the kernel: a missing parameter, a wrong number of buffers, a limit.
     #[error("kernel `{kernel}`: {message}")]
     Launch { kernel: String, message: String },
-    /// The device has no room for a buffer, even after the pool gave back what it did not use.
+    /// The device has no room for what is asked for, even after the pool gave back what it did not use.
     #[error(
-        "out of device memory: {asked} more bytes were asked for with {in_use} in use and {pooled} pooled; use a smaller batch or a shorter max_seq_length"
+        "out of device memory: {what} with {in_use} bytes in use and {pooled} pooled; use a smaller batch or a shorter max_seq_length"
     )]
     OutOfMemory {
-        asked: u64,
+        what: String,
         in_use: u64,
         pooled: u64,
     },

@@ -194,10 +194,12 @@ impl<'a> Launch<'a> {
         if grid.contains(&0) {
             return Ok(());
         }
-        self.record(grid.map(|side| side as u32))
+        let grid = grid.map(|side| side as u32);
+        // What a try that ran out of memory recorded are copies into textures that nobody reads.
+        self.device.with_room(|| self.record(grid))
     }
 
-    fn record(self, grid: [u32; 3]) -> Result<()> {
+    fn record(&self, grid: [u32; 3]) -> Result<()> {
         let Launch {
             device,
             kernel,
@@ -212,7 +214,7 @@ impl<'a> Launch<'a> {
             let mut recorder = device.lock(&device.0.recorder);
             let mut staging = device.lock(&device.0.staging);
             let mut places = Vec::with_capacity(bindings.len());
-            for (info, (buffer, offset, size)) in kernel.info.bindings.iter().zip(&bindings) {
+            for (info, (buffer, offset, size)) in kernel.info.bindings.iter().zip(bindings) {
                 let (slot, start) = buffer.place();
                 slot.last_use.store(recorder.number(), Ordering::Relaxed);
                 let offset = start + offset;
@@ -235,18 +237,18 @@ impl<'a> Launch<'a> {
                 }
                 places.push((slot, offset, *size));
             }
-            let moved = kernel.info.bindings.iter().zip(&bindings);
+            let moved = kernel.info.bindings.iter().zip(bindings);
             let moved = moved.map(|(info, (_, _, size))| size * info.touches());
             let moved = moved.sum();
             let command = match &kernel.code {
                 Code::Compiled { pipeline, layout } => {
                     let pipeline = pipeline.clone();
-                    let offset = (!params.is_empty()).then(|| recorder.push_params(&params));
+                    let offset = (!params.is_empty()).then(|| recorder.push_params(params));
                     let bind_group = recorder.bind_group((kernel.id, key), |arena| {
-                        make_bind_group(device, &kernel, layout, arena, &places, &textures)
+                        make_bind_group(device, kernel, layout, arena, &places, &textures)
                     });
                     Command::Dispatch {
-                        kernel,
+                        kernel: kernel.clone(),
                         pipeline,
                         moved,
                         bind_group,
@@ -260,9 +262,9 @@ impl<'a> Launch<'a> {
                     };
                     Command::Emulate(Emulate {
                         bindings: places.into_iter().map(place).collect(),
-                        kernel,
+                        kernel: kernel.clone(),
                         moved,
-                        params,
+                        params: params.clone(),
                         grid,
                     })
                 }

@@ -237,41 +237,57 @@ impl Device {
         })))
     }
 
-    fn create(&self, capacity: u64) -> Result<Slot> {
-        match self.try_create(capacity) {
-            Some(slot) => Ok(slot),
-            None => {
-                // Give back what lies free, then ask once more.
-                self.trim()?;
-                self.try_create(capacity).ok_or_else(|| {
-                    let report = self.memory();
-                    Error::OutOfMemory {
-                        asked: capacity,
-                        in_use: report.in_use,
-                        pooled: report.allocated - report.in_use,
-                    }
-                })
-            }
+    /// What `make` asks the driver for, `bytes` of device memory.
+    pub(crate) fn allocate<T>(
+        &self,
+        bytes: u64,
+        make: impl FnOnce(&wgpu::Device) -> T,
+    ) -> Result<T> {
+        let scope = self.0.raw.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let made = make(&self.0.raw);
+        match pollster::block_on(scope.pop()) {
+            None => Ok(made),
+            Some(_) => Err(self.out_of_memory(format!("{bytes} more bytes were asked for"))),
         }
     }
 
-    fn try_create(&self, capacity: u64) -> Option<Slot> {
-        let scope = self.0.raw.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-        let raw = self.0.raw.create_buffer(&wgpu::BufferDescriptor {
-            label: None,
-            size: capacity,
-            usage: wgpu::BufferUsages::STORAGE
-                | wgpu::BufferUsages::COPY_SRC
-                | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
-        if pollster::block_on(scope.pop()).is_some() {
-            return None;
+    pub(crate) fn out_of_memory(&self, what: String) -> Error {
+        let report = self.memory();
+        Error::OutOfMemory {
+            what,
+            in_use: report.in_use,
+            pooled: report.allocated - report.in_use,
         }
+    }
+
+    /// `ask`, and once more after what lies free was given back, where memory runs out.
+    pub(crate) fn with_room<T>(&self, ask: impl Fn() -> Result<T>) -> Result<T> {
+        match ask() {
+            Err(Error::OutOfMemory { .. }) => {
+                self.trim()?;
+                ask()
+            }
+            other => other,
+        }
+    }
+
+    fn create(&self, capacity: u64) -> Result<Slot> {
+        let raw = self.with_room(|| {
+            self.allocate(capacity, |raw| {
+                raw.create_buffer(&wgpu::BufferDescriptor {
+                    label: None,
+                    size: capacity,
+                    usage: wgpu::BufferUsages::STORAGE
+                        | wgpu::BufferUsages::COPY_SRC
+                        | wgpu::BufferUsages::COPY_DST,
+                    mapped_at_creation: false,
+                })
+            })
+        })?;
         let mut pool = self.lock(&self.0.pool);
         pool.allocated += capacity;
         pool.buffers += 1;
-        Some(Slot {
+        Ok(Slot {
             id: self.next_id(),
             raw,
             capacity,

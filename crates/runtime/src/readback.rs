@@ -44,14 +44,20 @@ impl Device {
             .free
             .get_mut(&capacity)
             .and_then(Vec::pop);
-        let staging = kept.unwrap_or_else(|| {
-            self.0.raw.create_buffer(&wgpu::BufferDescriptor {
-                label: Some("readback"),
-                size: capacity,
-                usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-                mapped_at_creation: false,
+        let make = || {
+            self.allocate(capacity, |raw| {
+                raw.create_buffer(&wgpu::BufferDescriptor {
+                    label: Some("readback"),
+                    size: capacity,
+                    usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+                    mapped_at_creation: false,
+                })
             })
-        });
+        };
+        let staging = match kept {
+            Some(staging) => staging,
+            None => self.with_room(make)?,
+        };
         let mut encoder = self.0.raw.create_command_encoder(&Default::default());
         encoder.copy_buffer_to_buffer(from, offset, &staging, 0, bytes);
         let index = self.0.queue.submit([encoder.finish()]);

@@ -61,20 +61,24 @@ impl Device {
         let scratch = match free.iter().position(|t| t.rows == rows) {
             Some(at) => free.swap_remove(at),
             None => {
-                let raw = self.0.raw.create_texture(&wgpu::TextureDescriptor {
-                    label: Some("operand"),
-                    size: wgpu::Extent3d {
-                        width: TEXTURE_WIDTH + TEXTURE_PADDING,
-                        height: rows,
-                        depth_or_array_layers: 1,
-                    },
-                    mip_level_count: 1,
-                    sample_count: 1,
-                    dimension: wgpu::TextureDimension::D2,
-                    format: wgpu::TextureFormat::Rgba32Float,
-                    usage: wgpu::TextureUsages::COPY_DST | wgpu::TextureUsages::STORAGE_BINDING,
-                    view_formats: &[],
-                });
+                let width = TEXTURE_WIDTH + TEXTURE_PADDING;
+                let bytes = TEXEL * u64::from(width) * u64::from(rows);
+                let raw = self.allocate(bytes, |raw| {
+                    raw.create_texture(&wgpu::TextureDescriptor {
+                        label: Some("operand"),
+                        size: wgpu::Extent3d {
+                            width,
+                            height: rows,
+                            depth_or_array_layers: 1,
+                        },
+                        mip_level_count: 1,
+                        sample_count: 1,
+                        dimension: wgpu::TextureDimension::D2,
+                        format: wgpu::TextureFormat::Rgba32Float,
+                        usage: wgpu::TextureUsages::COPY_DST | wgpu::TextureUsages::STORAGE_BINDING,
+                        view_formats: &[],
+                    })
+                })?;
                 let view = raw.create_view(&Default::default());
                 Scratch {
                     id: self.next_id(),
