@@ -104,12 +104,14 @@ pub fn grad_norm(gradients: &[Tensor], max_norm: Option<f64>) -> Result<Tensor> 
         }
     }
     let partials = Tensor::empty(device, &[count.max(1)], DType::F32)?;
-    let kernel = device.kernel("sum_squares", &Defines::new())?;
     let mut at = 0;
     for gradient in gradients {
         let x = no_grad(|| gradient.contiguous())?;
         for (start, length) in chunks(x.numel(), limit) {
             let groups = length.div_ceil(PIECE);
+            let fours = length.is_multiple_of(4) && (x.offset() + start).is_multiple_of(4);
+            let defines = Defines::new().flag_if(fours, "VECTORS");
+            let kernel = device.kernel("sum_squares", &defines)?;
             let launch = device.launch(&kernel).u32("n", length).u32("at", at);
             window(launch, "x_offset", &x, start, length)
                 .bind(partials.buffer())

@@ -15,8 +15,7 @@ const BLOCK: usize = 64;
 const BLOCK_BYTES: u64 = 4 * BLOCK as u64;
 /// Blocks of one workgroup.
 const GROUP: usize = 64;
-/// Blocks of one launch at most: 16 MiB of each tensor, which bounds the textures that copies of them
-/// take.
+/// Blocks of one launch at most where it reads textures: 16 MiB of each tensor, which bounds what its copies take.
 const LAUNCH: usize = 1 << 16;
 /// Bytes gathered into one buffer at most. Drivers serve a few large requests well, huge ones badly.
 const GATHERED: u64 = 1 << 30;
@@ -232,6 +231,16 @@ impl Flat {
         self.device.adapter().is_software() && self.device.subgroup_size().is_some()
     }
 
+    /// Blocks of one launch at most: as many as a binding reaches, and whole pieces of the norm.
+    fn launch_blocks(&self) -> usize {
+        let most = match self.in_textures() {
+            true => LAUNCH,
+            false => (self.device.max_binding_bytes() / BLOCK_BYTES) as usize,
+        };
+        let piece = PIECE / BLOCK;
+        (most / piece * piece).max(piece)
+    }
+
     /// Calls `finish` with every launch of `kernel`, its first block and the number of its blocks; the table,
     /// `scalars` and `clip` are bound.
     fn launches<'a>(
@@ -249,8 +258,9 @@ impl Flat {
                 format!("scalars {scalars:?} do not hold row {last:?}; [P, {SCALARS}] is needed"),
             ));
         }
-        for at in (0..self.rows.len()).step_by(LAUNCH) {
-            let blocks = LAUNCH.min(self.rows.len() - at);
+        let most = self.launch_blocks();
+        for at in (0..self.rows.len()).step_by(most) {
+            let blocks = most.min(self.rows.len() - at);
             // A stretch of frozen parameters between trained ones.
             if self.rows[at..at + blocks].iter().all(|row| *row == SKIPPED) {
                 continue;
@@ -306,8 +316,9 @@ fn variant(textures: bool) -> Defines {
 fn stretches(flats: &[&Flat]) -> Vec<(usize, usize, usize)> {
     let mut all = Vec::new();
     for (i, flat) in flats.iter().enumerate() {
-        for at in (0..flat.rows.len()).step_by(LAUNCH) {
-            let blocks = LAUNCH.min(flat.rows.len() - at);
+        let most = flat.launch_blocks();
+        for at in (0..flat.rows.len()).step_by(most) {
+            let blocks = most.min(flat.rows.len() - at);
             if flat.rows[at..at + blocks].iter().any(|r| *r != SKIPPED) {
                 all.push((i, at, blocks));
             }
@@ -333,7 +344,8 @@ pub fn norm(flats: &[&Flat], max_norm: Option<f64>, scaling: Option<&Scaling>) -
     let launches = stretches(flats);
     let count: usize = launches.iter().map(|(.., blocks)| pieces(*blocks)).sum();
     let partials = Tensor::empty(device, &[count.max(1)], DType::F32)?;
-    let kernel = device.kernel("sum_squares", &variant(textures))?;
+    let defines = variant(textures).flag_if(!textures, "VECTORS");
+    let kernel = device.kernel("sum_squares", &defines)?;
     let mut done = 0;
     for (i, at, blocks) in launches {
         let launch = device
