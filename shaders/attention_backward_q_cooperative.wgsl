@@ -23,7 +23,7 @@ fn attention_backward_q_cooperative(
     let first = part * ROWS;
     let row = local / LANES;
     let share = local % LANES;
-    var tile = Tile(group.z, group.y, group.y / params.group, group.x * QUERIES, 0u);
+    var tile = Tile(group.z, group.y, group.y / params.group, queries_of(group.x, QUERIES), 0u);
 #repeat i ROWS / SIDE
     stage_rows(Q, {i}u, tile, local);
     workgroupBarrier();

@@ -20,7 +20,7 @@ fn attention_backward_q_tiled(
 ) {
     let b = group.z;
     let h = group.y;
-    let q0 = group.x * 32u;
+    let q0 = queries_of(group.x, 32u);
     let head = b * params.heads + h;
     let count = params.batch * params.heads * params.queries;
     let tx = column_of(local);

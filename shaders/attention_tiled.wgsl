@@ -22,7 +22,7 @@ fn attention_tiled(
 ) {
     let b = group.z;
     let h = group.y;
-    let q0 = group.x * 32u;
+    let q0 = queries_of(group.x, 32u);
     let head = b * params.heads + h;
     let tx = column_of(local);
     let ty = row_of(local);

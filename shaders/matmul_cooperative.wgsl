@@ -75,8 +75,9 @@ fn matmul_cooperative(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let row0 = group.y * BM;
-    let col0 = group.x * BN;
+    let tile = tile_in_bands(group, BM, BN);
+    let row0 = tile.y * BM;
+    let col0 = tile.x * BN;
     let a_start = params.a_offset + batch_start(group.z, params.a_batch);
     let b_start = params.b_offset + batch_start(group.z, params.b_batch);
     let part = local / WIDTH;

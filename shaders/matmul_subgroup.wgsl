@@ -32,29 +32,17 @@ fn texel_b(i: u32) -> vec4<f32> {
     return textureLoad(b, at_texel(i));
 }
 
-// The tile (column, row) of a workgroup. Neighbours run one after the other on one core, whose cache keeps
-// the 32 columns of b that a band shares; where b lies along K a row of tiles does as well.
-fn tile_of(group: vec3<u32>) -> vec2<u32> {
-#ifdef B_ALONG_K
-    return group.xy;
-#else
-    let across = (params.n + 31u) / 32u;
-    let down = (params.m + ROWS - 1u) / ROWS;
-    let at = group.y * across + group.x;
-    let band = at / (8u * across);
-    let inside = at - band * 8u * across;
-    let high = min(down - band * 8u, 8u);
-    let col = inside / high;
-    return vec2<u32>(col, band * 8u + inside - col * high);
-#endif
-}
-
 @compute @workgroup_size(8)
 fn matmul_subgroup(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let tile = tile_of(group);
+#ifdef B_ALONG_K
+    // A row of tiles does as well.
+    let tile = group.xy;
+#else
+    let tile = tile_in_bands(group, ROWS, 32u);
+#endif
     let row0 = tile.y * ROWS;
     let col = tile.x * 32u + lane * 4u;
     let a0 = params.a_offset + batch_start(group.z, params.a_batch);

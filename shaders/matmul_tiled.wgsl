@@ -46,8 +46,9 @@ fn matmul_tiled(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let row0 = group.y * BM;
-    let col0 = group.x * BN;
+    let tile = tile_in_bands(group, BM, BN);
+    let row0 = tile.y * BM;
+    let col0 = tile.x * BN;
     let a_start = params.a_offset + batch_start(group.z, params.a_batch);
     let b_start = params.b_offset + batch_start(group.z, params.b_batch);
     let place = place_of(local);
@@ -147,7 +148,7 @@ fn matmul_tiled(
 #endrepeat
 #endrepeat
 #ifdef ROW_SUMS
-    if (group.x == 0u && tx == 0u) {
+    if (tile.x == 0u && tx == 0u) {
 #repeat i TM
         put_row_sum(group.z, row0 + ({i / 4}u * (BM / TM) + ty) * 4u + {i % 4}u, r{i / 4}[{i % 4}]);
 #endrepeat

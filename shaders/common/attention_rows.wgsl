@@ -25,6 +25,16 @@ struct Tile {
     k0: u32,
 }
 
+// The first query of the n-th tile of `size`. With CAUSAL the last queries, which see the most keys, come first: light
+// tiles then fill up a GPU that is nearly done.
+fn queries_of(n: u32, size: u32) -> u32 {
+#ifdef CAUSAL
+    return ((params.queries - 1u) / size - n) * size;
+#else
+    return n * size;
+#endif
+}
+
 // Vector c of row t of a tile; zeros beyond the edge. `operand` is a constant wherever this is called.
 fn load(operand: u32, tile: Tile, t: u32, c: u32) -> LOADED {
     let of_query = operand == Q || operand == DY;

@@ -54,6 +54,19 @@ struct Params {
 #endif
 #endif
 
+// The tile (column, row) of a workgroup, of `rows` x `columns` outputs, in bands of 8 rows of tiles, column after column:
+// workgroups that run one after the other, or side by side, share what they read of both operands, and caches keep it.
+fn tile_in_bands(group: vec3<u32>, rows: u32, columns: u32) -> vec2<u32> {
+    let across = (params.n + columns - 1u) / columns;
+    let down = (params.m + rows - 1u) / rows;
+    let at = group.y * across + group.x;
+    let band = at / (8u * across);
+    let inside = at - band * 8u * across;
+    let high = min(down - band * 8u, 8u);
+    let col = inside / high;
+    return vec2<u32>(col, band * 8u + inside - col * high);
+}
+
 // The start of batch `i` in a tensor with these batch strides.
 fn batch_start(i: u32, strides: vec4<u32>) -> u32 {
     let i2 = i / params.batch.w;

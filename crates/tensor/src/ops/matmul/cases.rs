@@ -222,6 +222,7 @@ fn linear_cases(out: &mut Vec<Case>) {
         }
     }
     residual_cases(out);
+    often_read_cases(out);
     several::cases(out);
     for shape in [vec![6], vec![2, 3, 6], vec![2, 2, 3, 6]] {
         out.push(Case::new(
@@ -247,6 +248,36 @@ fn linear_cases(out: &mut Vec<Case>) {
                 y
             },
         ));
+    }
+}
+
+/// Sides that matrix units read so often that they copy the f32 operand in f16 first: the weight, forward and backward;
+/// the gradient of an f32 result, for that of the weight.
+fn often_read_cases(out: &mut Vec<Case>) {
+    use DType::{F16, F32};
+    for (rows, inputs, outputs) in [(516, 20, 12), (12, 516, 20)] {
+        let list = vec![
+            Input::new(&[rows, inputs], F16),
+            Input::new(&[outputs, inputs], F32),
+            Input::new(&[rows, outputs], F32),
+        ];
+        let case = Case::new(
+            "linear",
+            "F.linear(x0, x1) + x2",
+            list,
+            |x| {
+                let layer = LinearOptions {
+                    residual: Some(&x[2]),
+                    ..LinearOptions::default()
+                };
+                linear_rows(&x[0], &x[1], &layer, Some(Variant::Cooperative))
+            },
+            |x: &[HostArray]| {
+                let y = x[0].matmul(&x[1].permute(&[1, 0]));
+                y.zip(&x[2], |a, b| a + b)
+            },
+        );
+        out.push(case.note("Cooperative, often read"));
     }
 }
 

@@ -3,7 +3,7 @@
 use wgrad_runtime::variants::Choice;
 use wgrad_runtime::{Defines, Device};
 
-use super::operand::{Operand, padded};
+use super::operand::{Operand, laid_out};
 use super::{Kernel, Variant, units};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -342,13 +342,16 @@ pub(super) fn choose(
     };
     if variant == Variant::Subgroup {
         if !(a.in_texels() && b.in_texels() && k.is_multiple_of(4)) {
-            *a = Operand::new(&padded(&a.tensor)?, lead);
-            *b = Operand::new(&padded(&b.tensor)?, lead);
+            *a = Operand::new(&laid_out(&a.tensor, DType::F32, 4)?, lead);
+            *b = Operand::new(&laid_out(&b.tensor, DType::F32, 4)?, lead);
             *k = k.next_multiple_of(4);
         }
         if !(a.in_texels() && b.in_texels()) {
             variant = Variant::Tiled;
         }
+    }
+    if variant == Variant::Cooperative {
+        units::halve([m, n], lead, (&mut *a, &mut *b))?;
     }
     let mut tile = Tile::of(variant, device, [m, n], batches);
     if let Some(choice) = tuned.filter(|_| named == Some(variant)) {

@@ -56,20 +56,20 @@ impl Operand {
     }
 }
 
-/// A float32 copy with both sides zero-padded to whole texels, contiguous along the side that `tensor` is.
-pub(super) fn padded(tensor: &Tensor) -> Result<Tensor> {
+/// A copy as another type, both sides zero-padded to multiples of `side`, contiguous along the side that `tensor` is.
+pub(super) fn laid_out(tensor: &Tensor, dtype: DType, side: usize) -> Result<Tensor> {
     let rank = tensor.rank();
     if tensor.strides()[rank - 2] == 1 && tensor.strides()[rank - 1] != 1 {
-        return padded(&tensor.detach().transpose(-2, -1)?)?.transpose(-2, -1);
+        return laid_out(&tensor.detach().transpose(-2, -1)?, dtype, side)?.transpose(-2, -1);
     }
     let mut shape = tensor.shape().to_vec();
-    for side in &mut shape[rank - 2..] {
-        *side = side.next_multiple_of(4);
+    for length in &mut shape[rank - 2..] {
+        *length = length.next_multiple_of(side);
     }
     let out = if shape == tensor.shape() {
-        Tensor::empty(tensor.device(), &shape, DType::F32)?
+        Tensor::empty(tensor.device(), &shape, dtype)?
     } else {
-        Tensor::zeros(tensor.device(), &shape, DType::F32)?
+        Tensor::zeros(tensor.device(), &shape, dtype)?
     };
     let window =
         out.narrow(-2, 0, tensor.shape()[rank - 2])?

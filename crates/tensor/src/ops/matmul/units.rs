@@ -5,6 +5,7 @@ use wgrad_runtime::{Defines, Device, MatrixUnit};
 use super::Variant;
 use super::choice::Tile;
 use super::gemm::{Epilogue, gemm};
+use super::operand::{Operand, laid_out};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::tape::no_grad;
@@ -83,6 +84,28 @@ fn whole_numbers(device: &Device) -> Result<Option<String>> {
         }
     }
     Ok(None)
+}
+
+/// Rows or columns from which on an f32 operand is copied in f16 first: so many tiles would read and round it again.
+const OFTEN_READ: usize = 512;
+
+/// Copies an f32 operand, such as a parameter in mixed precision, to the f16 that the units would round it to, where
+/// tiles read it often: they read half as much, and no load waits for a conversion.
+pub(super) fn halve(
+    [m, n]: [usize; 2],
+    lead: &[usize],
+    (a, b): (&mut Operand, &mut Operand),
+) -> Result<()> {
+    let half = |x: &Operand| x.tensor.dtype() == DType::F16;
+    if half(a) == half(b) {
+        return Ok(());
+    }
+    for (operand, reads) in [(a, n), (b, m)] {
+        if !half(operand) && reads >= OFTEN_READ {
+            *operand = Operand::new(&laid_out(&operand.tensor, DType::F16, 1)?, lead);
+        }
+    }
+    Ok(())
 }
 
 /// Invocations of a subgroup, 0 where that is not one number.
