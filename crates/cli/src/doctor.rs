@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use serde_json::json;
 use wgrad_runtime::variants::VariantTable;
-use wgrad_runtime::{Device, DeviceOptions};
+use wgrad_runtime::{Device, DeviceOptions, Verdict};
 use wgrad_tensor::cases::{self, Case, Dump, Outcome};
 use wgrad_tensor::ops;
-use wgrad_tensor::ops::matmul::judged_matrix_units;
 use wgrad_tensor::ops::tunable::{self, Tunable};
+use wgrad_tensor::ops::{attention, matmul};
 
 use crate::args::AdapterArg;
 use crate::dump::Dumper;
@@ -104,11 +104,15 @@ pub fn run(args: DoctorArgs) -> Result<()> {
             let (backend, driver) = (&description.backend, &description.driver);
             println!("{} ({backend}, {driver})", description.name);
             if let Some(unit) = device.matrix_unit() {
-                let found = match judged_matrix_units(&device) {
+                let found = |verdict: Verdict| match verdict {
                     Ok(()) => "right".to_owned(),
                     Err(why) => format!("not used unless named: {why}"),
                 };
-                println!("matrix units {unit}: {found}");
+                println!(
+                    "matrix units {unit}: products {}, attention {}",
+                    found(matmul::judged_matrix_units(&device)),
+                    found(attention::judged_matrix_units(&device))
+                );
             }
         }
         if args.all_variants {

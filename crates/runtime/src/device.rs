@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::adapter::{self, AdapterDescription, MatrixUnit};
 use crate::emulated::{Emulated, KernelCounts};
@@ -47,7 +47,7 @@ pub(crate) struct Inner {
     pub(crate) variants: VariantTable,
     pub(crate) description: AdapterDescription,
     pub(crate) matrix_unit: Option<MatrixUnit>,
-    matrix_units: OnceLock<std::result::Result<(), String>>,
+    verdicts: Mutex<HashMap<&'static str, Verdict>>,
     pub(crate) pipeline_cache: Option<wgpu::PipelineCache>,
     pub(crate) kernels: Mutex<HashMap<String, HashMap<Defines, Arc<Kernel>>>>,
     pub(crate) pool: Mutex<Pool>,
@@ -59,6 +59,9 @@ pub(crate) struct Inner {
     failure: Arc<Mutex<Option<Failure>>>,
     ids: AtomicU64,
 }
+
+/// Whether something gives right results, or what is wrong.
+pub type Verdict = std::result::Result<(), String>;
 
 #[derive(Debug, Clone)]
 enum Failure {
@@ -157,7 +160,7 @@ impl Device {
             variants: variants.current(),
             description,
             matrix_unit,
-            matrix_units: OnceLock::new(),
+            verdicts: Mutex::default(),
             pipeline_cache,
             kernels: Mutex::default(),
             pool: Mutex::default(),
@@ -191,20 +194,18 @@ impl Device {
         self.0.matrix_unit
     }
 
-    /// Whether the adapter's matrix units give right results, or what is wrong: `check` answers once for the device.
-    /// While it does, others may ask it again, and the first answer stands.
-    pub fn judge_matrix_units(
-        &self,
-        check: impl FnOnce() -> std::result::Result<(), String>,
-    ) -> &std::result::Result<(), String> {
-        if let Some(known) = self.0.matrix_units.get() {
-            return known;
-        }
-        let found = match self.matrix_unit() {
-            Some(_) => check(),
-            None => Err("the device has none".into()),
-        };
-        self.0.matrix_units.get_or_init(|| found)
+    /// Whether `what` gives right results on this device: `check` answers once. While it does, others may ask it
+    /// again, and the first answer stands.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn judge(&self, what: &'static str, check: impl FnOnce() -> Verdict) -> Verdict {
+        let known = self.lock(&self.0.verdicts).get(what).cloned();
+        known.unwrap_or_else(|| {
+            let found = check();
+            let mut verdicts = self.lock(&self.0.verdicts);
+            verdicts.entry(what).or_insert(found).clone()
+        })
     }
 
     /// Whether the device can measure itself.

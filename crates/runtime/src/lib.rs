@@ -22,7 +22,7 @@ mod texture;
 pub mod variants;
 
 pub use adapter::{AdapterDescription, MatrixUnit, adapters};
-pub use device::{Device, DeviceOptions};
+pub use device::{Device, DeviceOptions, Verdict};
 pub use emulated::{Counts, Emulated, KernelCounts};
 pub use error::{Error, Result};
 pub use gather::GATHER_ALIGN;

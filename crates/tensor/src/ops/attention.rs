@@ -5,6 +5,7 @@ mod fused;
 mod units;
 
 pub use cases::cases;
+pub use units::judged as judged_matrix_units;
 
 use crate::dtype::DType;
 use crate::error::{Error, Result};

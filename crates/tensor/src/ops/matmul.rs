@@ -9,7 +9,6 @@ mod units;
 
 pub use cases::cases;
 pub use choice::TUNABLE;
-pub(crate) use units::by_rule as by_units;
 pub use units::judged as judged_matrix_units;
 
 use crate::dtype::DType;

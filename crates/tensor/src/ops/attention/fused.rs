@@ -7,7 +7,6 @@ use super::{Attention, OP, Variant, bias_steps, check_extras};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ops::dropout::{Drop, check_p};
-use crate::ops::matmul::by_units;
 use crate::ops::rows::numbered;
 use crate::shape::numel;
 use crate::tensor::Tensor;
@@ -120,6 +119,8 @@ pub(super) struct Fused {
     mask: Option<Tensor>,
     bias: Option<(Tensor, [u32; 4])>,
     dropout: Option<Drop>,
+    /// Whether a subgroup of units takes many rows, where not the rule says so.
+    pub large: Option<bool>,
 }
 
 /// Which kernels, `None` for the composed form; `packed` if the parts are views of one tensor. `wanted` is a case's choice, as far as it can run.
@@ -140,13 +141,13 @@ pub(super) fn choose(
         d,
     } = *sizes;
     let shuffles = device.subgroup_size() == Some(8);
-    let units = Units::of(device, "attention", sizes, parts[0].dtype()).is_some();
+    let units = Units::of(device, "attention", sizes, parts[0].dtype(), None).is_some();
     let variant = match wanted {
         Some(Variant::Subgroup) if !shuffles => Variant::Tiled,
         Some(Variant::Cooperative) if !units => Variant::Tiled,
         Some(variant) => variant,
         None if shuffles && device.adapter().is_software() => Variant::Subgroup,
-        None if units && by_units(device) => Variant::Cooperative,
+        None if units && super::units::by_rule(device) => Variant::Cooperative,
         None => Variant::Tiled,
     };
     let dropped = options.dropout.is_some_and(|(p, _)| p > 0.0);
@@ -204,6 +205,7 @@ impl Fused {
             mask: options.mask.map(Tensor::contiguous).transpose()?,
             bias,
             dropout,
+            large: None,
             sizes,
         })
     }
@@ -317,7 +319,7 @@ impl Fused {
             .flag_if(self.dropout.is_some(), "DROPOUT")
             .flag_if(self.dropout.is_some() && tk.is_multiple_of(4), "ALIGNED");
         defines = numbered(defines, &bound);
-        let units = Units::of(device, op, &self.sizes, self.dtype);
+        let units = Units::of(device, op, &self.sizes, self.dtype, self.large);
         let (name, tile) = match (self.variant, units) {
             (Variant::Subgroup, _) => {
                 // Rows a lane holds: more share what is loaded and shuffled, until the code outgrows the

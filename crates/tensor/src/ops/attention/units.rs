@@ -1,9 +1,13 @@
 //! Attention in matrix units: whether a device's units can compute it, and how its subgroups share it out.
 
-use wgrad_runtime::{Defines, Device, MatrixUnit};
+use wgrad_runtime::{Defines, Device, MatrixUnit, Verdict};
 
-use super::fused::Sizes;
+use super::fused::{Fused, Rows, Sizes};
+use super::{Attention, Variant};
 use crate::dtype::DType;
+use crate::error::Result;
+use crate::tape::no_grad;
+use crate::tensor::Tensor;
 
 /// Forward passes of fewer tiles of 128 queries take 64: there are not enough to fill a large GPU else.
 const MANY_TILES: usize = 512;
@@ -21,7 +25,14 @@ pub(super) struct Units {
 impl Units {
     /// For the kernel `op`; `None` where the device has no units for it. They read whole vectors from workgroup
     /// memory, which of the languages that kernels are written to only SPIR-V allows.
-    pub fn of(device: &Device, op: &str, sizes: &Sizes, dtype: DType) -> Option<Units> {
+    /// `large` is a check's choice.
+    pub fn of(
+        device: &Device,
+        op: &str,
+        sizes: &Sizes,
+        dtype: DType,
+        large: Option<bool>,
+    ) -> Option<Units> {
         let d = sizes.d;
         let unit = device.matrix_unit().filter(|unit| unit.half)?;
         let width = device.subgroup_size()?;
@@ -40,14 +51,16 @@ impl Units {
             && small.rows.is_multiple_of(unit.side)
             && small.bytes() <= device.max_workgroup_bytes();
         // Keys and values in workgroup memory serve twice the rows, as far as registers allow it.
-        let large = one(32);
-        let tiles = sizes.b * sizes.h * sizes.tq.div_ceil(128);
-        let twice = op == "attention"
+        let many = sizes.b * sizes.h * sizes.tq.div_ceil(128) >= MANY_TILES;
+        let twice = one(32);
+        let fits = op == "attention"
             && d <= 64
             && width >= 32
-            && tiles >= MANY_TILES
-            && large.bytes() <= device.max_workgroup_bytes();
-        possible.then_some(if twice { large } else { small })
+            && twice.bytes() <= device.max_workgroup_bytes();
+        possible.then_some(match fits && large.unwrap_or(many) {
+            true => twice,
+            false => small,
+        })
     }
 
     /// Of workgroup memory at most: as in `common/attention_cooperative`.
@@ -72,4 +85,77 @@ impl Units {
             .constant("STEPS", 32u32.div_ceil(by))
             .flag_if(op == "attention_backward_kv", "KEY_ROWS")
     }
+}
+
+/// Whether attention takes units without being asked for: on GPUs, once they were found to be right.
+pub(super) fn by_rule(device: &Device) -> bool {
+    !device.adapter().is_software() && judged(device).is_ok()
+}
+
+/// Whether attention in units and its gradients are what the tiled kernels make of the same numbers. Unlike a product it
+/// also needs an invocation's neighbours in a subgroup to be those of its number, which nothing promises.
+///
+/// # Errors
+/// Why they are not trusted.
+pub fn judged(device: &Device) -> Verdict {
+    device.judge("attention in matrix units", || {
+        let mut found = Err("they cannot run it".to_owned());
+        for large in [false, true] {
+            let sides = [64, 32].into_iter();
+            let mut tried = sides.map(|d| no_grad(|| agreement(device, d, large)));
+            match tried.find(|answer| !matches!(answer, Ok(None))) {
+                None | Some(Ok(None)) => {}
+                Some(Ok(Some(Ok(())))) => found = Ok(()),
+                Some(Ok(Some(Err(wrong)))) => return Err(wrong),
+                Some(Err(error)) => return Err(error.to_string()),
+            }
+        }
+        found
+    })
+}
+
+/// Two heads of more queries than a tile has, causal, some keys hidden; `None` where units cannot take this D.
+fn agreement(device: &Device, d: usize, large: bool) -> Result<Option<Verdict>> {
+    const T: usize = 72;
+    let shape = [1, 2, T, d];
+    let of = |step: f32| -> Result<Tensor> {
+        let values: Vec<f32> = (0..2 * T * d).map(|i| (i as f32 * step).sin()).collect();
+        Tensor::from_slice(device, &values, &shape)?.cast(DType::F16)
+    };
+    let [q, k, v, dy] = [of(0.37)?, of(0.73)?, of(1.31)?, of(2.17)?];
+    let shown: Vec<u32> = (0..T).map(|key| u32::from(key % 7 != 3)).collect();
+    let mask = Tensor::from_slice(device, &shown, &[1, T])?;
+    let options = Attention {
+        mask: Some(&mask),
+        causal: true,
+        ..Attention::default()
+    };
+    let sizes = Sizes::new(&q, &k, &v, &options)?;
+    if Units::of(device, "attention", &sizes, DType::F16, Some(large)).is_none() {
+        return Ok(None);
+    }
+    let run = |variant| -> Result<Vec<f32>> {
+        let rows = [Rows::new(&q)?, Rows::new(&k)?, Rows::new(&v)?];
+        let mut fused = Fused::new(rows, false, sizes, &options, variant, DType::F16)?;
+        fused.large = Some(large);
+        let (y, statistics) = fused.forward()?;
+        let dq = Tensor::empty(device, &shape, DType::F16)?;
+        let both = Tensor::empty(device, &[2, 2, T, d], DType::F16)?;
+        let [dk, dv] = [both.narrow(0, 0, 1)?, both.narrow(0, 1, 1)?];
+        fused.backward_q(&dy, &y, &statistics, &dq)?;
+        fused.backward_kv(&dy, &statistics, &dk, &dv)?;
+        let parts = [y, dq, both].map(|x| x.cast(DType::F32)?.to_vec::<f32>());
+        Ok(parts.into_iter().collect::<Result<Vec<_>>>()?.concat())
+    };
+    let (units, tiled) = (run(Variant::Cooperative)?, run(Variant::Tiled)?);
+    // All values are of the order of 1, rounded to 11 bits a few times on the way; NaN is off too.
+    let near = |(u, t): &(&f32, &f32)| (*u - *t).abs() <= 1.0 / 64.0;
+    let off = units.len() - units.iter().zip(&tiled).filter(near).count();
+    Ok(Some(match off {
+        0 => Ok(()),
+        off => Err(format!(
+            "{off} of {} values of attention differ from those of the tiled kernels",
+            units.len()
+        )),
+    }))
 }

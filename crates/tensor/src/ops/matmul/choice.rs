@@ -122,6 +122,11 @@ impl Tile {
         }
     }
 
+    /// As [`Kernel`] has them.
+    pub fn sides(self) -> [usize; 5] {
+        [self.bm, self.bn, self.bk, self.tm, self.tn]
+    }
+
     /// Of as many rows as columns.
     pub fn square(side: usize, bk: usize, t: usize) -> Tile {
         Tile {

@@ -1,11 +1,11 @@
 //! Products in an adapter's matrix units: which it has, whether they can be trusted, their tiles.
 
-use wgrad_runtime::{Defines, Device, MatrixUnit};
+use wgrad_runtime::{Defines, Device, MatrixUnit, Verdict};
 
-use super::Variant;
 use super::choice::Tile;
 use super::gemm::{Epilogue, gemm};
 use super::operand::{Operand, laid_out};
+use super::{Kernel, Variant};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::tape::no_grad;
@@ -28,19 +28,28 @@ pub(crate) fn by_rule(device: &Device) -> bool {
     half && !device.adapter().is_software() && judged(device).is_ok()
 }
 
-/// Whether the units give a product of small whole numbers, which is exact in f16, to the bit. Drivers offer
+/// Whether the units give products of small whole numbers, which are exact in f16, to the bit. Drivers offer
 /// them as an experimental feature, and a wrong gradient is worse than a slow one: the first product on a
 /// device asks, and a failure of any kind is an answer.
 ///
 /// # Errors
 /// Why they are not trusted.
-pub fn judged(device: &Device) -> &std::result::Result<(), String> {
-    device.judge_matrix_units(|| {
+pub fn judged(device: &Device) -> Verdict {
+    device.judge("products in matrix units", || {
         // Without subgroups to feed them another kernel would answer for the units.
         if width(device) < 8 {
             return Err("subgroups are too small, or of several sizes".into());
         }
-        match no_grad(|| whole_numbers(device)) {
+        let wrong: Result<Option<String>> = no_grad(|| {
+            let large = tile(device, 4096, 4096, 1);
+            for (sides, tile) in [([76, 84, 100], None), ([132, 140, 68], Some(large))] {
+                if let Some(wrong) = whole_numbers(device, sides, tile)? {
+                    return Ok(Some(wrong));
+                }
+            }
+            Ok(None)
+        });
+        match wrong {
             Ok(None) => Ok(()),
             Ok(Some(wrong)) => Err(wrong),
             Err(error) => Err(error.to_string()),
@@ -49,10 +58,12 @@ pub fn judged(device: &Device) -> &std::result::Result<(), String> {
 }
 
 /// Sides that are no multiples of a tile, with an inner one of several steps; the operands by rows, and by
-/// columns, for which the units have another instruction. `Some` says what is wrong.
-fn whole_numbers(device: &Device) -> Result<Option<String>> {
-    const SIDES: [usize; 3] = [76, 84, 100];
-    let [m, n, k] = SIDES;
+/// columns, for which the units have another instruction; a parameter in f32 beside f16. `Some` says what is wrong.
+fn whole_numbers(
+    device: &Device,
+    [m, n, k]: [usize; 3],
+    tile: Option<Tile>,
+) -> Result<Option<String>> {
     let dtype = match device.matrix_unit() {
         Some(MatrixUnit { half: true, .. }) => DType::F16,
         _ => DType::F32,
@@ -63,24 +74,32 @@ fn whole_numbers(device: &Device) -> Result<Option<String>> {
         let values: Vec<f32> = (0..rows * cols)
             .map(|at| value(at / cols, at % cols))
             .collect();
-        Tensor::from_slice(device, &values, &[rows, cols])?.cast(dtype)
+        Tensor::from_slice(device, &values, &[rows, cols])
     };
-    let by_rows = [of(m, k, &a)?, of(k, n, &b)?];
+    let by_rows = [of(m, k, &a)?.cast(dtype)?, of(k, n, &b)?];
     let by_columns = [
-        of(k, m, &|p, i| a(i, p))?.transpose(0, 1)?,
-        of(n, k, &|j, p| b(p, j))?.transpose(0, 1)?,
+        of(k, m, &|p, i| a(i, p))?.cast(dtype)?.transpose(0, 1)?,
+        of(n, k, &|j, p| b(p, j))?.cast(dtype)?.transpose(0, 1)?,
     ];
     let expected: Vec<f32> = (0..m * n)
         .map(|at| (0..k).map(|p| a(at / n, p) * b(p, at % n)).sum())
         .collect();
-    let wanted = Some(Variant::Cooperative.into());
+    let wanted = Kernel {
+        variant: Variant::Cooperative,
+        tile: tile.map(Tile::sides),
+    };
     for [a, b] in [by_rows, by_columns] {
-        let y = gemm("matmul", &a, &b, &Epilogue::of(DType::F32), wanted)?.y;
+        let y = gemm("matmul", &a, &b, &Epilogue::of(DType::F32), Some(wanted))?.y;
         let y = y.to_vec::<f32>()?;
         let off = y.iter().zip(&expected).filter(|(y, wanted)| y != wanted);
         match off.count() {
             0 => {}
-            off => return Ok(Some(format!("{off} of {} sums are wrong", y.len()))),
+            off => {
+                return Ok(Some(format!(
+                    "{off} of {} sums of a product are wrong",
+                    y.len()
+                )));
+            }
         }
     }
     Ok(None)
