@@ -10,12 +10,21 @@
 #import common/matmul
 
 @compute @workgroup_size(16, 16)
-fn matmul(@builtin(global_invocation_id) id: vec3<u32>) {
-    if (id.x >= params.n || id.y >= params.m) {
+fn matmul(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_id) local: vec3<u32>,
+) {
+    let across = tiles_of(16u, 16u).x;
+    let number = tile_number(group, groups);
+    let batch = params.first_batch + group.z;
+    let col = number % across * 16u + local.x;
+    let row = number / across * 16u + local.y;
+    if (col >= params.n || row >= params.m) {
         return;
     }
-    let a0 = params.a_offset + batch_start(id.z, params.a_batch) + id.y * params.a_row;
-    let b0 = params.b_offset + batch_start(id.z, params.b_batch) + id.x * params.b_col;
+    let a0 = params.a_offset + batch_start(batch, params.a_batch) + row * params.a_row;
+    let b0 = params.b_offset + batch_start(batch, params.b_batch) + col * params.b_col;
     var sum = 0.0;
 #ifdef ROW_SUMS
     var row_sum = 0.0;
@@ -28,14 +37,14 @@ fn matmul(@builtin(global_invocation_id) id: vec3<u32>) {
 #endif
     }
 #ifdef ROW_SUMS
-    if (id.x == 0u) {
-        put_row_sum(id.z, id.y, row_sum);
+    if (col == 0u) {
+        put_row_sum(batch, row, row_sum);
     }
 #endif
 #ifdef BIAS
-    let shift = bias_at(id.x);
+    let shift = bias_at(col);
 #else
     let shift = 0.0;
 #endif
-    put((id.z * params.m + id.y) * params.n + id.x, sum, shift);
+    put((batch * params.m + row) * params.n + col, sum, shift);
 }

@@ -73,13 +73,22 @@ fn keep(i: u32, v: vec4<H>) {
 @compute @workgroup_size(THREADS)
 fn matmul_cooperative(
     @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let tile = tile_in_bands(group, BM, BN);
+    let batch = params.first_batch + group.z;
+    let tiles = tiles_of(BM, BN);
+    let number = tile_number(group, groups);
+#ifdef FOLDED
+    if (number >= tiles.x * tiles.y) {
+        return;
+    }
+#endif
+    let tile = tile_in_bands(number, tiles);
     let row0 = tile.y * BM;
     let col0 = tile.x * BN;
-    let a_start = params.a_offset + batch_start(group.z, params.a_batch);
-    let b_start = params.b_offset + batch_start(group.z, params.b_batch);
+    let a_start = params.a_offset + batch_start(batch, params.a_batch);
+    let b_start = params.b_offset + batch_start(batch, params.b_batch);
     let part = local / WIDTH;
     let sub_row = part / (BN / TN) * TM;
     let sub_col = part % (BN / TN) * TN;
@@ -159,7 +168,7 @@ fn matmul_cooperative(
 #repeat j TN / SIDE
     coopStoreT(c{i}_{j}, &wg_c[part * SIDE * SIDE / TOGETHER], SIDE / TOGETHER);
     workgroupBarrier();
-    finish(group.z, part, local % WIDTH, row0 + sub_row + {i}u * SIDE, col0 + sub_col + {j}u * SIDE);
+    finish(batch, part, local % WIDTH, row0 + sub_row + {i}u * SIDE, col0 + sub_col + {j}u * SIDE);
     workgroupBarrier();
 #endrepeat
 #endrepeat

@@ -35,18 +35,27 @@ fn texel_b(i: u32) -> vec4<f32> {
 @compute @workgroup_size(8)
 fn matmul_subgroup(
     @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
+    let batch = params.first_batch + group.z;
+    let tiles = tiles_of(ROWS, 32u);
+    let number = tile_number(group, groups);
+#ifdef FOLDED
+    if (number >= tiles.x * tiles.y) {
+        return;
+    }
+#endif
 #ifdef B_ALONG_K
     // A row of tiles does as well.
-    let tile = group.xy;
+    let tile = vec2<u32>(number % tiles.x, number / tiles.x);
 #else
-    let tile = tile_in_bands(group, ROWS, 32u);
+    let tile = tile_in_bands(number, tiles);
 #endif
     let row0 = tile.y * ROWS;
     let col = tile.x * 32u + lane * 4u;
-    let a0 = params.a_offset + batch_start(group.z, params.a_batch);
-    let b0 = params.b_offset + batch_start(group.z, params.b_batch);
+    let a0 = params.a_offset + batch_start(batch, params.a_batch);
+    let b0 = params.b_offset + batch_start(batch, params.b_batch);
     // Rows and columns beyond the edge repeat the last one; they are not stored.
     let last_row = params.m - 1u;
     let last_col = params.n - 1u;
@@ -138,7 +147,7 @@ fn matmul_subgroup(
 #endrepeat
 #repeat h ROWS / 8
 #repeat r 8
-    put_four(group.z, row0 + row_of({h}u, lane), tile.x * 32u + (lane ^ {r}u) * 4u, c{8 * h + r}, shift{r});
+    put_four(batch, row0 + row_of({h}u, lane), tile.x * 32u + (lane ^ {r}u) * 4u, c{8 * h + r}, shift{r});
 #endrepeat
 #endrepeat
 #ifdef ROW_SUMS
@@ -146,12 +155,12 @@ fn matmul_subgroup(
 #ifdef A_ALONG_M
 #repeat h ROWS / 32
 #repeat j 4
-        put_row_sum(group.z, row0 + row_of({4 * h + j}u, lane), r{h}[{j}]);
+        put_row_sum(batch, row0 + row_of({4 * h + j}u, lane), r{h}[{j}]);
 #endrepeat
 #endrepeat
 #else
 #repeat h ROWS / 8
-        put_row_sum(group.z, row0 + row_of({h}u, lane), (r{h}.x + r{h}.y) + (r{h}.z + r{h}.w));
+        put_row_sum(batch, row0 + row_of({h}u, lane), (r{h}.x + r{h}.y) + (r{h}.z + r{h}.w));
 #endrepeat
 #endif
     }

@@ -44,13 +44,22 @@ fn four_of(e: u32, rows: u32) -> vec2<u32> {
 @compute @workgroup_size(THREADS)
 fn matmul_tiled(
     @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let tile = tile_in_bands(group, BM, BN);
+    let batch = params.first_batch + group.z;
+    let tiles = tiles_of(BM, BN);
+    let number = tile_number(group, groups);
+#ifdef FOLDED
+    if (number >= tiles.x * tiles.y) {
+        return;
+    }
+#endif
+    let tile = tile_in_bands(number, tiles);
     let row0 = tile.y * BM;
     let col0 = tile.x * BN;
-    let a_start = params.a_offset + batch_start(group.z, params.a_batch);
-    let b_start = params.b_offset + batch_start(group.z, params.b_batch);
+    let a_start = params.a_offset + batch_start(batch, params.a_batch);
+    let b_start = params.b_offset + batch_start(batch, params.b_batch);
     let place = place_of(local);
     let tx = place.x;
     let ty = place.y;
@@ -144,13 +153,13 @@ fn matmul_tiled(
     let out_col{j} = col0 + ({j}u * (BN / TN) + tx) * 4u;
     let shift{j} = shift_of(out_col{j});
 #repeat i TM
-    put_four(group.z, row0 + ({i / 4}u * (BM / TM) + ty) * 4u + {i % 4}u, out_col{j}, c{i}_{j}, shift{j});
+    put_four(batch, row0 + ({i / 4}u * (BM / TM) + ty) * 4u + {i % 4}u, out_col{j}, c{i}_{j}, shift{j});
 #endrepeat
 #endrepeat
 #ifdef ROW_SUMS
     if (tile.x == 0u && tx == 0u) {
 #repeat i TM
-        put_row_sum(group.z, row0 + ({i / 4}u * (BM / TM) + ty) * 4u + {i % 4}u, r{i / 4}[{i % 4}]);
+        put_row_sum(batch, row0 + ({i / 4}u * (BM / TM) + ty) * 4u + {i % 4}u, r{i / 4}[{i % 4}]);
 #endrepeat
     }
 #endif

@@ -11,7 +11,9 @@
 
 alias F = f32;
 
+// Columns of a workgroup.
 #ifdef B_ALONG_K
+const COLUMNS: u32 = 4u;
 var<workgroup> wg_sums: array<vec4<f32>, 64>;
 
 // The sum over the workgroup, in a fixed order.
@@ -27,15 +29,25 @@ fn total(sum: vec4<f32>, lane: u32) -> vec4<f32> {
     }
     return wg_sums[0];
 }
+#else
+const COLUMNS: u32 = 256u;
 #endif
 
 @compute @workgroup_size(64)
 fn matmul_vector(
     @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let a_start = params.a_offset + batch_start(group.z, params.a_batch);
-    let b_start = params.b_offset + batch_start(group.z, params.b_batch);
+    let batch = params.first_batch + group.z;
+    let number = tile_number(group, groups);
+#ifdef FOLDED
+    if (number * COLUMNS >= params.n) {
+        return;
+    }
+#endif
+    let a_start = params.a_offset + batch_start(batch, params.a_batch);
+    let b_start = params.b_offset + batch_start(batch, params.b_batch);
 #repeat i ROWS
     var c{i} = vec4<f32>();
 #ifdef ROW_SUMS
@@ -43,7 +55,7 @@ fn matmul_vector(
 #endif
 #endrepeat
 #ifdef B_ALONG_K
-    let col = group.x * 4u;
+    let col = number * COLUMNS;
     for (var k = lane * 4u; k < params.k; k += 256u) {
 #repeat j 4
         let v{j} = load_b(b_start, k, col + {j}u);
@@ -64,7 +76,7 @@ fn matmul_vector(
 #endrepeat
     let mine = lane == 0u;
 #else
-    let col = (group.x * 64u + lane) * 4u;
+    let col = number * COLUMNS + lane * 4u;
     for (var k = 0u; k < params.k; k += 4u) {
 #repeat j 4
         let v{j} = load_b(b_start, k + {j}u, col);
@@ -82,13 +94,13 @@ fn matmul_vector(
     let shift = shift_of(col);
     if (mine) {
 #repeat i ROWS
-        put_four(group.z, {i}u, col, c{i}, shift);
+        put_four(batch, {i}u, col, c{i}, shift);
 #endrepeat
     }
 #ifdef ROW_SUMS
-    if (group.x == 0u && lane == 0u) {
+    if (number == 0u && lane == 0u) {
 #repeat i ROWS
-        put_row_sum(group.z, {i}u, (r{i}.x + r{i}.y) + (r{i}.z + r{i}.w));
+        put_row_sum(batch, {i}u, (r{i}.x + r{i}.y) + (r{i}.z + r{i}.w));
 #endrepeat
     }
 #endif

@@ -1,6 +1,7 @@
 // What all matrix products share: parameters, tensors, batches and the epilogue. With GELU its input is kept
 // in `pre` for the backward pass; GELU_BACKWARD multiplies by the derivative at `pre`; RESIDUAL is added last.
-// T is a scalar, with VEC4 a vector of four. With TEXELS (and VEC4) residual and `pre` are read as textures.
+// T is a scalar, with VEC4 a vector of four. With TEXELS (and VEC4) residual and `pre` are read as textures. FOLDED: there
+// are more tiles than a grid has places along a side.
 #import common/math
 #import common/texel
 
@@ -17,6 +18,8 @@ struct Params {
     b_col: u32,
     bias_offset: u32,
     residual_offset: u32,
+    // The batch of the first layer of the grid, which has 65,535 at most.
+    first_batch: u32,
     batch: vec4<u32>,
     a_batch: vec4<u32>,
     b_batch: vec4<u32>,
@@ -54,15 +57,22 @@ struct Params {
 #endif
 #endif
 
-// The tile (column, row) of a workgroup, of `rows` x `columns` outputs, in bands of 8 rows of tiles, column after column:
-// workgroups that run one after the other, or side by side, share what they read of both operands, and caches keep it.
-fn tile_in_bands(group: vec3<u32>, rows: u32, columns: u32) -> vec2<u32> {
-    let across = (params.n + columns - 1u) / columns;
-    let down = (params.m + rows - 1u) / rows;
-    let at = group.y * across + group.x;
-    let band = at / (8u * across);
-    let inside = at - band * 8u * across;
-    let high = min(down - band * 8u, 8u);
+// The number of a workgroup's tile. With FOLDED the grid has other sides than the tiles, and a few workgroups too many.
+fn tile_number(group: vec3<u32>, groups: vec3<u32>) -> u32 {
+    return group.y * groups.x + group.x;
+}
+
+// How many tiles of `rows` x `columns` outputs there are: across and down.
+fn tiles_of(rows: u32, columns: u32) -> vec2<u32> {
+    return vec2<u32>((params.n + columns - 1u) / columns, (params.m + rows - 1u) / rows);
+}
+
+// Tile `at` (column, row) in bands of 8 rows of tiles, column after column: workgroups that run one after the other, or
+// side by side, share what they read of both operands, and caches keep it.
+fn tile_in_bands(at: u32, tiles: vec2<u32>) -> vec2<u32> {
+    let band = at / (8u * tiles.x);
+    let inside = at - band * 8u * tiles.x;
+    let high = min(tiles.y - band * 8u, 8u);
     let col = inside / high;
     return vec2<u32>(col, band * 8u + inside - col * high);
 }

@@ -1,6 +1,7 @@
 //! A table larger than one binding: GPT-2's is 154 MB, and WebGPU promises 128 MiB a binding.
 
 use wgrad::tensor::ops::embedding::embedding;
+use wgrad::tensor::ops::matmul::Variant;
 use wgrad::tensor::{Device, DeviceOptions, Tensor};
 
 #[test]
@@ -46,5 +47,45 @@ fn embedding_reaches_all_rows_of_a_table_beyond_one_binding() {
     }
     for (row, count) in dw.chunks(channels).zip(&counts) {
         assert!(row.iter().all(|v| v == count));
+    }
+}
+
+/// More tiles of a product, and more batches of it, than a grid has places along a side.
+#[test]
+fn products_reach_beyond_the_sides_of_a_grid() {
+    let device = Device::open(DeviceOptions::default())
+        .expect("an adapter; `cargo xtask test` installs one");
+    let of = |shape: &[usize], step: usize| {
+        let values: Vec<f32> = (0..shape.iter().product())
+            .map(|i: usize| (i * step % 13) as f32 - 6.0)
+            .collect();
+        Tensor::from_slice(&device, &values, shape).unwrap()
+    };
+    let check = |variant, m: usize, n: usize, y: &Tensor, a: &Tensor, b: &Tensor| {
+        let [y, a, b] = [y, a, b].map(|x| x.contiguous().unwrap().to_vec::<f32>().unwrap());
+        for (at, y) in y.iter().enumerate() {
+            let (batch, i, j) = (at / (m * n), at / n % m, at % n);
+            let product = |p: usize| a[(batch * m + i) * 4 + p] * b[(batch * 4 + p) * n + j];
+            let sum: f32 = (0..4).map(product).sum();
+            assert_eq!(*y, sum, "{variant:?} {batch} {i} {j}");
+        }
+    };
+    let long = 65_535 * 32 + 33;
+    for (variant, m, n) in [
+        (Variant::Simple, long / 2 + 1, 1),
+        (Variant::Tiled, long, 4),
+        (Variant::Subgroup, long, 4),
+        (Variant::Vector, 1, 65_535 * 4 + 8),
+        (Variant::Tiled, 4, long),
+    ] {
+        let a = of(&[m, 4], 5);
+        let b = of(&[n, 4], 7).transpose(0, 1).unwrap();
+        let y = a.matmul_with(&b, Some(variant)).unwrap();
+        check(variant, m, n, &y, &a, &b);
+    }
+    let (a, b) = (of(&[65_540, 3, 4], 5), of(&[65_540, 4, 2], 7));
+    for variant in [Variant::Simple, Variant::Tiled, Variant::Subgroup] {
+        let y = a.matmul_with(&b, Some(variant)).unwrap();
+        check(variant, 3, 2, &y, &a, &b);
     }
 }

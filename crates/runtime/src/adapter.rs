@@ -91,6 +91,11 @@ pub(crate) fn describe(index: usize, adapter: &wgpu::Adapter) -> AdapterDescript
         .iter_names()
         .map(|(name, _)| name.to_owned())
         .collect();
+    let subgroup_sizes = match (info.backend, info.name.starts_with("Apple")) {
+        // wgpu tells 4 to 64 of all that Metal runs on; Apple's own GPUs have 32.
+        (wgpu::Backend::Metal, true) => (32, 32),
+        _ => (info.subgroup_min_size, info.subgroup_max_size),
+    };
     AdapterDescription {
         index,
         name: info.name,
@@ -102,7 +107,7 @@ pub(crate) fn describe(index: usize, adapter: &wgpu::Adapter) -> AdapterDescript
         features: names,
         subgroup_sizes: features
             .contains(wgpu::Features::SUBGROUP)
-            .then_some((info.subgroup_min_size, info.subgroup_max_size)),
+            .then_some(subgroup_sizes),
         limits: vec![
             ("maxBufferSize", limits.max_buffer_size),
             (

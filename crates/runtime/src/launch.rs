@@ -12,7 +12,7 @@ use crate::pool::{Buffer, Taken};
 use crate::recording::Command;
 
 /// WebGPU's limit on groups along one dimension; larger grids fold into y.
-const MAX_GROUPS: u64 = 65_535;
+pub const MAX_GROUPS: u64 = 65_535;
 
 /// A launch being put together. Mistakes are kept and returned by [`Launch::groups`].
 pub struct Launch<'a> {

@@ -29,7 +29,7 @@ pub use gather::GATHER_ALIGN;
 pub use kernel::reflect::{BindingInfo, BindingKind, KernelInfo, ParamInfo, reflect};
 pub use kernel::source::{Defines, assemble, assemble_text};
 pub use kernel::{Kernel, KernelText};
-pub use launch::Launch;
+pub use launch::{Launch, MAX_GROUPS};
 pub use peak::Peak;
 pub use pool::{Buffer, MemoryReport};
 pub use profile::KernelTime;

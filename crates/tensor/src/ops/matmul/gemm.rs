@@ -1,6 +1,6 @@
 //! One matrix product outside the graph: its operands, the kernel that fits them, the launch.
 
-use wgrad_runtime::Defines;
+use wgrad_runtime::{Defines, MAX_GROUPS};
 
 use super::choice::{choose, splits};
 use super::operand::Operand;
@@ -147,7 +147,16 @@ pub(super) fn gemm(
         out.row_sums = Some(sums);
     }
     let batches = numel(&lead);
-    let defines = defines(variant, (&a, &b), &out, epilogue, [m, k, n]);
+    let tiles = [n.div_ceil(tile.bn) as u64, m.div_ceil(tile.bm) as u64];
+    let folded = tiles.iter().any(|side| *side > MAX_GROUPS);
+    let [x, y] = match folded {
+        true => {
+            let y = (tiles[0] * tiles[1]).div_ceil(MAX_GROUPS);
+            [(tiles[0] * tiles[1]).div_ceil(y), y]
+        }
+        false => tiles,
+    };
+    let defines = defines(variant, (&a, &b), &out, epilogue, [m, k, n]).flag_if(folded, "FOLDED");
     let kernel = device.kernel(variant.file(), &tile.defines(variant, device, defines))?;
     let mut batch = [1u32; 4];
     for (slot, side) in batch[4 - lead.len()..].iter_mut().zip(&lead) {
@@ -160,38 +169,37 @@ pub(super) fn gemm(
         out.row_sums.as_ref().filter(|_| variant.sums_rows()),
         epilogue.residual,
     ];
-    let launch = device
-        .launch(&kernel)
-        .u32("m", m)
-        .u32("n", n)
-        .u32("k", k)
-        .f32("alpha", epilogue.scale)
-        .u32("a_offset", a.tensor.offset())
-        .u32("a_row", a.row)
-        .u32("a_col", a.col)
-        .u32("b_offset", b.tensor.offset())
-        .u32("b_row", b.row)
-        .u32("b_col", b.col)
-        .u32("bias_offset", epilogue.bias.map_or(0, Tensor::offset))
-        .u32(
-            "residual_offset",
-            epilogue.residual.map_or(0, Tensor::offset),
-        )
-        .words("batch", &batch)
-        .words("a_batch", &a.batch)
-        .words("b_batch", &b.batch)
-        .bind(a.tensor.buffer())
-        .bind(b.tensor.buffer())
-        .bind(out.y.buffer());
-    extras
-        .into_iter()
-        .flatten()
-        .fold(launch, |launch, tensor| launch.bind(tensor.buffer()))
-        .grid([
-            n.div_ceil(tile.bn) as u64,
-            m.div_ceil(tile.bm) as u64,
-            batches as u64,
-        ])?;
+    for first in (0..batches).step_by(MAX_GROUPS as usize) {
+        let launch = device
+            .launch(&kernel)
+            .u32("m", m)
+            .u32("n", n)
+            .u32("k", k)
+            .f32("alpha", epilogue.scale)
+            .u32("a_offset", a.tensor.offset())
+            .u32("a_row", a.row)
+            .u32("a_col", a.col)
+            .u32("b_offset", b.tensor.offset())
+            .u32("b_row", b.row)
+            .u32("b_col", b.col)
+            .u32("bias_offset", epilogue.bias.map_or(0, Tensor::offset))
+            .u32(
+                "residual_offset",
+                epilogue.residual.map_or(0, Tensor::offset),
+            )
+            .u32("first_batch", first)
+            .words("batch", &batch)
+            .words("a_batch", &a.batch)
+            .words("b_batch", &b.batch)
+            .bind(a.tensor.buffer())
+            .bind(b.tensor.buffer())
+            .bind(out.y.buffer());
+        extras
+            .into_iter()
+            .flatten()
+            .fold(launch, |launch, tensor| launch.bind(tensor.buffer()))
+            .grid([x, y, (batches - first).min(MAX_GROUPS as usize) as u64])?;
+    }
     Ok(out)
 }
 
