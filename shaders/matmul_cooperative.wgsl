@@ -4,7 +4,8 @@
 // shapes: as matmul; A_ALONG_M, B_ALONG_K, VEC_A, VEC_B as in common/matmul_load
 // launch: BM x BN outputs a workgroup, TM x TN a subgroup of WIDTH, THREADS = BM / TM * BN / TN * WIDTH, K in
 //   steps of BK, all multiples of SIDE; grid (N / BN, M / BM, batch). All subgroups take the same path: their
-//   number appears in addresses alone
+//   number appears in addresses alone. ROW_SUMS asks for A_ALONG_M and THREADS a multiple of BM / 4: what an
+//   invocation brings then belongs to the same four rows always
 // numerics: products of the units' type H, to which a and b are rounded, sums in f32 in an order of the unit's own
 // backward: as matmul
 // reference: matmul
@@ -40,6 +41,9 @@ alias W = H;
 alias SUM = f32;
 #endif
 var<workgroup> wg_x: array<W, (A_SIZE + B_SIZE) / TOGETHER>; // a's tile, then b's
+#ifdef ROW_SUMS
+var<workgroup> wg_r: array<vec4<f32>, THREADS>;
+#endif
 var<workgroup> wg_c: array<SUM, THREADS / WIDTH * SIDE * SIDE / TOGETHER>; // a matrix of each subgroup
 
 // The e-th four of a tile whose rows have `row` elements: its row, and where in it the four starts. Of rows of 32
@@ -116,9 +120,15 @@ fn matmul_cooperative(
     var c{i}_{j}: MatrixC;
 #endrepeat
 #endrepeat
+#ifdef ROW_SUMS
+    var r = vec4<f32>();
+#endif
     for (var k0 = 0u; k0 < params.k; k0 += BK) {
 #repeat i BM * BK / 4 / THREADS
         keep(a_at{i}.x * A_ROW + a_at{i}.y, next_a{i});
+#ifdef ROW_SUMS
+        r += vec4<f32>(next_a{i});
+#endif
 #endrepeat
 #repeat i BN * BK / 4 / THREADS
         keep(A_SIZE + b_at{i}.x * B_ROW + b_at{i}.y, next_b{i});
@@ -172,6 +182,18 @@ fn matmul_cooperative(
     workgroupBarrier();
 #endrepeat
 #endrepeat
+#ifdef ROW_SUMS
+    wg_r[local] = r;
+    workgroupBarrier();
+    if (tile.x == 0u && local < BM / 4u) {
+        for (var s = local + BM / 4u; s < THREADS; s += BM / 4u) {
+            r += wg_r[s];
+        }
+#repeat j 4
+        put_row_sum(batch, row0 + 4u * local + {j}u, r[{j}]);
+#endrepeat
+    }
+#endif
 }
 
 // Stores a subgroup's matrix from workgroup memory with what follows the sums.

@@ -222,6 +222,14 @@ impl Device {
             & !255
     }
 
+    /// About how many workgroups keep the whole adapter busy. No API tells how many units a GPU has.
+    pub fn groups_to_fill(&self) -> usize {
+        match self.0.description.device_type.as_str() {
+            "DiscreteGpu" => 256,
+            _ => 64,
+        }
+    }
+
     /// Workgroup memory of a kernel at most, in bytes.
     pub fn max_workgroup_bytes(&self) -> u32 {
         self.0.limits.max_compute_workgroup_storage_size

@@ -5,6 +5,7 @@ mod choice;
 mod gemm;
 mod operand;
 mod several;
+mod split;
 mod units;
 
 pub use cases::cases;
@@ -94,11 +95,6 @@ impl Variant {
         Variant::Vector,
         Variant::Cooperative,
     ];
-
-    /// Whether it can sum the rows of the left operand on the way: matrix units show nobody a row.
-    fn sums_rows(self) -> bool {
-        self != Variant::Cooperative
-    }
 
     /// Its shader file.
     pub fn file(self) -> &'static str {

@@ -57,7 +57,7 @@ const LAYER: Words = &[
 const TILES: Words = &[
     (
         "{LARGE}",
-        "m >= 96 && n >= 96 && ceil_div(m, 128) * ceil_div(n, 128) >= 64",
+        "m >= 96 && n >= 96 && 4 * ceil_div(m, 128) * ceil_div(n, 128) >= 256 + (3 * groups_to_fill - 256) * (!{UNITS})",
     ),
     ("{FEW}", "ceil_div(m, 64) * ceil_div(n, 64) < 32"),
     // A subgroup takes the place of an invocation with matrix units.
@@ -70,10 +70,10 @@ const TILES: Words = &[
 const MATMUL: &str = include_str!("kernels/matmul.toml");
 
 const SPECS: &[Problem] = &[
-    ("matmul", MATMUL, &[F32, PRODUCT, TILES]),
-    ("matmul_f16", MATMUL, &[F16, PRODUCT, TILES]),
-    ("linear", MATMUL, &[F32, LAYER, TILES]),
-    ("linear_f16", MATMUL, &[F16, LAYER, TILES]),
+    ("matmul", MATMUL, &[TILES, F32, PRODUCT]),
+    ("matmul_f16", MATMUL, &[TILES, F16, PRODUCT]),
+    ("linear", MATMUL, &[TILES, F32, LAYER]),
+    ("linear_f16", MATMUL, &[TILES, F16, LAYER]),
     ("softmax", include_str!("kernels/softmax.toml"), &[]),
     (
         "softmax_backward",

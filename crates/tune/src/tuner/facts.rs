@@ -6,7 +6,7 @@ use super::expr::{Scope, Value};
 
 /// The facts of `device`: `software` (a program on the CPU), `vulkan` (the way to it), `f16` (kernels may use it), `subgroup_size` (0
 /// where it is not one number), `matrix_side` (of the matrix units' matrices, 0 without units), `matrix_f16`
-/// (whether their factors are f16), and the most of a buffer, a workgroup and its memory: `max_buffer_bytes`,
+/// (whether their factors are f16), `groups_to_fill` (workgroups that keep it busy, roughly), and the most of a buffer, a workgroup and its memory: `max_buffer_bytes`,
 /// `max_invocations`, `max_workgroup_bytes`.
 pub fn of(device: &Device) -> Scope {
     let unit = device.matrix_unit();
@@ -26,6 +26,7 @@ pub fn of(device: &Device) -> Scope {
             "matrix_f16".into(),
             Value::Bool(unit.is_some_and(|unit| unit.half)),
         ),
+        int("groups_to_fill", device.groups_to_fill() as u64),
         int("max_buffer_bytes", device.max_binding_bytes()),
         int("max_invocations", device.max_workgroup_invocations()),
         int("max_workgroup_bytes", device.max_workgroup_bytes()),
@@ -41,6 +42,7 @@ pub fn none() -> Scope {
         int("subgroup_size", 0u32),
         int("matrix_side", 0u32),
         ("matrix_f16".into(), Value::Bool(false)),
+        int("groups_to_fill", 64u32),
         int("max_buffer_bytes", u32::MAX),
         int("max_invocations", 256u32),
         int("max_workgroup_bytes", 16_384u32),

@@ -1,8 +1,8 @@
 //! The float64 reference of matrix products and their rows of the op matrix.
 
 mod several;
+mod split;
 
-use super::gemm::{Epilogue, split_k};
 use super::{Activation, LinearOptions, Variant, linear_rows};
 use crate::cases::{Case, HostArray, Input, Layout};
 use crate::dtype::DType;
@@ -85,30 +85,7 @@ pub fn cases(out: &mut Vec<Case>) {
             out.push(case.note("Tiled, many tiles"));
         }
     }
-    for layout in [Contiguous, Transposed, Sliced] {
-        out.push(
-            Case::new(
-                "matmul",
-                "x0 @ x1",
-                vec![
-                    Input::new(&[5, 32], DType::F32).layout(layout).frozen(),
-                    Input::new(&[32, 7], DType::F32).layout(layout).frozen(),
-                ],
-                |x| {
-                    split_k(
-                        "matmul",
-                        &x[0],
-                        &x[1],
-                        4,
-                        Some(Variant::Tiled.into()),
-                        &Epilogue::default(),
-                    )
-                },
-                |x: &[HostArray]| product(&x[0], &x[1]),
-            )
-            .note("split along K"),
-        );
-    }
+    split::cases(out);
     linear_cases(out);
     for (a, b) in [
         (vec![7], vec![7]),

@@ -59,11 +59,9 @@ const fn said(file: &'static str, values: &'static [(&'static str, u32)]) -> Tun
 /// Products of fewer multiplications than this are not worth a tile.
 const SMALL: usize = 16 * 16 * 16;
 /// The vector kernel keeps this many rows in registers at most.
-const FEW_ROWS: usize = 8;
+pub(super) const FEW_ROWS: usize = 8;
 /// Rows and columns of one invocation of the tiled kernel at most: registers.
 const MOST_SIDE: usize = 16;
-/// Parts of the inner dimension at most: each writes an output of its own.
-const MOST_PARTS: usize = 64;
 
 /// The tile of a kernel: rows, columns, depth, and of an invocation (with matrix units: of a subgroup) rows and
 /// columns.
@@ -208,13 +206,17 @@ impl Tile {
     fn tiled(device: &Device, m: usize, n: usize, batches: usize) -> Tile {
         let groups = |side: usize| m.div_ceil(side) * n.div_ceil(side) * batches;
         let deep = Tile::square(128, 16, 8);
-        if groups(128) >= 64 && m >= 96 && n >= 96 {
+        if 4 * groups(128) >= 3 * device.groups_to_fill() && m >= 96 && n >= 96 {
             match deep.launches(device) {
                 true => deep,
                 false => Tile::square(128, 8, 8),
             }
         } else if groups(64) >= 32 {
-            Tile::square(64, 16, 4)
+            // 8 rows an invocation: three loads of vectors for 32 products.
+            Tile {
+                tm: 8,
+                ..Tile::square(64, 16, 4)
+            }
         } else {
             Tile::square(32, 16, 4)
         }
@@ -266,29 +268,8 @@ fn tuned(device: &Device, a: &Operand, b: &Operand, [m, n, k]: [usize; 3]) -> Op
 }
 
 /// As a table has them.
-fn sizes([m, n, k]: [usize; 3]) -> [(&'static str, u64); 3] {
+pub(super) fn sizes([m, n, k]: [usize; 3]) -> [(&'static str, u64); 3] {
     [("m", m as u64), ("n", n as u64), ("k", k as u64)]
-}
-
-/// Parts that the inner dimension is cut into, so that a small output with long sums fills a GPU: a table's
-/// `PARTS`, else by rule. The software adapter has two cores to fill, not thousands.
-pub(super) fn splits(device: &Device, [m, n, k]: [usize; 3], batches: usize) -> usize {
-    let said = device.variant("matmul", &sizes([m, n, k]));
-    let said = said.and_then(|choice| choice.get("PARTS"));
-    let fits = |parts: &usize| {
-        (1..=MOST_PARTS).contains(parts) && k >= 4 * parts && k.is_multiple_of(4 * parts)
-    };
-    if let Some(parts) = said.map(|parts| parts as usize).filter(fits) {
-        return parts;
-    }
-    let tiles = m.div_ceil(64) * n.div_ceil(64) * batches;
-    if device.adapter().is_software() || k < 2048 || tiles >= 32 || m <= FEW_ROWS {
-        return 1;
-    }
-    [8, 4, 2]
-        .into_iter()
-        .find(|parts| k.is_multiple_of(4 * parts))
-        .unwrap_or(1)
 }
 
 /// The kernel for these operands and its tile: `wanted`, what a table says, or what the rule says, as far

@@ -1,10 +1,11 @@
 //! One matrix product outside the graph: its operands, the kernel that fits them, the launch.
 
-use wgrad_runtime::{Defines, MAX_GROUPS};
+use wgrad_runtime::{Defines, Device, Launch, MAX_GROUPS};
 
-use super::choice::{choose, splits};
+use super::choice::choose;
 use super::operand::Operand;
-use super::{Kernel, Variant};
+use super::split::{split_k, splits};
+use super::{Kernel, Variant, units};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::shape::{broadcast, numel};
@@ -44,6 +45,12 @@ impl Default for Epilogue<'_> {
 }
 
 impl Epilogue<'_> {
+    /// Whether rows of `n` are stored four at a time by this kernel.
+    pub fn in_fours(&self, variant: Variant, n: usize) -> bool {
+        let aligned = self.residual.is_none_or(|x| x.offset().is_multiple_of(4));
+        variant != Variant::Simple && n.is_multiple_of(4) && aligned
+    }
+
     /// Nothing but the product, as this type.
     pub fn of(dtype: DType) -> Self {
         Self {
@@ -60,6 +67,24 @@ pub(super) struct Product {
     pub pre: Option<Tensor>,
     /// (batch, M)
     pub row_sums: Option<Tensor>,
+}
+
+impl Product {
+    /// Room for what `epilogue` asks for.
+    pub fn new(
+        device: &Device,
+        lead: &[usize],
+        [m, n]: [usize; 2],
+        dtype: DType,
+        epilogue: &Epilogue,
+    ) -> Result<Product> {
+        let of = |sides: &[usize]| Tensor::empty(device, &[lead, sides].concat(), dtype);
+        Ok(Product {
+            y: of(&[m, n])?,
+            pre: epilogue.gelu.then(|| of(&[m, n])).transpose()?,
+            row_sums: epilogue.row_sums.then(|| of(&[m])).transpose()?,
+        })
+    }
 }
 
 /// The product of the last two dimensions, leading ones broadcast, and what the epilogue asks for. The
@@ -101,51 +126,30 @@ pub(super) fn gemm(
     }
     let device = a.device();
     let dtype = epilogue.dtype.unwrap_or(a.dtype());
-    let parts = match (wanted, epilogue) {
-        (
-            None,
-            Epilogue {
-                bias: None,
-                gelu_input: None,
-                residual: None,
-                row_sums: false,
-                ..
-            },
-        ) if dtype == DType::F32 => splits(device, [m, n, k], numel(&lead)),
-        _ => 1,
-    };
-    if parts > 1 && lead.is_empty() {
-        let part = Epilogue {
-            scale: epilogue.scale,
-            ..Epilogue::of(dtype)
-        };
-        let y = split_k(op, a, b, parts, wanted, &part)?;
-        return Ok(Product {
-            y,
-            pre: None,
-            row_sums: None,
-        });
-    }
-    let of = |sides: &[usize]| Tensor::empty(device, &[&lead[..], sides].concat(), dtype);
-    let mut out = Product {
-        y: of(&[m, n])?,
-        pre: epilogue.gelu.then(|| of(&[m, n])).transpose()?,
-        row_sums: epilogue.row_sums.then(|| of(&[m])).transpose()?,
-    };
+    let mut out = Product::new(device, &lead, [m, n], dtype, epilogue)?;
     if k == 0 && epilogue.bias.is_none() && epilogue.residual.is_none() {
         for zero in [Some(&out.y), out.row_sums.as_ref()].into_iter().flatten() {
             device.zero(zero.buffer())?;
         }
         return Ok(out);
     }
+    if wanted.is_none() && lead.is_empty() {
+        let parts = splits(device, (a.dtype(), b.dtype()), [m, n, k]);
+        if parts > 1 {
+            split_k(op, (a, b), parts, wanted, epilogue, &out)?;
+            return Ok(out);
+        }
+    }
     let mut a = Operand::new(a, &lead);
     let mut b = Operand::new(b, &lead);
     let sizes = (m, n, &mut k);
     let (variant, tile) = choose(wanted, sizes, &lead, (&mut a, &mut b))?;
-    if epilogue.row_sums && !variant.sums_rows() {
+    let in_kernel = variant != Variant::Cooperative || units::sums_rows(&tile, device, &a);
+    if epilogue.row_sums && !in_kernel {
         let sums = no_grad(|| a.tensor.detach().sum(&[-1], false)?.cast(dtype))?;
         out.row_sums = Some(sums);
     }
+    let row_sums = out.row_sums.as_ref().filter(|_| in_kernel);
     let batches = numel(&lead);
     let tiles = [n.div_ceil(tile.bn) as u64, m.div_ceil(tile.bm) as u64];
     let folded = tiles.iter().any(|side| *side > MAX_GROUPS);
@@ -156,85 +160,114 @@ pub(super) fn gemm(
         }
         false => tiles,
     };
-    let defines = defines(variant, (&a, &b), &out, epilogue, [m, k, n]).flag_if(folded, "FOLDED");
+    let defines = epilogue_defines(&out, row_sums, epilogue, epilogue.in_fours(variant, n));
+    let defines = operand_defines(defines, variant, (&a, &b), epilogue, [m, k, n]);
+    let defines = defines.flag_if(folded, "FOLDED");
     let kernel = device.kernel(variant.file(), &tile.defines(variant, device, defines))?;
     let mut batch = [1u32; 4];
     for (slot, side) in batch[4 - lead.len()..].iter_mut().zip(&lead) {
         *slot = *side as u32;
     }
-    let extras = [
-        epilogue.bias,
-        out.pre.as_ref(),
-        epilogue.gelu_input,
-        out.row_sums.as_ref().filter(|_| variant.sums_rows()),
-        epilogue.residual,
-    ];
     for first in (0..batches).step_by(MAX_GROUPS as usize) {
-        let launch = device
-            .launch(&kernel)
-            .u32("m", m)
-            .u32("n", n)
-            .u32("k", k)
-            .f32("alpha", epilogue.scale)
-            .u32("a_offset", a.tensor.offset())
-            .u32("a_row", a.row)
-            .u32("a_col", a.col)
-            .u32("b_offset", b.tensor.offset())
-            .u32("b_row", b.row)
-            .u32("b_col", b.col)
-            .u32("bias_offset", epilogue.bias.map_or(0, Tensor::offset))
-            .u32(
-                "residual_offset",
-                epilogue.residual.map_or(0, Tensor::offset),
-            )
+        let launch = device.launch(&kernel);
+        let launch = parameters(launch, [m, n, k], (&a, &b), epilogue)
             .u32("first_batch", first)
             .words("batch", &batch)
-            .words("a_batch", &a.batch)
-            .words("b_batch", &b.batch)
             .bind(a.tensor.buffer())
-            .bind(b.tensor.buffer())
-            .bind(out.y.buffer());
-        extras
-            .into_iter()
-            .flatten()
-            .fold(launch, |launch, tensor| launch.bind(tensor.buffer()))
-            .grid([x, y, (batches - first).min(MAX_GROUPS as usize) as u64])?;
+            .bind(b.tensor.buffer());
+        let layers = (batches - first).min(MAX_GROUPS as usize) as u64;
+        bound(launch, &out, row_sums, epilogue).grid([x, y, layers])?;
     }
     Ok(out)
 }
 
-/// The product of two matrices, the inner dimension in `parts` equal parts that run side by side and are
-/// added up in order.
-pub(super) fn split_k(
-    op: &'static str,
-    a: &Tensor,
-    b: &Tensor,
-    parts: usize,
-    wanted: Option<Kernel>,
+/// What all kernels of products take as parameters, but for the batches.
+pub(super) fn parameters<'a>(
+    launch: Launch<'a>,
+    [m, n, k]: [usize; 3],
+    (a, b): (&Operand, &Operand),
     epilogue: &Epilogue,
-) -> Result<Tensor> {
-    let (m, k, n) = (a.shape()[0], a.shape()[1], b.shape()[1]);
-    let part = k / parts;
-    let (sa, sb) = (a.strides(), b.strides());
-    let a = a.view(
-        vec![parts, m, part],
-        vec![part * sa[1], sa[0], sa[1]],
-        a.offset(),
-    );
-    let b = b.view(
-        vec![parts, part, n],
-        vec![part * sb[0], sb[0], sb[1]],
-        b.offset(),
-    );
-    let y = gemm(op, &a, &b, epilogue, wanted)?.y;
-    no_grad(|| y.sum(&[0], false))
+) -> Launch<'a> {
+    let offset = |side: Option<&Tensor>| side.map_or(0, Tensor::offset);
+    launch
+        .u32("m", m)
+        .u32("n", n)
+        .u32("k", k)
+        .f32("alpha", epilogue.scale)
+        .u32("a_offset", a.tensor.offset())
+        .u32("a_row", a.row)
+        .u32("a_col", a.col)
+        .u32("b_offset", b.tensor.offset())
+        .u32("b_row", b.row)
+        .u32("b_col", b.col)
+        .u32("bias_offset", offset(epilogue.bias))
+        .u32("residual_offset", offset(epilogue.residual))
+        .words("a_batch", &a.batch)
+        .words("b_batch", &b.batch)
 }
 
-/// What the kernel's text depends on.
-fn defines(
+/// Binds what is written, and what the epilogue reads, behind the operands.
+pub(super) fn bound<'a>(
+    launch: Launch<'a>,
+    out: &'a Product,
+    row_sums: Option<&'a Tensor>,
+    epilogue: &Epilogue<'a>,
+) -> Launch<'a> {
+    let extras = [
+        epilogue.bias,
+        out.pre.as_ref(),
+        epilogue.gelu_input,
+        row_sums,
+        epilogue.residual,
+    ];
+    let launch = launch.bind(out.y.buffer());
+    extras
+        .into_iter()
+        .flatten()
+        .fold(launch, |launch, tensor| launch.bind(tensor.buffer()))
+}
+
+/// What the text of a kernel depends on in what follows its sums.
+pub(super) fn epilogue_defines(
+    out: &Product,
+    row_sums: Option<&Tensor>,
+    epilogue: &Epilogue,
+    vec4: bool,
+) -> Defines {
+    let mut defines = Defines::new().alias("T", &ty(out.y.dtype(), vec4));
+    if let Some(bias) = epilogue.bias {
+        defines = defines.alias("S", bias.dtype().wgsl());
+    }
+    if let Some(sums) = row_sums {
+        defines = defines.alias("R", sums.dtype().wgsl());
+    }
+    if epilogue.residual.is_some() {
+        // Behind a, b, y, the bias and the input of GELU.
+        let before = usize::from(epilogue.bias.is_some()) + usize::from(epilogue.gelu);
+        defines = defines.constant("AT_RESIDUAL", 4 + before as u32);
+    }
+    defines
+        .flag_if(vec4, "VEC4")
+        .flag_if(epilogue.bias.is_some(), "BIAS")
+        .flag_if(epilogue.gelu, "GELU")
+        .flag_if(epilogue.gelu_input.is_some(), "GELU_BACKWARD")
+        .flag_if(row_sums.is_some(), "ROW_SUMS")
+        .flag_if(epilogue.residual.is_some(), "RESIDUAL")
+}
+
+/// What lies in memory, one at a time or four.
+fn ty(dtype: DType, vector: bool) -> String {
+    match vector {
+        true => format!("vec4<{}>", dtype.wgsl()),
+        false => dtype.wgsl().to_owned(),
+    }
+}
+
+/// What the text of a kernel depends on in its operands.
+fn operand_defines(
+    mut defines: Defines,
     variant: Variant,
     (a, b): (&Operand, &Operand),
-    out: &Product,
     epilogue: &Epilogue,
     [m, k, n]: [usize; 3],
 ) -> Defines {
@@ -248,51 +281,24 @@ fn defines(
     let along = variant != Variant::Vector || !a_along_m;
     let vec_a = vectors && along && a.in_vectors(if a_along_m { m } else { k });
     let vec_b = vectors && b.in_vectors(if b_along_k { k } else { n });
-    let aligned = epilogue
-        .residual
-        .is_none_or(|residual| residual.offset().is_multiple_of(4));
-    let vec4 = variant != Variant::Simple && n.is_multiple_of(4) && aligned;
     // Else the sides that the epilogue reads take longer to load than the products take.
     let in_texels =
         |side: &Tensor| side.dtype() == DType::F32 && side.device().fits_texture(side.buffer());
     let mut sides = [epilogue.residual, epilogue.gelu_input]
         .into_iter()
         .flatten();
-    let texels = subgroup && vec4 && sides.all(in_texels);
-    let ty = |dtype: DType, vector: bool| match vector {
-        true => format!("vec4<{}>", dtype.wgsl()),
-        false => dtype.wgsl().to_owned(),
-    };
-    let mut defines = Defines::new().alias("T", &ty(out.y.dtype(), vec4));
+    let texels = subgroup && epilogue.in_fours(variant, n) && sides.all(in_texels);
     if !subgroup {
         defines = defines
             .alias("TA", &ty(a.tensor.dtype(), vec_a))
             .alias("TB", &ty(b.tensor.dtype(), vec_b));
     }
-    if let Some(bias) = epilogue.bias {
-        defines = defines.alias("S", bias.dtype().wgsl());
-    }
-    let row_sums = out.row_sums.as_ref().filter(|_| variant.sums_rows());
-    if let Some(sums) = row_sums {
-        defines = defines.alias("R", sums.dtype().wgsl());
-    }
-    if epilogue.residual.is_some() {
-        // Behind a, b, y, the bias and the input of GELU.
-        let before = usize::from(epilogue.bias.is_some()) + usize::from(epilogue.gelu);
-        defines = defines.constant("AT_RESIDUAL", 4 + before as u32);
-    }
     let directed = variant != Variant::Simple;
     defines
         .flag_if(subgroup, "TEXTURE")
         .flag_if(texels, "TEXELS")
-        .flag_if(vec4, "VEC4")
         .flag_if(vec_a, "VEC_A")
         .flag_if(vec_b, "VEC_B")
         .flag_if(directed && along && a_along_m, "A_ALONG_M")
         .flag_if(directed && b_along_k, "B_ALONG_K")
-        .flag_if(epilogue.bias.is_some(), "BIAS")
-        .flag_if(epilogue.gelu, "GELU")
-        .flag_if(epilogue.gelu_input.is_some(), "GELU_BACKWARD")
-        .flag_if(row_sums.is_some(), "ROW_SUMS")
-        .flag_if(epilogue.residual.is_some(), "RESIDUAL")
 }

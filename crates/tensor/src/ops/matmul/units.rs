@@ -88,17 +88,23 @@ fn whole_numbers(
         variant: Variant::Cooperative,
         tile: tile.map(Tile::sides),
     };
-    for [a, b] in [by_rows, by_columns] {
-        let y = gemm("matmul", &a, &b, &Epilogue::of(DType::F32), Some(wanted))?.y;
-        let y = y.to_vec::<f32>()?;
-        let off = y.iter().zip(&expected).filter(|(y, wanted)| y != wanted);
-        match off.count() {
-            0 => {}
-            off => {
-                return Ok(Some(format!(
-                    "{off} of {} sums of a product are wrong",
-                    y.len()
-                )));
+    let sums: Vec<f32> = (0..m).map(|i| (0..k).map(|p| a(i, p)).sum()).collect();
+    for ([a, b], row_sums) in [(by_rows, false), (by_columns, true)] {
+        let epilogue = Epilogue {
+            row_sums,
+            ..Epilogue::of(DType::F32)
+        };
+        let made = gemm("matmul", &a, &b, &epilogue, Some(wanted))?;
+        for (what, made, expected) in [
+            ("a product", Some(made.y), &expected),
+            ("rows", made.row_sums, &sums),
+        ] {
+            let Some(made) = made else { continue };
+            let made = made.to_vec::<f32>()?;
+            let off = made.iter().zip(expected).filter(|(y, wanted)| y != wanted);
+            let (off, all) = (off.count(), made.len());
+            if off > 0 {
+                return Ok(Some(format!("{off} of {all} sums of {what} are wrong")));
             }
         }
     }
@@ -168,13 +174,23 @@ pub(super) fn launches(tile: &Tile, device: &Device) -> bool {
     // Rows are 8 elements longer whichever way they lie: the longer way of each.
     let factors =
         bytes * ((bm + 8) * bk).max((bk + 8) * bm) + bytes * ((bn + 8) * bk).max((bk + 8) * bn);
-    let sums = 4 * tile.threads() * side * side;
+    // A matrix of sums of each subgroup, and four sums of rows of each invocation.
+    let sums = 4 * tile.threads() * side * side + 16 * threads;
     threads > 0
         && (bm * bk / 4).is_multiple_of(threads)
         && (bn * bk / 4).is_multiple_of(threads)
         && tm * tn <= MOST_SUMS * width(device)
         && threads <= device.max_workgroup_invocations() as usize
         && factors + sums <= device.max_workgroup_bytes() as usize
+}
+
+/// Whether the kernel sums the rows of `a` on the way: an invocation must meet the same rows always.
+pub(super) fn sums_rows(tile: &Tile, device: &Device, a: &Operand) -> bool {
+    let along_m = a.row == 1 && a.col != 1;
+    // In the units' type, so that nothing was rounded before it is summed.
+    let exact = a.tensor.dtype() == DType::F16 || device.matrix_unit().is_some_and(|u| !u.half);
+    let threads = tile.threads() * width(device);
+    along_m && exact && threads.is_multiple_of(tile.bm / 4)
 }
 
 /// What the kernel's text takes besides a tile.
