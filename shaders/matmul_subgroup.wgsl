@@ -41,11 +41,6 @@ fn matmul_subgroup(
     let batch = params.first_batch + group.z;
     let tiles = tiles_of(ROWS, 32u);
     let number = tile_number(group, groups);
-#ifdef FOLDED
-    if (number >= tiles.x * tiles.y) {
-        return;
-    }
-#endif
 #ifdef B_ALONG_K
     // A row of tiles does as well.
     let tile = vec2<u32>(number % tiles.x, number / tiles.x);

@@ -50,11 +50,6 @@ fn matmul_tiled(
     let batch = params.first_batch + group.z;
     let tiles = tiles_of(BM, BN);
     let number = tile_number(group, groups);
-#ifdef FOLDED
-    if (number >= tiles.x * tiles.y) {
-        return;
-    }
-#endif
     let tile = tile_in_bands(number, tiles);
     let row0 = tile.y * BM;
     let col0 = tile.x * BN;

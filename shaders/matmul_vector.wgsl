@@ -41,11 +41,6 @@ fn matmul_vector(
 ) {
     let batch = params.first_batch + group.z;
     let number = tile_number(group, groups);
-#ifdef FOLDED
-    if (number * COLUMNS >= params.n) {
-        return;
-    }
-#endif
     let a_start = params.a_offset + batch_start(batch, params.a_batch);
     let b_start = params.b_offset + batch_start(batch, params.b_batch);
 #repeat i ROWS

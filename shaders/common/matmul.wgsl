@@ -1,7 +1,6 @@
 // What all matrix products share: parameters, tensors, batches and the epilogue. With GELU its input is kept
 // in `pre` for the backward pass; GELU_BACKWARD multiplies by the derivative at `pre`; RESIDUAL is added last.
-// T is a scalar, with VEC4 a vector of four. With TEXELS (and VEC4) residual and `pre` are read as textures. FOLDED: there
-// are more tiles than a grid has places along a side.
+// T is a scalar, with VEC4 a vector of four. With TEXELS (and VEC4) residual and `pre` are read as textures.
 #import common/math
 #import common/texel
 
@@ -57,7 +56,8 @@ struct Params {
 #endif
 #endif
 
-// The number of a workgroup's tile. With FOLDED the grid has other sides than the tiles, and a few workgroups too many.
+// The number of a workgroup's tile. Where there are more tiles than a grid has places along a side, it has other sides
+// and a few workgroups too many: their tiles lie below the last row, where nothing is read or stored.
 fn tile_number(group: vec3<u32>, groups: vec3<u32>) -> u32 {
     return group.y * groups.x + group.x;
 }
@@ -70,6 +70,9 @@ fn tiles_of(rows: u32, columns: u32) -> vec2<u32> {
 // Tile `at` (column, row) in bands of 8 rows of tiles, column after column: workgroups that run one after the other, or
 // side by side, share what they read of both operands, and caches keep it.
 fn tile_in_bands(at: u32, tiles: vec2<u32>) -> vec2<u32> {
+    if (at >= tiles.x * tiles.y) {
+        return vec2<u32>(0u, tiles.y);
+    }
     let band = at / (8u * tiles.x);
     let inside = at - band * 8u * tiles.x;
     let high = min(tiles.y - band * 8u, 8u);

@@ -63,10 +63,16 @@ pub(crate) fn check(device: &Device, whole: bool) {
     );
 }
 
-/// Whether `text` is for the target `to`. Kernels for matrix units are for Vulkan: Metal's writer wants a newer
-/// language, DX12's knows no such units.
+/// Whether `text` is for the target `to`. DX12's writer knows no matrix units; Metal's load scalars alone, not the vectors
+/// that WIDE kernels and attention keep.
 fn serves(text: &str, to: &str) -> bool {
-    !text.contains("enable wgpu_cooperative_matrix;") || !matches!(to, "MSL" | "HLSL")
+    let units = text.contains("enable wgpu_cooperative_matrix;");
+    let of_vectors = text.contains("const TOGETHER: u32 = 4u;") || text.contains("wg_x: array<T,");
+    match to {
+        "HLSL" => !units,
+        "MSL" => !(units && of_vectors),
+        _ => true,
+    }
 }
 
 /// The targets that refuse `text`, with what they say.
@@ -93,7 +99,11 @@ fn translate(text: &str) -> Vec<(&'static str, String)> {
         failures.push(("SPIR-V", e.to_string()));
     }
     let options = msl::Options {
-        lang_version: (2, 4),
+        // Matrix units are in a newer language than the oldest that the rest must run in.
+        lang_version: match text.contains("enable wgpu_cooperative_matrix;") {
+            true => (3, 1),
+            false => (2, 4),
+        },
         ..Default::default()
     };
     if let Err(e) = msl::write_string(&module, &info, &options, &Default::default()) {
@@ -216,6 +226,10 @@ fn matrix_kernels_are_valid() {
             (
                 "matmul_cooperative",
                 product(&["A_ALONG_M", "B_ALONG_K", "WIDE"]),
+            ),
+            (
+                "matmul_cooperative",
+                product(&["A_ALONG_M", "ROW_SUMS"]).alias("R", "f32"),
             ),
         ] {
             let text = assemble(kernel, &defines).expect("a text");

@@ -103,7 +103,7 @@ fn a_table_sets_the_parts_of_long_sums() {
         });
         assert_eq!(y, wanted.collect::<Vec<f32>>(), "{parts}");
         assert!(compiled(&device, "matmul_tiled", &[]));
-        assert_eq!(compiled(&device, "reduce", &[]), cut, "{parts}");
+        assert_eq!(compiled(&device, "matmul_finish", &[]), cut, "{parts}");
     }
 }
 

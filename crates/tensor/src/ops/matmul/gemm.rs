@@ -151,18 +151,14 @@ pub(super) fn gemm(
     }
     let row_sums = out.row_sums.as_ref().filter(|_| in_kernel);
     let batches = numel(&lead);
-    let tiles = [n.div_ceil(tile.bn) as u64, m.div_ceil(tile.bm) as u64];
-    let folded = tiles.iter().any(|side| *side > MAX_GROUPS);
-    let [x, y] = match folded {
-        true => {
-            let y = (tiles[0] * tiles[1]).div_ceil(MAX_GROUPS);
-            [(tiles[0] * tiles[1]).div_ceil(y), y]
-        }
-        false => tiles,
-    };
+    let mut grid = [n.div_ceil(tile.bn) as u64, m.div_ceil(tile.bm) as u64];
+    if grid.iter().any(|side| *side > MAX_GROUPS) {
+        let all = grid[0] * grid[1];
+        let y = all.div_ceil(MAX_GROUPS);
+        grid = [all.div_ceil(y), y];
+    }
     let defines = epilogue_defines(&out, row_sums, epilogue, epilogue.in_fours(variant, n));
     let defines = operand_defines(defines, variant, (&a, &b), epilogue, [m, k, n]);
-    let defines = defines.flag_if(folded, "FOLDED");
     let kernel = device.kernel(variant.file(), &tile.defines(variant, device, defines))?;
     let mut batch = [1u32; 4];
     for (slot, side) in batch[4 - lead.len()..].iter_mut().zip(&lead) {
@@ -176,7 +172,7 @@ pub(super) fn gemm(
             .bind(a.tensor.buffer())
             .bind(b.tensor.buffer());
         let layers = (batches - first).min(MAX_GROUPS as usize) as u64;
-        bound(launch, &out, row_sums, epilogue).grid([x, y, layers])?;
+        bound(launch, &out, row_sums, epilogue).grid([grid[0], grid[1], layers])?;
     }
     Ok(out)
 }
