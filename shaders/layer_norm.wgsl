@@ -56,15 +56,21 @@ fn load(j: u32) -> E {
 #endif
 }
 
+// The same in the first pass, which with RESIDUAL makes the sum.
+fn load_first(j: u32) -> E {
 #ifdef RESIDUAL
-fn add_residual(i: u32) {
+    let i = base + j;
     var v = E(x[i + params.offset / LANES]);
 #ifdef DROPOUT
     v = dropout(v, i);
 #endif
-    total[i] = V(v + E(residual[i + params.residual_offset / LANES]));
-}
+    let sum = V(v + E(residual[i + params.residual_offset / LANES]));
+    total[i] = sum;
+    return E(sum) - first;
+#else
+    return load(j);
 #endif
+}
 
 fn store(j: u32, normal: E) {
     var v = normal;
@@ -89,11 +95,6 @@ fn layer_norm(
     }
     base = row * columns();
     let count = f32(params.length);
-#ifdef RESIDUAL
-    for (var j = lane; j < columns(); j += WIDTH) {
-        add_residual(base + j);
-    }
-#endif
 #ifndef RMS
     // The same for every lane: the row's first value, or what lies below it.
 #ifdef RESIDUAL
@@ -110,7 +111,7 @@ fn layer_norm(
     for (var k = 0u; k < rounds(); k++) {
         let j = k * WIDTH + lane;
         if (j < columns()) {
-            let v = load(j);
+            let v = load_first(j);
             keep(k, v);
             sum += along(v);
         }
@@ -124,7 +125,7 @@ fn layer_norm(
         let j = k * WIDTH + lane;
         if (j < columns()) {
 #ifdef RMS
-            let d = load(j);
+            let d = load_first(j);
             keep(k, d);
 #else
             let d = value(k, j) - mean;

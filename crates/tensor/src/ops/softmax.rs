@@ -13,8 +13,9 @@ use crate::shape::dim;
 use crate::tape::{record, refuse_grad};
 use crate::tensor::Tensor;
 
-/// Values of a row that a lane keeps at most (see [`Rows::new`]).
-const KEPT: usize = 8;
+/// Values of a row that a lane keeps at most (see [`Rows::new`]), and of each of two rows.
+const KEPT: usize = 32;
+const KEPT_OF_TWO: usize = 16;
 
 impl Tensor {
     /// exp(x) / sum(exp(x)) along dimension `at`. f16 is computed in f32 and rounded once.
@@ -208,7 +209,7 @@ fn backward(dy: &Tensor, y: &Tensor, asked: &Asked) -> Result<Tensor> {
         ),
         None => (
             "softmax_backward",
-            Rows::new(variant, length, KEPT, &[&dy, y])
+            Rows::new(variant, length, KEPT_OF_TWO, &[&dy, y])
                 .tuned(device, length, said.as_ref())
                 .defines()
                 .flag("TWO"),
