@@ -58,7 +58,7 @@ pub fn contents(
         (None, true) => return Ok(None),
         (None, false) => Fill::Normal,
     };
-    let integer = matches!(buffer.dtype, Dtype::U32 | Dtype::I32);
+    let integer = buffer.dtype.integer();
     let (low, high) = match integer {
         true => (buffer.low.unwrap_or(0.0), buffer.high.unwrap_or(100.0)),
         false => (buffer.low.unwrap_or(-1.0), buffer.high.unwrap_or(1.0)),

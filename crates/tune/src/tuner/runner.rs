@@ -299,3 +299,6 @@ fn needs(built: &Built) -> Needs {
         workgroup_bytes: built.info.workgroup_bytes,
     }
 }
+
+#[cfg(test)]
+mod tests;
