@@ -151,11 +151,12 @@ fn the_best_right_candidate_wins_and_every_failure_has_its_name() {
     assert_eq!(entry["values"]["MODE"], 1);
     assert_eq!(entry["bucket"]["rows"], 512);
 
-    // Everything is known now: nothing is tried again but the default.
+    // Everything is known now: nothing is tried again but the default and the best.
     let again = succeed(tune(&place, &common).arg("--resume"));
     assert!(again.contains("MODE=1"), "{again}");
     let more = lines(&place, "sums.tune.jsonl").len() - results.len();
-    assert_eq!(more, 2, "a head and the default");
+    // Two are as fast as each other: neither may lead clearly at first.
+    assert!((3..=4).contains(&more), "a head, the default and the best");
 }
 
 /// Sums of pairs through workgroup memory. MODE 0 takes its time, 1 forgets the barrier, which the software adapter

@@ -84,6 +84,15 @@ pub fn contents(
     Ok(Some(pack(&values, buffer.dtype)))
 }
 
+/// `name` with each `{SIZE}` in it put in.
+pub fn file_name(name: &str, scope: &Scope) -> String {
+    let mut name = name.to_owned();
+    for (size, value) in scope {
+        name = name.replace(&format!("{{{size}}}"), &value.to_string());
+    }
+    name
+}
+
 /// The raw values of file `name`, with each `{SIZE}` in it put in.
 pub fn read_file(
     name: &str,
@@ -92,11 +101,7 @@ pub fn read_file(
     count: usize,
     dtype: Dtype,
 ) -> Result<Vec<u8>> {
-    let mut name = name.to_owned();
-    for (size, value) in scope {
-        name = name.replace(&format!("{{{size}}}"), &value.to_string());
-    }
-    let path = folder.join(&name);
+    let path = folder.join(file_name(name, scope));
     let bytes =
         std::fs::read(&path).with_context(|| format!("{} cannot be read", path.display()))?;
     let needed = count * dtype.bytes() as usize;

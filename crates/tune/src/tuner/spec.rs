@@ -127,6 +127,13 @@ pub struct BufferSpec {
     pub unchecked: bool,
 }
 
+impl BufferSpec {
+    /// Its bytes at the problem `sizes`; what is beyond 64 bits counts as their most.
+    pub fn bytes(&self, sizes: &Scope) -> Result<u64, ExprError> {
+        Ok(self.size.count(sizes)?.saturating_mul(self.dtype.bytes()))
+    }
+}
+
 /// The type of a buffer's elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -219,7 +226,7 @@ impl Spec {
     /// buffer larger than it allows.
     ///
     /// # Errors
-    /// No size is left.
+    /// No size is left, or a buffer at a size of `check` is larger.
     pub fn on(mut self, facts: &Scope) -> Result<Spec> {
         self.facts = facts.clone();
         if facts.get("software") == Some(&Value::Bool(true)) && !self.time_software.is_empty() {
@@ -228,17 +235,25 @@ impl Spec {
         let Some(Value::Int(most)) = facts.get("max_buffer_bytes").copied() else {
             return Ok(self);
         };
+        let fits = |bytes: u64| i64::try_from(bytes).is_ok_and(|bytes| bytes <= most);
+        for sizes in &self.check {
+            for buffer in &self.buffers {
+                let bytes = buffer.bytes(sizes)?;
+                if !fits(bytes) {
+                    bail!(
+                        "buffer `{}` has {bytes} bytes at {} in `check`, this adapter's have {most} at most; check \
+                         at a smaller size",
+                        buffer.name,
+                        show(sizes)
+                    );
+                }
+            }
+        }
         let mut fitting = Vec::new();
         for sizes in std::mem::take(&mut self.time) {
-            let mut largest = 0;
-            for buffer in &self.buffers {
-                let bytes = buffer
-                    .size
-                    .count(&sizes)?
-                    .saturating_mul(buffer.dtype.bytes());
-                largest = largest.max(bytes);
-            }
-            if i64::try_from(largest).is_ok_and(|bytes| bytes <= most) {
+            let bytes = self.buffers.iter().map(|buffer| buffer.bytes(&sizes));
+            let bytes: Vec<u64> = bytes.collect::<Result<_, _>>()?;
+            if bytes.into_iter().all(fits) {
                 fitting.push(sizes);
             }
         }

@@ -95,6 +95,8 @@ mod tests {
             head: Head {
                 kernel: "k".into(),
                 hash: "h".into(),
+                data: String::new(),
+                seed: 0,
                 machine,
                 sizes: vec![size(4), size(9)],
                 checked: false,

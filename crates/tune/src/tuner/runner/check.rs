@@ -55,8 +55,7 @@ impl Runner {
         {
             let spec = &self.spec.buffers[*i];
             // Without what fills up the last word.
-            let used = spec.size.count(&problem.sizes)? * spec.dtype.bytes();
-            let used = (*exact).min(used as usize);
+            let used = (*exact).min(spec.bytes(&problem.sizes)? as usize);
             if spec.output && one[..used] != two[..used] {
                 let element = one.iter().zip(two).position(|(a, b)| a != b).unwrap_or(0) as u64
                     / spec.dtype.bytes();

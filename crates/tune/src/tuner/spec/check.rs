@@ -40,9 +40,23 @@ impl Spec {
             if values.is_empty() {
                 bail!("parameter `{name}` has no values");
             }
+            if values.len() > usize::from(u16::MAX) {
+                let (given, most) = (values.len(), u16::MAX);
+                bail!(
+                    "parameter `{name}` has {given} values, {most} at most are tried; leave out some"
+                );
+            }
             if sizes.contains(name) {
                 bail!("`{name}` is a parameter and a size; rename one");
             }
+        }
+        for name in self.constants.keys() {
+            let other = match (self.parameters.contains_key(name), sizes.contains(name)) {
+                (true, _) => "parameter",
+                (_, true) => "size",
+                _ => continue,
+            };
+            bail!("`{name}` is a constant and a {other}; rename one");
         }
         if let Some(name) = self
             .default
