@@ -53,6 +53,12 @@ pub struct TuneArgs {
     /// Write all results in the T4 format of Kernel Tuner
     #[arg(long, value_name = "FILE.json")]
     export_t4: Option<PathBuf>,
+    /// Append to the results what a T4 file of Kernel Tuner says of this kernel
+    #[arg(long, value_name = "FILE.json", requires = "kernel")]
+    import_t4: Option<PathBuf>,
+    /// Write the spec as a T1 input of Kernel Tuner
+    #[arg(long, value_name = "FILE.json", requires = "kernel")]
+    export_t1: Option<PathBuf>,
     /// The user's table of tuned choices; else variants.jsonl in the cache folder
     #[arg(long, value_name = "FILE")]
     table: Option<PathBuf>,
@@ -120,6 +126,9 @@ pub fn run(args: TuneArgs) -> Result<()> {
     job.adapter = args.device.adapter.clone();
     job.checked = args.checked;
     job.seed = args.seed;
+    if let Some(path) = &args.export_t1 {
+        return files::export_t1(path, &job);
+    }
     for name in job.unused(&job.spec()?) {
         println!(
             "warning: neither the kernel nor an expression names the parameter `{name}`: its values are all the same"
@@ -129,6 +138,21 @@ pub fn run(args: TuneArgs) -> Result<()> {
         Some(path) => path.clone(),
         None => PathBuf::from(format!("{}.tune.jsonl", job.name)),
     };
+    let command = WorkerCommand {
+        program: std::env::current_exe().context("this program cannot be found again")?,
+        arguments: vec!["tune".into(), "--worker".into()],
+    };
+    if let Some(path) = &args.import_t4 {
+        let text = files::read(path)?;
+        let (ours, others) = session::import_t4(&job, &command, &results, &text)
+            .with_context(|| path.display().to_string())?;
+        println!(
+            "{ours} results appended to {}, {others} others passed over",
+            results.display()
+        );
+        println!("next: wgrad tune {name}{} --resume", again(&args));
+        return Ok(());
+    }
     let options = Options {
         strategy: args.strategy,
         budget: args.budget,
@@ -137,10 +161,6 @@ pub fn run(args: TuneArgs) -> Result<()> {
         results: results.clone(),
         resume: args.resume,
         table: known,
-    };
-    let command = WorkerCommand {
-        program: std::env::current_exe().context("this program cannot be found again")?,
-        arguments: vec!["tune".into(), "--worker".into()],
     };
     let mut progress = output::Progress::new(&job.name);
     let report = session::run(&job, &command, &options, &mut |event| progress.show(&event));

@@ -1,7 +1,7 @@
 //! A tuning run: one search for each timed size, candidates tried in worker processes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -13,7 +13,8 @@ use super::outcome::{Outcome, Status, Watched};
 use super::results::{Head, Known, Results, known};
 use super::search::Strategy;
 use super::space::Space;
-use super::spec::show;
+use super::spec::{Spec, show};
+use super::t4;
 use super::worker::{Lost, Worker, WorkerCommand};
 use crate::bench::stats::Interval;
 
@@ -114,15 +115,7 @@ pub fn run(
     let of_size = |sizes| Space::new(&spec, sizes);
     let spaces: Vec<Space> = spec.time.iter().map(of_size).collect::<Result<_>>()?;
     let largest = spaces.iter().max_by_key(|space| space.choices.len());
-    let head = Head {
-        kernel: job.name.clone(),
-        hash: job.hash(),
-        data: job.data_hash(&spec),
-        seed: job.seed,
-        machine,
-        sizes: spec.time.clone(),
-        checked: job.checked,
-    };
+    let head = head(job, &spec, machine);
     let known = match options.resume {
         true => {
             let defaults: Vec<Scope> = spaces.iter().map(|s| s.values(s.default)).collect();
@@ -169,6 +162,40 @@ pub fn run(
         outcomes,
         seconds: start.elapsed().as_secs_f64(),
     })
+}
+
+fn head(job: &Job, spec: &Spec, machine: Machine) -> Head {
+    Head {
+        kernel: job.name.clone(),
+        hash: job.hash(),
+        data: job.data_hash(spec),
+        seed: job.seed,
+        machine,
+        sizes: spec.time.clone(),
+        checked: job.checked,
+    }
+}
+
+/// Appends to `results` what the T4 file `text` says of `job`, as a run on this adapter: one that is resumed tries it
+/// no more, but checks and times what is said to be fast before it leads. How many results there were, and how many
+/// others.
+///
+/// # Errors
+/// No T4, one without a result of this job, a device that cannot be opened.
+pub fn import_t4(
+    job: &Job,
+    command: &WorkerCommand,
+    results: &Path,
+    text: &str,
+) -> Result<(usize, usize)> {
+    let (_, machine) = Worker::start(command, job, OPENING)?;
+    let spec = job.spec()?.on(&machine.facts)?;
+    let (outcomes, others) = t4::import(text, &spec)?;
+    let mut results = Results::append(results, &head(job, &spec, machine))?;
+    for outcome in &outcomes {
+        results.write(outcome)?;
+    }
+    Ok((outcomes.len(), others))
 }
 
 struct Session<'a> {

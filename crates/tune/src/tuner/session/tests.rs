@@ -248,6 +248,30 @@ fn a_table_is_outdone_or_stays() {
 }
 
 #[test]
+fn what_is_imported_has_to_show_it() {
+    let path = results("import");
+    let text = r#"{ "results": [
+        { "configuration": { "W": 1 }, "times": { "runtimes": [8.0] } },
+        { "configuration": { "W": 2 }, "times": { "runtimes": [2.0] } },
+        { "configuration": { "W": 3 }, "invalidity": "timeout" }] }"#;
+    let line = serde_json::to_string(&Reply::Opened(machine())).unwrap();
+    let command = WorkerCommand {
+        program: "sh".into(),
+        arguments: vec!["-c".into(), format!("read line; echo '{line}'; read line")],
+    };
+    let counts = import_t4(&job(), &command, &path, text).unwrap();
+    assert_eq!(counts, (3, 0));
+    for (now, best_now) in [(tried(2, 0.9), 2), (wrong(2), 1)] {
+        let mut answers = vec![tried(1, 1.0), now];
+        answers.push(compared(0.9));
+        let report = session(&path, NONE, true, VariantTable::default(), &answers);
+        assert_eq!(best(&report), &values(best_now));
+        assert_eq!(report.tuned[0].tried, 3);
+    }
+    std::fs::remove_file(path).unwrap();
+}
+
+#[test]
 fn the_best_is_said_to_be_watched_if_it_was() {
     let path = results("watched");
     let unknown = Watched::Unknown("no time for n=1".into());
