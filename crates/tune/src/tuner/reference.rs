@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
+/// A result, of inputs and sizes.
+type Compute = fn(&[&[f64]], &[usize]) -> Vec<f64>;
+
 /// A built-in: its name, how many inputs it reads, the sizes it asks for, and what it computes.
 struct Builtin {
     name: &'static str,
     inputs: RangeInclusive<usize>,
     sizes: &'static [&'static str],
-    compute: fn(&[&[f64]], &[usize]) -> Vec<f64>,
+    compute: Compute,
     /// Further results, for further outputs.
-    more: Option<fn(&[&[f64]], &[usize]) -> Vec<f64>>,
+    more: Option<Compute>,
 }
 
 const BUILTINS: &[Builtin] = &[
