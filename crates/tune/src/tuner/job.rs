@@ -231,3 +231,68 @@ pub struct Machine {
     pub bytes: Vec<f64>,
     pub flops: Vec<f64>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SPEC: &str = "workgroups = [\"n * LAUNCHED\"]
+constraints = [\"BOUND > 0\"]
+check = [{ n = 7 }]
+time = [{ n = 9 }]
+[parameters]
+LAUNCHED = [1]
+BOUND = [1]
+WRITTEN = [1]
+NOWHERE = [1, 2]
+[[buffers]]
+name = \"y\"
+dtype = \"f32\"
+size = \"n\"
+output = true
+[reference]
+files = { y = \"y_{n}.bin\" }
+";
+
+    fn job(folder: PathBuf) -> Job {
+        Job {
+            name: "k".into(),
+            spec_name: "k.toml".into(),
+            spec: SPEC.into(),
+            kernels: vec![Source {
+                name: "k.wgsl".into(),
+                text: "// NOWHERE\nconst W = WRITTEN;".into(),
+            }],
+            reference: None,
+            files: Vec::new(),
+            folder,
+            adapter: None,
+            checked: false,
+            seed: 0,
+        }
+    }
+
+    #[test]
+    fn parameters_without_a_use_are_found() {
+        let job = job(PathBuf::new());
+        assert_eq!(job.unused(&job.spec().unwrap()), ["NOWHERE"]);
+    }
+
+    #[test]
+    fn other_data_has_another_hash() {
+        let folder = std::env::temp_dir().join(format!("wgrad-data-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let job = job(folder.clone());
+        let spec = job.spec().unwrap();
+        let mut seen = vec![job.data_hash(&spec)];
+        for (name, bytes) in [("y_7.bin", 1), ("y_9.bin", 2), ("y_9.bin", 3)] {
+            std::fs::write(folder.join(name), [bytes; 4]).unwrap();
+            let hash = job.data_hash(&spec);
+            assert!(!seen.contains(&hash), "{name}");
+            seen.push(hash);
+        }
+        std::fs::write(folder.join("other.bin"), [9; 4]).unwrap();
+        assert_eq!(job.data_hash(&spec), seen[3]);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+}
