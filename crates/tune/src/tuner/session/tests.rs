@@ -234,7 +234,7 @@ fn a_table_is_outdone_or_stays() {
         &[tried(1, 1.0), tried(3, 1.5)],
     );
     assert_eq!(table::entries(&job(), &report)[0].values["W"], 1);
-    // Of another text of the kernel, or not launchable: as none, and a default that nothing was held against has no entry.
+    // Of another text of the kernel, or not launchable: as none. A default that nothing was held against has no entry.
     for change in [
         (|e: &mut Entry| e.hash = "0".into()) as fn(&mut Entry),
         |e| e.invocations = 65,

@@ -25,6 +25,9 @@ pub fn export(job: &Job) -> Result<(String, Vec<String>)> {
     if spec.time.len() > 1 {
         notes.push("T1 knows one problem size: it is the first of `time`".to_owned());
     }
+    if job.kernels.len() > 1 {
+        notes.push("T1 knows one kernel file: the others are what KERNEL stands for".into());
+    }
     notes.push("LocalSize is in the WGSL: T1 has 1".into());
     let writer = Writer::new(&spec, sizes)?;
     let kernel = job

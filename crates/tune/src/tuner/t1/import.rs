@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value as Json;
 
-use super::values::values;
+use super::values::{value, values};
 use super::{AXES, KernelSpecification, Size, T1};
 use crate::tuner::expr::Expr;
 
@@ -56,7 +56,7 @@ pub fn import(text: &str) -> Result<(String, String)> {
             values(&parameter.values).with_context(|| format!("parameter `{}`", parameter.name))?;
         out.push_str(&format!("{} = [{}]\n", parameter.name, values.join(", ")));
         if let Some(default) = &parameter.default {
-            let default = of_json(default)?;
+            let default = value(default).unwrap_or_else(|_| default.to_string());
             match values.contains(&default) {
                 true => defaults.push_str(&format!("{} = {default}\n", parameter.name)),
                 false => notes.push(format!(
@@ -77,6 +77,7 @@ pub fn import(text: &str) -> Result<(String, String)> {
             "the kernel is {language}: write {name}.wgsl with the same names"
         ));
     }
+    toml::from_str::<toml::Table>(&out).map_err(|e| anyhow!("no spec of it: {}", e.message()))?;
     // A note is one line, whatever the file holds.
     let line = |note: &String| note.replace(|c: char| c.is_control(), " ");
     let notes = notes.iter().map(line);
@@ -128,7 +129,7 @@ fn problem_size(given: &Json) -> Result<Vec<u64>> {
 }
 
 /// An expression of T1, which are Python's: what ours and theirs have in common.
-pub(super) fn expression(text: &str) -> Result<String> {
+fn expression(text: &str) -> Result<String> {
     let mut text = text.to_owned();
     for (i, axis) in AXES.iter().enumerate() {
         text = text.replace(&format!("ProblemSize[{i}]"), &format!("PROBLEM_{axis}"));

@@ -79,6 +79,7 @@ fn what_does_not_map_is_an_error() {
             "the name of a buffer",
         ),
         ("[4096]", "[0.5]", "whole numbers, not 0.5"),
+        ("\"tile\"", "\"block\"", "no spec of it"),
         ("[32, 64]", "[i for i in 3]", "`3` is no range"),
     ] {
         let error = format!("{:#}", import(&T1.replace(from, to)).unwrap_err());
@@ -114,6 +115,14 @@ fn what_real_files_hold_is_read() {
     let space = Space::new(&found, &found.time[0]).unwrap();
     // (32, 1), (32, 2) and (64, 1), each with and without padding.
     assert_eq!(space.choices.len(), 6);
+    let found = spec(&[
+        ("\"[True, False]\"", "[\"True\", \"False\"]"),
+        ("\"[32, 64]\"", "[32, \"2**6\"]"),
+        ("\"Default\": 64", "\"Default\": \"64\""),
+    ]);
+    assert_eq!(found.parameters["pad"], [true, false].map(Value::Bool));
+    assert_eq!(found.parameters["block"], [32, 64].map(Value::Int));
+    assert_eq!(found.default["block"].text(), "64");
     let file = "\"FillType\": \"BinaryRaw\", \"DataSource\": \"a\\\"\\\\b.bin\"";
     let found = spec(&[("\"FillType\": \"Random\", \"FillValue\": 2.0", file)]);
     assert_eq!(found.buffers[1].file.as_deref(), Some("a\"\\b.bin"));

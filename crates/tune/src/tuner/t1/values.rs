@@ -3,13 +3,13 @@
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value as Json;
 
-use super::import::{expression, of_json};
+use super::import::of_json;
 use crate::tuner::expr::{Expr, Scope, Value};
 
 /// `[1, 2]`, `list(range(1, 9))`, `[64 * i for i in range(15)]`, or a list of JSON.
 pub(super) fn values(values: &Json) -> Result<Vec<String>> {
     let text = match values {
-        Json::Array(list) => return list.iter().map(of_json).collect(),
+        Json::Array(list) => return list.iter().map(value).collect(),
         Json::String(text) => text.trim(),
         other => bail!("values are a list, not {other}"),
     };
@@ -23,12 +23,14 @@ pub(super) fn values(values: &Json) -> Result<Vec<String>> {
         return made(each, rest).with_context(|| format!("in `{text}`"));
     }
     list.split(',')
-        .map(|word| {
-            let word = expression(word.trim())?;
-            let value = Expr::parse(&word).and_then(|e| e.eval(&Scope::new()));
-            Ok(value.map_err(|e| anyhow!("{e}"))?.to_string())
-        })
+        .map(|word| value(&Json::from(word.trim())))
         .collect()
+}
+
+/// A number or truth value as TOML has it, of one or of a text that Python makes one of.
+pub(super) fn value(given: &Json) -> Result<String> {
+    let value = Expr::parse(&of_json(given)?).and_then(|e| e.eval(&Scope::new()));
+    Ok(value.map_err(|e| anyhow!("{e}"))?.to_string())
 }
 
 fn between<'a>(text: &'a str, open: &str, close: &str) -> Option<&'a str> {
