@@ -84,6 +84,29 @@ pub fn has_uniform(text: &str) -> bool {
     words.windows(3).any(|w| w == ["var", "<", "uniform"])
 }
 
+/// The arguments of `@workgroup_size` of entry point `entry`, or of the only one.
+pub fn workgroup_size(text: &str, entry: Option<&str>) -> Option<Vec<String>> {
+    let all = declarations(text);
+    let mut entries = all.iter().filter(|d| d.is_entry());
+    let chosen = entries.find(|d| entry.is_none_or(|name| d.name() == Some(name)))?;
+    let mut tokens = chosen.tokens.iter().map(|t| t.text);
+    tokens.find(|word| *word == "workgroup_size")?;
+    let mut found = vec![String::new()];
+    let mut depth = 0;
+    for word in tokens {
+        depth += i32::from(word == "(") - i32::from(word == ")");
+        match (word, depth) {
+            (")", 0) => break,
+            ("(", 1) => {}
+            (",", 1) => found.push(String::new()),
+            (word, _) => found.last_mut()?.push_str(word),
+        }
+    }
+    // A comma may stand at the end.
+    found.retain(|argument| !argument.is_empty());
+    Some(found)
+}
+
 /// Whether `name` stands anywhere in the code.
 pub fn mentions(text: &str, name: &str) -> bool {
     tokenize(text).iter().any(|t| t.text == name)

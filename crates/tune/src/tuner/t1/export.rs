@@ -13,6 +13,7 @@ use crate::tuner::data::file_name;
 use crate::tuner::expr::{Expr, Scope, Value};
 use crate::tuner::job::Job;
 use crate::tuner::spec::{BufferSpec, Dtype, Fill, Spec};
+use crate::tuner::wgsl;
 
 /// The T1 file of `job` at its first timed size, and notes on what has no place in it.
 ///
@@ -28,8 +29,12 @@ pub fn export(job: &Job) -> Result<(String, Vec<String>)> {
     if job.kernels.len() > 1 {
         notes.push("T1 knows one kernel file: the others are what KERNEL stands for".into());
     }
-    notes.push("LocalSize is in the WGSL: T1 has 1".into());
     let writer = Writer::new(&spec, sizes)?;
+    let local = writer.local_size(job).unwrap_or_else(|| {
+        notes.push("LocalSize is only in the WGSL: T1 has 1".into());
+        vec![json!("1")]
+    });
+    let local = |axis: usize| local.get(axis).cloned();
     let kernel = job
         .kernels
         .first()
@@ -53,9 +58,9 @@ pub fn export(job: &Job) -> Result<(String, Vec<String>)> {
                 z: global.next().transpose()?,
             },
             local_size: Size {
-                x: json!("1"),
-                y: None,
-                z: None,
+                x: local(0).unwrap_or(json!("1")),
+                y: local(1),
+                z: local(2),
             },
             problem_size: sizes.values().map(|n| json!(n)).collect(),
             arguments: writer.arguments(&mut notes)?,
@@ -115,6 +120,17 @@ impl<'a> Writer<'a> {
             None => name.to_owned(),
         };
         Ok(json!(expr.to_python(&name, &self.sample)))
+    }
+
+    /// The sides of the first kernel's workgroup, where they are expressions of what T1 knows.
+    fn local_size(&self, job: &Job) -> Option<Vec<Json>> {
+        let text = &job.kernels.first()?.text;
+        let sides = wgsl::workgroup_size(text, self.spec.entry.as_deref())?;
+        let side = |side: &String| {
+            let expr = Expr::parse(side.trim_end_matches(['u', 'i'])).ok()?;
+            self.expression(&expr).ok()
+        };
+        sides.iter().map(side).collect()
     }
 
     fn parameters(&self) -> Result<Vec<Parameter>> {

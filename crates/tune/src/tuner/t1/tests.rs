@@ -1,6 +1,6 @@
 use super::*;
 use crate::tuner::expr::{Scope, Value};
-use crate::tuner::job::Job;
+use crate::tuner::job::{Job, Source};
 use crate::tuner::space::Space;
 use crate::tuner::spec::{Dtype, Spec};
 
@@ -168,7 +168,10 @@ fn what_is_exported_can_be_imported() {
         name: "rows".into(),
         spec_name: "rows.toml".into(),
         spec: SPEC.into(),
-        kernels: Vec::new(),
+        kernels: vec![Source {
+            name: "rows.wgsl".into(),
+            text: "@compute @workgroup_size(WIDTH, 4u) fn rows() {}".into(),
+        }],
         reference: None,
         files: Vec::new(),
         folder: Default::default(),
@@ -177,7 +180,10 @@ fn what_is_exported_can_be_imported() {
         seed: 0,
     };
     let (text, notes) = export(&job).unwrap();
-    assert!(notes.iter().any(|n| n.contains("LocalSize")), "{notes:?}");
+    assert_eq!(notes, Vec::<String>::new());
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let local = &json["KernelSpecification"]["LocalSize"];
+    assert_eq!((&local["X"], &local["Y"]), (&"WIDTH".into(), &"4".into()));
     let (name, again) = import(&text).unwrap();
     assert_eq!(name, "rows");
     let (ours, theirs) = (job.spec().unwrap(), Spec::parse("t1", &again).unwrap());

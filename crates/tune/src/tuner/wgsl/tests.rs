@@ -112,6 +112,16 @@ fn comments_declare_nothing() {
 }
 
 #[test]
+fn a_workgroups_sides_are_found() {
+    let text = "@compute @workgroup_size(W, max(2, W) * 4u,) fn a() {}
+        @workgroup_size(64) @compute fn b() {} // @workgroup_size(1)";
+    let of = |entry: &str| workgroup_size(text, Some(entry));
+    assert_eq!(of("a").unwrap(), ["W", "max(2,W)*4u"]);
+    assert_eq!(of("b").unwrap(), ["64"]);
+    assert_eq!(of("c"), None);
+}
+
+#[test]
 fn the_last_digit_is_no_suffix() {
     let settled = |own: &str| {
         let names = BTreeSet::from(["W".to_owned()]);
