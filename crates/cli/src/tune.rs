@@ -6,6 +6,7 @@ mod output;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
+use wgrad_runtime::variants::VariantTable;
 use wgrad_tune::tuner::build::tuned_text;
 use wgrad_tune::tuner::expr::Value;
 use wgrad_tune::tuner::job::Job;
@@ -52,6 +53,12 @@ pub struct TuneArgs {
     /// Write all results in the T4 format of Kernel Tuner
     #[arg(long, value_name = "FILE.json")]
     export_t4: Option<PathBuf>,
+    /// Append to the results what a T4 file of Kernel Tuner says of this kernel
+    #[arg(long, value_name = "FILE.json", requires = "kernel")]
+    import_t4: Option<PathBuf>,
+    /// Write the spec as a T1 input of Kernel Tuner
+    #[arg(long, value_name = "FILE.json", requires = "kernel")]
+    export_t1: Option<PathBuf>,
     /// The user's table of tuned choices; else variants.jsonl in the cache folder
     #[arg(long, value_name = "FILE")]
     table: Option<PathBuf>,
@@ -90,7 +97,7 @@ fn seconds(word: &str) -> Result<f64, String> {
 /// Runs `wgrad tune`.
 pub fn run(args: TuneArgs) -> Result<()> {
     if args.worker {
-        return serve(std::io::stdin().lock(), std::io::stdout());
+        return serve(requests(), std::io::stdout());
     }
     if let Some(name) = &args.new {
         return files::new_pair(name);
@@ -108,14 +115,44 @@ pub fn run(args: TuneArgs) -> Result<()> {
             builtin::names().join(", ")
         );
     };
+    // What was compiled with checks says little about kernels without.
+    let table = table.filter(|_| !args.checked);
+    let mut known = match &table {
+        Some(path) => files::read_table(path)?,
+        None => VariantTable::default(),
+    };
+    known.extend(VariantTable::shipped());
     let mut job = load(name, args.spec.as_deref())?;
     job.adapter = args.device.adapter.clone();
     job.checked = args.checked;
     job.seed = args.seed;
+    if let Some(path) = &args.export_t1 {
+        return files::export_t1(path, &job);
+    }
+    for name in job.unused(&job.spec()?) {
+        println!(
+            "warning: neither the kernel nor an expression names the parameter `{name}`: its values are all the same"
+        );
+    }
     let results = match &args.results {
         Some(path) => path.clone(),
         None => PathBuf::from(format!("{}.tune.jsonl", job.name)),
     };
+    let command = WorkerCommand {
+        program: std::env::current_exe().context("this program cannot be found again")?,
+        arguments: vec!["tune".into(), "--worker".into()],
+    };
+    if let Some(path) = &args.import_t4 {
+        let text = files::read(path)?;
+        let (ours, others) = session::import_t4(&job, &command, &results, &text)
+            .with_context(|| path.display().to_string())?;
+        println!(
+            "{ours} results appended to {}, {others} others passed over",
+            results.display()
+        );
+        println!("next: wgrad tune {name}{} --resume", again(&args));
+        return Ok(());
+    }
     let options = Options {
         strategy: args.strategy,
         budget: args.budget,
@@ -123,10 +160,7 @@ pub fn run(args: TuneArgs) -> Result<()> {
         time_limit: args.time_limit,
         results: results.clone(),
         resume: args.resume,
-    };
-    let command = WorkerCommand {
-        program: std::env::current_exe().context("this program cannot be found again")?,
-        arguments: vec!["tune".into(), "--worker".into()],
+        table: known,
     };
     let mut progress = output::Progress::new(&job.name);
     let report = session::run(&job, &command, &options, &mut |event| progress.show(&event));
@@ -139,14 +173,14 @@ pub fn run(args: TuneArgs) -> Result<()> {
         files::write(path, &text)?;
         println!("T4: {}", path.display());
     }
-    // What was compiled with checks says little about kernels without.
-    if let Some(path) = table.filter(|_| !args.checked) {
-        files::keep(&path, tables::entries(&job, &report))?;
-        println!("table: {}", path.display());
-    }
     if let Some(path) = &args.write {
         files::write(path, &best_kernel(&job, &report)?)?;
         println!("kernel with the best values: {}", path.display());
+    }
+    let entries = tables::entries(&job, &report);
+    if let Some(path) = table.filter(|_| !entries.is_empty()) {
+        files::keep(&path, entries)?;
+        println!("table: {}", path.display());
     }
     println!("next: {}", next(name, &args, &job, &report));
     Ok(())
@@ -159,7 +193,7 @@ pub fn user_table() -> Option<PathBuf> {
 
 /// The kernel of the first timed size's best choice.
 fn best_kernel(job: &Job, report: &Report) -> Result<String> {
-    let spec = job.spec()?;
+    let spec = job.spec()?.on(&report.head.machine.facts)?;
     let first = report.tuned.first().context("nothing was tuned")?;
     let at = match first.best.values.get("KERNEL") {
         Some(Value::Int(i)) => usize::try_from(*i).unwrap_or(0),
@@ -169,12 +203,49 @@ fn best_kernel(job: &Job, report: &Report) -> Result<String> {
     tuned_text(&spec, source, &first.best.values, &first.sizes).map_err(|e| anyhow!(e))
 }
 
+/// The lines of standard input. The process ends with them, whatever else it does: a kernel that runs must not
+/// outlive the parent.
+fn requests() -> impl Iterator<Item = std::io::Result<String>> {
+    let (sender, lines) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lines() {
+            if sender.send(line).is_err() {
+                break;
+            }
+        }
+        std::process::exit(0);
+    });
+    lines.into_iter()
+}
+
+/// What of the command line the next command needs again.
+fn again(args: &TuneArgs) -> String {
+    let mut text = String::new();
+    let paths = [
+        ("spec", &args.spec),
+        ("results", &args.results),
+        ("table", &args.table),
+    ];
+    for (option, path) in paths {
+        if let Some(path) = path {
+            text.push_str(&format!(" --{option} {}", path.display()));
+        }
+    }
+    if let Some(adapter) = &args.device.adapter {
+        text.push_str(&format!(" --adapter {adapter:?}"));
+    }
+    if args.seed != 0 {
+        text.push_str(&format!(" --seed {}", args.seed));
+    }
+    if args.checked {
+        text.push_str(" --checked");
+    }
+    text
+}
+
 /// One line on what to do with this.
 fn next(name: &str, args: &TuneArgs, job: &Job, report: &Report) -> String {
-    let spec = match &args.spec {
-        Some(path) => format!(" --spec {}", path.display()),
-        None => String::new(),
-    };
+    let again = again(args);
     let unfinished = report.tuned.iter().any(|row| !row.exhausted);
     let improved = report
         .tuned
@@ -183,11 +254,11 @@ fn next(name: &str, args: &TuneArgs, job: &Job, report: &Report) -> String {
     match (job.files.is_empty(), improved, unfinished) {
         (true, true, _) if args.write.is_none() => {
             format!(
-                "wgrad tune {name}{spec} --resume --budget 1 --write tuned.wgsl puts the best values in"
+                "wgrad tune {name}{again} --resume --budget 1 --write tuned.wgsl puts the best values in"
             )
         }
         (_, _, true) => {
-            format!("wgrad tune {name}{spec} --resume goes on with the choices not tried yet")
+            format!("wgrad tune {name}{again} --resume goes on with the choices not tried yet")
         }
         (false, true, _) => {
             "wgrad uses these choices from now on; wgrad tune --contribute prints them for us"

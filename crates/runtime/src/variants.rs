@@ -131,11 +131,13 @@ const NEAR: u32 = 2;
 
 /// A number for texts, as 16 hexadecimal digits: 64-bit FNV-1a (Fowler, Noll and Vo) over all of them,
 /// each with its length behind it.
-pub fn text_hash(texts: &[&str]) -> String {
+pub fn text_hash<T: AsRef<[u8]>>(texts: &[T]) -> String {
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     for text in texts {
-        for byte in text.bytes().chain((text.len() as u64).to_le_bytes()) {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        let text = text.as_ref();
+        let length = (text.len() as u64).to_le_bytes();
+        for byte in text.iter().chain(&length) {
+            hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
         }
     }
     format!("{hash:016x}")
@@ -222,11 +224,13 @@ impl VariantTable {
         self.entries.extend(other.entries);
     }
 
-    /// Puts `entry` in the place of one with the same key, else in front.
+    /// Puts `entry` in the place of one with the same key, else in front. Kernels from outside have one key a text: one
+    /// may have a name of ours.
     pub fn insert(&mut self, entry: Entry) {
         let key = |e: &Entry| {
             let of_device = (e.adapter.clone(), e.driver.clone(), e.backend.clone());
-            (e.kernel.clone(), e.bucket.clone(), of_device)
+            let outside = e.files.is_empty().then(|| e.hash.clone());
+            (e.kernel.clone(), outside, e.bucket.clone(), of_device)
         };
         self.entries.retain(|e| key(e) != key(&entry));
         self.entries.insert(0, entry);

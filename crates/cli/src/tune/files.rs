@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
 use wgrad_runtime::variants::{Entry, VariantTable};
+use wgrad_tune::tuner::job::Job;
 use wgrad_tune::tuner::{t1, template};
 
 /// Writes `text` to `path`, whole or not at all.
@@ -36,10 +37,25 @@ pub fn new_pair(name: &str) -> Result<()> {
     Ok(())
 }
 
+/// The text of a file.
+pub fn read(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))
+}
+
+/// `wgrad tune KERNEL --export_t1 FILE`.
+pub fn export_t1(path: &Path, job: &Job) -> Result<()> {
+    let (text, notes) = t1::export(job).with_context(|| job.spec_name.clone())?;
+    write(path, &text)?;
+    println!("T1: {}; to look at:", path.display());
+    for note in notes {
+        println!("- {note}");
+    }
+    Ok(())
+}
+
 /// `wgrad tune --import_t1 FILE`.
 pub fn import_t1(path: &Path) -> Result<()> {
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("{} cannot be read", path.display()))?;
+    let text = read(path)?;
     let (name, spec) = t1::import(&text).with_context(|| path.display().to_string())?;
     let out = format!("{name}.toml");
     write_new(Path::new(&out), &spec)?;

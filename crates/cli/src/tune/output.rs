@@ -49,6 +49,7 @@ impl Progress {
             }
             Event::Tried {
                 outcome,
+                incumbent,
                 tried,
                 allowed,
                 best,
@@ -68,7 +69,7 @@ impl Progress {
                     eprint!("\r\x1b[K{line}");
                     let _ = std::io::stderr().flush();
                 } else if *best < self.best {
-                    println!("{line}  {}", show(&outcome.values));
+                    println!("{line}  {}", show(incumbent));
                 }
                 self.best = *best;
             }

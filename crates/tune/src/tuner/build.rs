@@ -95,7 +95,7 @@ fn scope(spec: &Spec, values: &Scope, sizes: &Scope) -> Result<Scope, String> {
 fn assembled(spec: &Spec, source: &Source, sizes: &Scope, scope: &Scope) -> Result<String, String> {
     let with_sizes = spec
         .size_constants
-        .unwrap_or(!source.text.contains("var<uniform>"));
+        .unwrap_or(!wgsl::has_uniform(&source.text));
     let mut defines = Defines::new();
     let mut names = BTreeSet::new();
     for (name, value) in scope {

@@ -213,6 +213,15 @@ mod tests {
     }
 
     #[test]
+    fn imported_files_count() {
+        let mut job = job("softmax").unwrap();
+        let hash = job.hash();
+        // As if it imported nothing.
+        job.files.clear();
+        assert_ne!(job.hash(), hash);
+    }
+
+    #[test]
     fn adapters_and_sizes_have_their_kernels() {
         let kernels = |name: &str, facts: &Scope, rows: i64| {
             let spec = job(name).unwrap().spec().unwrap().on(facts).unwrap();

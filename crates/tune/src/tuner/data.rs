@@ -58,7 +58,7 @@ pub fn contents(
         (None, true) => return Ok(None),
         (None, false) => Fill::Normal,
     };
-    let integer = matches!(buffer.dtype, Dtype::U32 | Dtype::I32);
+    let integer = buffer.dtype.integer();
     let (low, high) = match integer {
         true => (buffer.low.unwrap_or(0.0), buffer.high.unwrap_or(100.0)),
         false => (buffer.low.unwrap_or(-1.0), buffer.high.unwrap_or(1.0)),
@@ -84,6 +84,15 @@ pub fn contents(
     Ok(Some(pack(&values, buffer.dtype)))
 }
 
+/// `name` with each `{SIZE}` in it put in.
+pub fn file_name(name: &str, scope: &Scope) -> String {
+    let mut name = name.to_owned();
+    for (size, value) in scope {
+        name = name.replace(&format!("{{{size}}}"), &value.to_string());
+    }
+    name
+}
+
 /// The raw values of file `name`, with each `{SIZE}` in it put in.
 pub fn read_file(
     name: &str,
@@ -92,11 +101,7 @@ pub fn read_file(
     count: usize,
     dtype: Dtype,
 ) -> Result<Vec<u8>> {
-    let mut name = name.to_owned();
-    for (size, value) in scope {
-        name = name.replace(&format!("{{{size}}}"), &value.to_string());
-    }
-    let path = folder.join(&name);
+    let path = folder.join(file_name(name, scope));
     let bytes =
         std::fs::read(&path).with_context(|| format!("{} cannot be read", path.display()))?;
     let needed = count * dtype.bytes() as usize;

@@ -5,6 +5,7 @@
 //! round down; where a float takes part, `/` is exact division.
 
 mod parse;
+mod print;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 /// The value of a parameter, a size or an expression.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a value is a number or a truth value")]
 pub enum Value {
     Bool(bool),
     Int(i64),
@@ -25,7 +26,8 @@ impl fmt::Display for Value {
         match self {
             Value::Bool(value) => write!(f, "{value}"),
             Value::Int(value) => write!(f, "{value}"),
-            Value::Float(value) => write!(f, "{value}"),
+            // With its point: as an integer it would be another value.
+            Value::Float(value) => write!(f, "{value:?}"),
         }
     }
 }
@@ -57,7 +59,13 @@ impl TryFrom<Raw> for Expr {
 
     fn try_from(raw: Raw) -> Result<Expr, ExprError> {
         match raw {
-            Raw::Value(value) => Expr::parse(&value.to_string()),
+            Raw::Value(value) => Ok(Expr {
+                text: value.to_string(),
+                root: Node {
+                    at: 0,
+                    kind: Kind::Value(value),
+                },
+            }),
             Raw::Text(text) => Expr::parse(&text),
         }
     }
@@ -132,15 +140,28 @@ impl Expr {
     /// # Errors
     /// The column of the first thing that does not fit, and what is expected there.
     pub fn parse(text: &str) -> Result<Expr, ExprError> {
-        let root = parse::parse(text).map_err(|(at, message)| ExprError {
-            text: text.to_owned(),
-            at,
-            message,
-        })?;
-        Ok(Expr {
-            text: text.to_owned(),
-            root,
-        })
+        let root = parse::parse(text, false).map_err(|e| wrong(text, e))?;
+        let text = text.to_owned();
+        Ok(Expr { text, root })
+    }
+
+    /// Parses what Python writes: comparisons that chain, and `in` a list.
+    ///
+    /// # Errors
+    /// As [`Expr::parse`].
+    pub fn from_python(text: &str) -> Result<Expr, ExprError> {
+        let root = parse::parse(text, true).map_err(|e| wrong(text, e))?;
+        let text = match parse::parse(text, false) {
+            Ok(_) => text.to_owned(),
+            Err(_) => print::ours(&root),
+        };
+        Ok(Expr { text, root })
+    }
+
+    /// As Python writes it. `name` says what stands for a name; `sample` has a value of each, which says whether a
+    /// quotient is one of floats.
+    pub fn to_python(&self, name: &dyn Fn(&str) -> String, sample: &Scope) -> String {
+        print::python(&self.root, name, sample)
     }
 
     /// The text it was parsed from.
@@ -153,7 +174,7 @@ impl Expr {
     /// # Errors
     /// An unknown name, a division by zero, an overflow, or a value of the wrong kind, with its column.
     pub fn eval(&self, scope: &Scope) -> Result<Value, ExprError> {
-        eval(&self.root, scope).map_err(|(at, message)| self.error(at, message))
+        eval(&self.root, scope).map_err(|e| wrong(&self.text, e))
     }
 
     /// Its value as a truth value; a number is true where it is not 0.
@@ -169,39 +190,47 @@ impl Expr {
         let value = self.eval(scope)?;
         match value {
             Value::Int(n) if n >= 0 => Ok(n as u64),
-            _ => Err(self.error(
-                0,
-                format!("it is {value}, a whole number from 0 on is needed"),
-            )),
+            _ => {
+                let message = format!("it is {value}, a whole number from 0 on is needed");
+                Err(wrong(&self.text, (0, message)))
+            }
         }
     }
 
-    /// Fails where it uses a name that is not among `known`.
-    pub fn check_names(&self, known: &BTreeSet<String>) -> Result<(), ExprError> {
+    /// The names that it uses, with their places.
+    pub fn names(&self) -> Vec<(usize, &str)> {
+        let mut found = Vec::new();
         let mut open = vec![&self.root];
         while let Some(node) = open.pop() {
             match &node.kind {
                 Kind::Value(_) => {}
-                Kind::Name(name) if known.contains(name) => {}
-                Kind::Name(name) => {
-                    let names: Vec<&str> = known.iter().map(String::as_str).collect();
-                    let message = format!("unknown name `{name}`; known: {}", names.join(", "));
-                    return Err(self.error(node.at, message));
-                }
+                Kind::Name(name) => found.push((node.at, name.as_str())),
                 Kind::Negate(a) | Kind::Not(a) => open.push(a),
                 Kind::Binary(_, a, b) => open.extend([&**a, &**b]),
                 Kind::Call(_, arguments) => open.extend(arguments),
             }
         }
-        Ok(())
+        found
     }
 
-    fn error(&self, at: usize, message: String) -> ExprError {
-        ExprError {
-            text: self.text.clone(),
-            at,
-            message,
-        }
+    /// Fails where it uses a name that is not among `known`.
+    pub fn check_names(&self, known: &BTreeSet<String>) -> Result<(), ExprError> {
+        let all = self.names();
+        let Some((at, name)) = all.iter().find(|(_, name)| !known.contains(*name)) else {
+            return Ok(());
+        };
+        let names: Vec<&str> = known.iter().map(String::as_str).collect();
+        let message = format!("unknown name `{name}`; known: {}", names.join(", "));
+        Err(wrong(&self.text, (*at, message)))
+    }
+}
+
+/// An error at a byte of `text`.
+fn wrong(text: &str, (at, message): (usize, String)) -> ExprError {
+    ExprError {
+        text: text.to_owned(),
+        at,
+        message,
     }
 }
 

@@ -1,14 +1,18 @@
 //! What a worker needs to know of a tuning problem, and what it answers.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow};
 use serde::{Deserialize, Serialize};
 use wgrad_runtime::text_hash;
+use wgrad_runtime::variants::shader_hash;
 
+use super::data::file_name;
 use super::expr::Scope;
 use super::outcome::Outcome;
 use super::spec::Spec;
+use super::wgsl;
 use crate::bench::stats::Interval;
 
 /// A WGSL file.
@@ -102,16 +106,53 @@ impl Job {
         })
     }
 
-    /// Of everything that decides what a candidate does: the kernels, the reference and the spec.
+    /// Of the texts that decide what a candidate does: the kernels with what they import, the reference and the spec.
     pub fn hash(&self) -> String {
+        let imported = match self.files.is_empty() {
+            true => None,
+            false => shader_hash(&self.files),
+        };
         let reference = self.reference.iter();
         let texts = self
             .kernels
             .iter()
             .chain(reference)
             .map(|s| s.text.as_str());
-        let all: Vec<&str> = texts.chain([self.spec.as_str()]).collect();
+        let all = texts.chain([self.spec.as_str()]);
+        let all: Vec<&str> = all.chain(imported.as_deref()).collect();
         text_hash(&all)
+    }
+
+    /// Of the data files that `spec` names, at all of its sizes. One that cannot be read counts as none: whoever needs
+    /// it says so.
+    pub fn data_hash(&self, spec: &Spec) -> String {
+        let of_buffers = spec.buffers.iter().filter_map(|b| b.file.as_ref());
+        let names: Vec<&String> = of_buffers.chain(spec.reference.files.values()).collect();
+        let mut found = Vec::new();
+        for sizes in spec.check.iter().chain(&spec.time) {
+            for name in &names {
+                let path = self.folder.join(file_name(name, sizes));
+                found.push(std::fs::read(path).map_or(String::new(), |bytes| text_hash(&[bytes])));
+            }
+        }
+        text_hash(&found)
+    }
+
+    /// Parameters that neither a kernel nor an expression of `spec` names: all their values are the same.
+    pub fn unused(&self, spec: &Spec) -> Vec<String> {
+        let uniform = spec.uniform.values().flat_map(|list| list.all());
+        let all = spec.workgroups.iter().chain(&spec.constraints);
+        let all = all.chain(spec.constants.values()).chain(uniform);
+        let named: BTreeSet<&str> = all.flat_map(|e| e.names()).map(|(_, n)| n).collect();
+        let unused = |name: &&String| {
+            let kernels = &mut self.kernels.iter();
+            // Of ours, imported files may name it.
+            let ours = !self.files.is_empty() || name.as_str() == "KERNEL";
+            // A member of the uniform has its value without a line.
+            let in_text = kernels.any(|kernel| wgsl::mentions(&kernel.text, name));
+            !ours && !in_text && !named.contains(name.as_str())
+        };
+        spec.parameters.keys().filter(unused).cloned().collect()
     }
 
     /// The spec, parsed.
@@ -189,4 +230,69 @@ pub struct Machine {
     /// Bytes and operations of each timed size, where the spec knows.
     pub bytes: Vec<f64>,
     pub flops: Vec<f64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SPEC: &str = "workgroups = [\"n * LAUNCHED\"]
+constraints = [\"BOUND > 0\"]
+check = [{ n = 7 }]
+time = [{ n = 9 }]
+[parameters]
+LAUNCHED = [1]
+BOUND = [1]
+WRITTEN = [1]
+NOWHERE = [1, 2]
+[[buffers]]
+name = \"y\"
+dtype = \"f32\"
+size = \"n\"
+output = true
+[reference]
+files = { y = \"y_{n}.bin\" }
+";
+
+    fn job(folder: PathBuf) -> Job {
+        Job {
+            name: "k".into(),
+            spec_name: "k.toml".into(),
+            spec: SPEC.into(),
+            kernels: vec![Source {
+                name: "k.wgsl".into(),
+                text: "// NOWHERE\nconst W = WRITTEN;".into(),
+            }],
+            reference: None,
+            files: Vec::new(),
+            folder,
+            adapter: None,
+            checked: false,
+            seed: 0,
+        }
+    }
+
+    #[test]
+    fn parameters_without_a_use_are_found() {
+        let job = job(PathBuf::new());
+        assert_eq!(job.unused(&job.spec().unwrap()), ["NOWHERE"]);
+    }
+
+    #[test]
+    fn other_data_has_another_hash() {
+        let folder = std::env::temp_dir().join(format!("wgrad-data-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let job = job(folder.clone());
+        let spec = job.spec().unwrap();
+        let mut seen = vec![job.data_hash(&spec)];
+        for (name, bytes) in [("y_7.bin", 1), ("y_9.bin", 2), ("y_9.bin", 3)] {
+            std::fs::write(folder.join(name), [bytes; 4]).unwrap();
+            let hash = job.data_hash(&spec);
+            assert!(!seen.contains(&hash), "{name}");
+            seen.push(hash);
+        }
+        std::fs::write(folder.join("other.bin"), [9; 4]).unwrap();
+        assert_eq!(job.data_hash(&spec), seen[3]);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
 }

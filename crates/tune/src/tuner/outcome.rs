@@ -38,17 +38,18 @@ impl Status {
 }
 
 /// What an emulated GPU saw of a candidate (see [`wgrad_runtime::Emulated`]): those that take the lead run there too.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Better ones come first.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Watched {
     /// It never led, or watching was off.
     #[default]
     No,
     Clean,
-    /// A race, a stray index, a barrier that not all reach: right here by luck.
-    Fault(String),
     /// Something that is not emulated, or too slow there.
     Unknown(String),
+    /// A race, a stray index, a barrier that not all reach: right here by luck.
+    Fault(String),
 }
 
 /// What a launch asks of a device; a table is used only where these are met.

@@ -1,103 +1,123 @@
 //! The built-in references: what a kernel should compute, in float64 on the host, in plain loops.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+
+/// A result, of inputs and sizes.
+type Compute = fn(&[&[f64]], &[usize]) -> Vec<f64>;
 
 /// A built-in: its name, how many inputs it reads, the sizes it asks for, and what it computes.
 struct Builtin {
     name: &'static str,
-    inputs: usize,
+    inputs: RangeInclusive<usize>,
     sizes: &'static [&'static str],
-    compute: fn(&[&[f64]], &[usize]) -> Vec<f64>,
+    compute: Compute,
+    /// Further results, for further outputs.
+    more: Option<Compute>,
 }
 
 const BUILTINS: &[Builtin] = &[
     Builtin {
         name: "copy",
-        inputs: 1,
+        inputs: 1..=1,
         sizes: &["n"],
         compute: |x, _| x[0].to_vec(),
+        more: None,
     },
     Builtin {
         name: "add",
-        inputs: 2,
+        inputs: 2..=2,
         sizes: &["n"],
         compute: |x, _| zip(x, |a, b| a + b),
+        more: None,
     },
     Builtin {
         name: "multiply",
-        inputs: 2,
+        inputs: 2..=2,
         sizes: &["n"],
         compute: |x, _| zip(x, |a, b| a * b),
+        more: None,
     },
     Builtin {
         name: "gelu",
-        inputs: 1,
+        inputs: 1..=1,
         sizes: &["n"],
         compute: |x, _| x[0].iter().map(|v| gelu(*v)).collect(),
+        more: None,
     },
     Builtin {
         name: "sum",
-        inputs: 1,
+        inputs: 1..=1,
         sizes: &["n"],
         compute: |x, _| vec![x[0].iter().sum()],
+        more: None,
     },
     Builtin {
         name: "transpose",
-        inputs: 1,
+        inputs: 1..=1,
         sizes: &["rows", "columns"],
         compute: transpose,
+        more: None,
     },
     Builtin {
         name: "sum_rows",
-        inputs: 1,
+        inputs: 1..=1,
         sizes: &["rows", "columns"],
         compute: |x, s| by_row(x[0], s, |row| vec![row.iter().sum()]),
+        more: None,
     },
     Builtin {
         name: "max_rows",
-        inputs: 1,
+        inputs: 1..=1,
         sizes: &["rows", "columns"],
         compute: |x, s| {
             by_row(x[0], s, |row| {
                 vec![row.iter().copied().fold(f64::NEG_INFINITY, f64::max)]
             })
         },
+        more: None,
     },
     Builtin {
         name: "softmax",
-        inputs: 1,
+        inputs: 1..=1,
         sizes: &["rows", "columns"],
         compute: |x, s| by_row(x[0], s, softmax),
+        more: None,
     },
     Builtin {
         name: "layer_norm",
-        inputs: 1,
+        inputs: 1..=3,
         sizes: &["rows", "columns"],
-        compute: |x, s| by_row(x[0], s, layer_norm),
+        compute: layer_norm,
+        more: Some(statistics),
     },
     Builtin {
         name: "softmax_backward",
-        inputs: 2,
+        inputs: 2..=2,
         sizes: &["rows", "columns"],
         compute: softmax_backward,
+        more: None,
     },
     Builtin {
         name: "layer_norm_backward",
-        inputs: 3,
+        inputs: 3..=4,
         sizes: &["rows", "columns"],
         compute: layer_norm_backward,
+        more: None,
     },
     Builtin {
         name: "matmul",
-        inputs: 2,
+        inputs: 2..=2,
         sizes: &["m", "n", "k"],
         compute: matmul,
+        more: None,
     },
     Builtin {
         name: "linear",
-        inputs: 2,
+        inputs: 2..=2,
         sizes: &["m", "n", "k"],
         compute: linear,
+        more: None,
     },
 ];
 
@@ -106,7 +126,7 @@ pub fn names() -> Vec<&'static str> {
     BUILTINS.iter().map(|b| b.name).collect()
 }
 
-/// Computes built-in `name` of `inputs`; `shape` gives its sizes by name.
+/// Computes built-in `name` of `inputs`; `shape` gives its sizes by name. Most have one result.
 ///
 /// # Errors
 /// No such built-in, another number of inputs, a missing size, an input of another length.
@@ -114,17 +134,21 @@ pub fn compute(
     name: &str,
     inputs: &[&[f64]],
     shape: &BTreeMap<String, u64>,
-) -> Result<Vec<f64>, String> {
+) -> Result<Vec<Vec<f64>>, String> {
     let builtin = BUILTINS.iter().find(|b| b.name == name).ok_or_else(|| {
         format!(
             "no built-in reference `{name}`; there are {}",
             names().join(", ")
         )
     })?;
-    if inputs.len() != builtin.inputs {
+    if !builtin.inputs.contains(&inputs.len()) {
+        let (least, most) = (builtin.inputs.start(), builtin.inputs.end());
+        let needed = match least == most {
+            true => least.to_string(),
+            false => format!("{least} to {most}"),
+        };
         return Err(format!(
-            "the reference `{name}` reads {} inputs, {} are given",
-            builtin.inputs,
+            "the reference `{name}` reads {needed} inputs, {} are given",
             inputs.len()
         ));
     }
@@ -142,7 +166,10 @@ pub fn compute(
     let product = |of: &[usize]| of.iter().product::<usize>();
     let lengths = match name {
         "matmul" | "linear" => vec![sizes[0] * sizes[2], sizes[2] * sizes[1]],
-        "layer_norm_backward" => vec![product(&sizes), product(&sizes), 2 * sizes[0]],
+        "layer_norm" => vec![product(&sizes), sizes[1], sizes[1]],
+        "layer_norm_backward" => {
+            vec![product(&sizes), product(&sizes), 2 * sizes[0], sizes[1]]
+        }
         _ => vec![product(&sizes); inputs.len()],
     };
     for (input, length) in inputs.iter().zip(&lengths) {
@@ -155,7 +182,9 @@ pub fn compute(
     }
     let cut = inputs.iter().zip(&lengths).map(|(x, length)| &x[..*length]);
     let cut: Vec<&[f64]> = cut.collect();
-    Ok((builtin.compute)(&cut, &sizes))
+    let mut results = vec![(builtin.compute)(&cut, &sizes)];
+    results.extend(builtin.more.map(|more| more(&cut, &sizes)));
+    Ok(results)
 }
 
 fn zip(x: &[&[f64]], f: impl Fn(f64, f64) -> f64) -> Vec<f64> {
@@ -183,14 +212,32 @@ fn softmax(row: &[f64]) -> Vec<f64> {
     row.iter().map(|v| (v - top).exp() / total).collect()
 }
 
-/// Without weights; the variance over n, epsilon 1e-5, as PyTorch's default.
-fn layer_norm(row: &[f64]) -> Vec<f64> {
+/// A row's mean, and 1 / deviation; the variance over n, epsilon 1e-5, as PyTorch's default.
+fn mean_and_rstd(row: &[f64]) -> (f64, f64) {
     let n = row.len() as f64;
     let mean = row.iter().sum::<f64>() / n;
     let variance = row.iter().map(|v| (v - mean) * (v - mean)).sum::<f64>() / n;
-    row.iter()
-        .map(|v| (v - mean) / (variance + 1e-5).sqrt())
-        .collect()
+    (mean, 1.0 / (variance + 1e-5).sqrt())
+}
+
+/// Of x, with weight and bias where they are given.
+fn layer_norm(x: &[&[f64]], sizes: &[usize]) -> Vec<f64> {
+    let row = |row: &[f64]| -> Vec<f64> {
+        let (mean, rstd) = mean_and_rstd(row);
+        let value = |(c, v): (usize, &f64)| {
+            let normal = (v - mean) * rstd;
+            normal * x.get(1).map_or(1.0, |w| w[c]) + x.get(2).map_or(0.0, |b| b[c])
+        };
+        row.iter().enumerate().map(value).collect()
+    };
+    by_row(x[0], sizes, row)
+}
+
+/// The means of the rows of x, then 1 / deviations.
+fn statistics(x: &[&[f64]], sizes: &[usize]) -> Vec<f64> {
+    let rows = x[0].chunks(sizes[1].max(1)).map(mean_and_rstd);
+    let (means, rstds): (Vec<f64>, Vec<f64>) = rows.unzip();
+    [means, rstds].concat()
 }
 
 /// The tanh form.
@@ -239,7 +286,7 @@ fn softmax_backward(x: &[&[f64]], sizes: &[usize]) -> Vec<f64> {
         .collect()
 }
 
-/// The gradient of [`layer_norm`]'s input from dy, the input, and its rows' means, then 1 / deviations.
+/// The gradient of [`layer_norm`]'s input from dy, the input, its [`statistics`], and the weight if there is one.
 fn layer_norm_backward(x: &[&[f64]], sizes: &[usize]) -> Vec<f64> {
     let (rows, columns) = (sizes[0], sizes[1].max(1));
     let n = columns as f64;
@@ -247,6 +294,9 @@ fn layer_norm_backward(x: &[&[f64]], sizes: &[usize]) -> Vec<f64> {
     for (r, (dy, values)) in x[0].chunks(columns).zip(x[1].chunks(columns)).enumerate() {
         let (mean, rstd) = (x[2][r], x[2][rows + r]);
         let normal: Vec<f64> = values.iter().map(|v| (v - mean) * rstd).collect();
+        let weighted = dy.iter().enumerate();
+        let weighted = weighted.map(|(c, d)| d * x.get(3).map_or(1.0, |w| w[c]));
+        let dy: Vec<f64> = weighted.collect();
         let mean_dy = dy.iter().sum::<f64>() / n;
         let mean_both = dy.iter().zip(&normal).map(|(d, h)| d * h).sum::<f64>() / n;
         let gradient = |(d, h): (&f64, &f64)| rstd * (d - mean_dy - h * mean_both);
@@ -256,99 +306,4 @@ fn layer_norm_backward(x: &[&[f64]], sizes: &[usize]) -> Vec<f64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn shape(sizes: &[(&str, u64)]) -> BTreeMap<String, u64> {
-        sizes
-            .iter()
-            .map(|(name, n)| ((*name).to_owned(), *n))
-            .collect()
-    }
-
-    #[test]
-    fn small_values() {
-        let x: &[f64] = &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
-        let two = shape(&[("rows", 2), ("columns", 3)]);
-        let of = |name: &str| compute(name, &[x], &two).unwrap();
-        assert_eq!(of("transpose"), [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
-        assert_eq!(of("sum_rows"), [6.0, 15.0]);
-        assert_eq!(of("max_rows"), [3.0, 6.0]);
-        assert!((of("softmax").iter().sum::<f64>() - 2.0).abs() < 1e-12);
-        assert!((of("layer_norm")[0] + 1.2247).abs() < 1e-3);
-        let sizes = shape(&[("m", 2), ("n", 2), ("k", 3)]);
-        let y = compute("matmul", &[x, x], &sizes).unwrap();
-        assert_eq!(y, [22.0, 28.0, 49.0, 64.0]);
-        let y = compute("linear", &[x, x], &sizes).unwrap();
-        assert_eq!(y, [14.0, 32.0, 32.0, 77.0]);
-        assert_eq!(compute("sum", &[x], &shape(&[("n", 6)])).unwrap(), [21.0]);
-        let g = compute("gelu", &[&[1.0]], &shape(&[("n", 1)])).unwrap();
-        assert!((g[0] - 0.84119).abs() < 1e-4);
-    }
-
-    /// Gradients of sum(w y) against differences.
-    #[test]
-    fn gradients_are_slopes() {
-        let x: &[f64] = &[0.3, -1.0, 2.0, 0.7, 0.1, -0.4];
-        let w: &[f64] = &[1.0, -2.0, 0.5, 3.0, 0.2, 1.5];
-        let two = shape(&[("rows", 2), ("columns", 3)]);
-        let statistics: Vec<f64> = {
-            let means = x.chunks(3).map(|r| r.iter().sum::<f64>() / 3.0);
-            let means: Vec<f64> = means.collect();
-            let spread = |(r, m): (&[f64], &f64)| {
-                let variance = r.iter().map(|v| (v - m) * (v - m)).sum::<f64>() / 3.0;
-                1.0 / (variance + 1e-5).sqrt()
-            };
-            let rstds: Vec<f64> = x.chunks(3).zip(&means).map(spread).collect();
-            [means, rstds].concat()
-        };
-        let y = compute("softmax", &[x], &two).unwrap();
-        for (op, given) in [
-            ("softmax", compute("softmax_backward", &[w, &y], &two)),
-            (
-                "layer_norm",
-                compute("layer_norm_backward", &[w, x, &statistics], &two),
-            ),
-        ] {
-            let loss = |x: &[f64]| -> f64 {
-                let y = compute(op, &[x], &two).unwrap();
-                y.iter().zip(w).map(|(y, w)| y * w).sum()
-            };
-            for (i, slope) in given.unwrap().into_iter().enumerate() {
-                let moved = |by: f64| {
-                    let mut x = x.to_vec();
-                    x[i] += by;
-                    loss(&x)
-                };
-                let wanted = (moved(1e-6) - moved(-1e-6)) / 2e-6;
-                assert!((slope - wanted).abs() < 1e-6, "{op} {i}: {slope} {wanted}");
-            }
-        }
-    }
-
-    #[test]
-    fn mistakes_say_what_is_needed() {
-        let none = BTreeMap::new();
-        assert!(
-            compute("fft", &[&[1.0]], &none)
-                .unwrap_err()
-                .contains("there are copy, add")
-        );
-        assert!(
-            compute("add", &[&[1.0]], &none)
-                .unwrap_err()
-                .contains("reads 2 inputs")
-        );
-        assert!(
-            compute("sum", &[&[1.0]], &none)
-                .unwrap_err()
-                .contains("shape = { n = … }")
-        );
-        let long = shape(&[("n", 9)]);
-        assert!(
-            compute("sum", &[&[1.0]], &long)
-                .unwrap_err()
-                .contains("reads 9 values, the buffer has 1")
-        );
-    }
-}
+mod tests;

@@ -1,16 +1,21 @@
 //! Results as they come: a file of JSON lines that is only ever appended to. A `Head` starts a run, an
-//! `Outcome` is one candidate. A killed run loses no more than the line it was writing.
+//! `Outcome` is one candidate. Each line names its run, so that several runs may write at once. A killed run loses no
+//! more than the line it was writing.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
+use wgrad_runtime::text_hash;
 
 use super::expr::Scope;
 use super::job::Machine;
-use super::outcome::Outcome;
+use super::outcome::{Outcome, Status};
+use super::spec::show;
 
 /// What a run was about: outcomes are comparable where these agree.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -19,6 +24,10 @@ pub struct Head {
     pub kernel: String,
     /// Of the kernel files and of the spec: see `wgrad_runtime::text_hash`.
     pub hash: String,
+    /// Of the data files.
+    pub data: String,
+    /// Of the buffers' contents.
+    pub seed: u64,
     pub machine: Machine,
     /// The timed problem sizes.
     pub sizes: Vec<Scope>,
@@ -27,19 +36,37 @@ pub struct Head {
 }
 
 /// A line of the file.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(untagged)]
-pub enum Line {
-    Head { head: Box<Head> },
-    Outcome(Box<Outcome>),
+enum Line {
+    Head {
+        run: String,
+        head: Box<Head>,
+    },
+    Outcome {
+        run: String,
+        #[serde(flatten)]
+        outcome: Box<Outcome>,
+    },
 }
 
-/// The open file.
-pub struct Results(File);
+/// What earlier runs say of a choice.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Known {
+    pub outcome: Outcome,
+    /// Seconds of the default in the same run.
+    pub default_seconds: Option<f64>,
+}
+
+/// The open file, and the name of this run.
+pub struct Results {
+    file: File,
+    run: String,
+}
 
 impl Results {
-    /// Opens `path` to append to. A last line that is not whole is closed, so that it does no harm.
-    pub fn append(path: &Path) -> Result<Results> {
+    /// Opens `path` to append a run to. A last line that is not whole is closed, so that it does no harm.
+    pub fn append(path: &Path, head: &Head) -> Result<Results> {
         let wrong = || format!("{} cannot be written", path.display());
         let mut file = OpenOptions::new()
             .create(true)
@@ -55,99 +82,81 @@ impl Results {
                 file.write_all(b"\n").with_context(wrong)?;
             }
         }
-        Ok(Results(file))
+        let time = SystemTime::now().duration_since(UNIX_EPOCH);
+        let time = time.map_or(0, |time| time.as_nanos()).to_string();
+        let run = text_hash(&[time, std::process::id().to_string()]);
+        let mut results = Results { file, run };
+        results.line(&Line::Head {
+            run: results.run.clone(),
+            head: Box::new(head.clone()),
+        })?;
+        Ok(results)
     }
 
-    /// Adds a line.
-    pub fn write(&mut self, line: &Line) -> Result<()> {
+    /// Adds an outcome.
+    pub fn write(&mut self, outcome: &Outcome) -> Result<()> {
+        self.line(&Line::Outcome {
+            run: self.run.clone(),
+            outcome: Box::new(outcome.clone()),
+        })
+    }
+
+    fn line(&mut self, line: &Line) -> Result<()> {
         let mut text = serde_json::to_string(line)?;
         text.push('\n');
-        self.0
+        self.file
             .write_all(text.as_bytes())
             .context("the results cannot be written")
     }
 }
 
-/// The outcomes in the file at `path` of runs with this head; nothing if there is no file. Lines that are
-/// not whole are passed over.
-pub fn known(path: &Path, head: &Head) -> Result<Vec<Outcome>> {
+/// What the file at `path` holds of runs with this head, one of each choice: the last word on it, but once wrong is
+/// wrong. `defaults` are the default choices of the timed sizes. Nothing if there is no file; lines that are not whole
+/// are passed over.
+pub fn known(path: &Path, head: &Head, defaults: &[Scope]) -> Result<Vec<Known>> {
     let text = match std::fs::read(path) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(e) => return Err(e).with_context(|| format!("{} cannot be read", path.display())),
     };
-    let mut ours = false;
-    let mut found = Vec::new();
+    // Whether a run is ours, and what it says.
+    let mut runs: BTreeMap<String, Vec<Outcome>> = BTreeMap::new();
+    let mut order = Vec::new();
     for line in text.lines() {
         match serde_json::from_str(line) {
-            Ok(Line::Head { head: other }) => ours = *other == *head,
-            Ok(Line::Outcome(outcome)) if ours => found.push(*outcome),
-            Ok(Line::Outcome(_)) | Err(_) => {}
+            Ok(Line::Head { run, head: other }) if *other == *head => {
+                runs.insert(run, Vec::new());
+            }
+            Ok(Line::Outcome { run, outcome }) => {
+                if let Some(outcomes) = runs.get_mut(&run) {
+                    order.push((run, outcomes.len()));
+                    outcomes.push(*outcome);
+                }
+            }
+            Ok(Line::Head { .. }) | Err(_) => {}
         }
     }
-    Ok(found)
+    let mut found: BTreeMap<(usize, String), Known> = BTreeMap::new();
+    for (run, i) in order {
+        let outcomes = &runs[&run];
+        let outcome = &outcomes[i];
+        let key = (outcome.size, show(&outcome.values));
+        if matches!(found.get(&key), Some(known) if known.outcome.status == Status::Correctness) {
+            continue;
+        }
+        let default = defaults.get(outcome.size);
+        let default = outcomes
+            .iter()
+            .filter(|o| o.size == outcome.size && Some(&o.values) == default)
+            .find_map(|o| o.time);
+        let known = Known {
+            outcome: outcome.clone(),
+            default_seconds: default.map(|time| time.median),
+        };
+        found.insert(key, known);
+    }
+    Ok(found.into_values().collect())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::expr::Value;
-    use super::super::outcome::Status;
-    use super::*;
-
-    fn head(hash: &str) -> Head {
-        Head {
-            kernel: "k".into(),
-            hash: hash.into(),
-            machine: Machine {
-                adapter: "a".into(),
-                driver: "d".into(),
-                backend: "Vulkan".into(),
-                device_type: "Cpu".into(),
-                facts: Scope::new(),
-                bytes: vec![8.0],
-                flops: vec![0.0],
-            },
-            sizes: vec![Scope::from([("N".into(), Value::Int(4))])],
-            checked: false,
-        }
-    }
-
-    #[test]
-    fn what_was_written_is_known_again() {
-        let folder = std::env::temp_dir().join(format!("wgrad-results-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        let path = folder.join("r.jsonl");
-        let _ = std::fs::remove_file(&path);
-        assert!(known(&path, &head("1")).unwrap().is_empty());
-        let values = Scope::from([("W".into(), Value::Int(8)), ("F".into(), Value::Bool(true))]);
-        let one = Outcome::failed(values.clone(), 0, Status::Correctness, "y[3] is\n 1");
-        let two = Outcome::failed(values, 0, Status::Timeout, "");
-        for (hash, outcome) in [("1", &one), ("2", &two)] {
-            let mut results = Results::append(&path).unwrap();
-            results
-                .write(&Line::Head {
-                    head: Box::new(head(hash)),
-                })
-                .unwrap();
-            results
-                .write(&Line::Outcome(Box::new(outcome.clone())))
-                .unwrap();
-        }
-        // A run that was killed in the middle of a line.
-        let mut file = OpenOptions::new().append(true).open(&path).unwrap();
-        file.write_all(b"{\"values\":{\"W\"").unwrap();
-        drop(file);
-        let mut results = Results::append(&path).unwrap();
-        results
-            .write(&Line::Head {
-                head: Box::new(head("1")),
-            })
-            .unwrap();
-        results
-            .write(&Line::Outcome(Box::new(two.clone())))
-            .unwrap();
-        assert_eq!(known(&path, &head("1")).unwrap(), [one, two.clone()]);
-        assert_eq!(known(&path, &head("2")).unwrap(), [two]);
-        std::fs::remove_dir_all(&folder).unwrap();
-    }
-}
+mod tests;

@@ -107,7 +107,7 @@ impl Runner {
             let mut bytes = 0;
             for buffer in &self.spec.buffers {
                 let twice = u64::from(buffer.output && buffer.fill.is_some());
-                bytes += buffer.size.count(sizes)? * buffer.dtype.bytes() * (1 + twice);
+                bytes += buffer.bytes(sizes)? * (1 + twice);
             }
             Ok(bytes as f64)
         };
@@ -299,3 +299,6 @@ fn needs(built: &Built) -> Needs {
         workgroup_bytes: built.info.workgroup_bytes,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,20 +1,24 @@
 //! A tuning run: one search for each timed size, candidates tried in worker processes.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, bail};
+use wgrad_runtime::variants::VariantTable;
 
 use super::expr::Scope;
 use super::job::{Job, Machine, Phase, Reply, Request};
 use super::outcome::{Outcome, Status, Watched};
-use super::results::{Head, Line, Results, known};
-use super::search::{Search, Strategy};
+use super::results::{Head, Known, Results, known};
+use super::search::Strategy;
 use super::space::Space;
-use super::spec::Spec;
+use super::spec::{Spec, show};
+use super::t4;
 use super::worker::{Lost, Worker, WorkerCommand};
 use crate::bench::stats::Interval;
+
+mod size;
 
 /// How to tune.
 #[derive(Debug, Clone)]
@@ -30,19 +34,12 @@ pub struct Options {
     pub results: PathBuf,
     /// Whether what the file knows already is taken as known.
     pub resume: bool,
+    /// What is said to be fast: it is tried first, and stays only if it is.
+    pub table: VariantTable,
 }
 
 /// Seconds for opening a device and its first reference.
 const OPENING: Duration = Duration::from_secs(60);
-/// As fast as the default.
-const ONE: Interval = Interval {
-    median: 1.0,
-    low: 1.0,
-    high: 1.0,
-};
-/// The share of the budget that is kept for the last comparison.
-const LAST_WORD: f64 = 0.12;
-
 /// What happens, as it happens.
 #[derive(Debug)]
 pub enum Event<'a> {
@@ -55,9 +52,10 @@ pub enum Event<'a> {
         known: usize,
     },
     /// A candidate has ended, one of so many that are allowed at its size. `best` is the incumbent's time over
-    /// the default's.
+    /// the default's, `incumbent` its values.
     Tried {
         outcome: &'a Outcome,
+        incumbent: &'a Scope,
         tried: usize,
         allowed: usize,
         best: f64,
@@ -82,6 +80,8 @@ pub struct Tuned {
     pub tried: usize,
     /// Whether every allowed choice was.
     pub exhausted: bool,
+    /// Whether a table had a choice for this size, which then was tried too.
+    pub in_table: bool,
 }
 
 /// What came out in all.
@@ -92,7 +92,7 @@ pub struct Report {
     /// How many candidates ended how; what the spec forbids counts as `Constraint`.
     pub counts: BTreeMap<Status, u64>,
     pub outcomes: Vec<Outcome>,
-    /// What an emulated GPU saw of the default. With a fault nothing else was held to it.
+    /// What an emulated GPU saw of the defaults and the best. With a fault of a default nothing else was held to it.
     pub watched: Watched,
     /// Seconds it took.
     pub seconds: f64,
@@ -115,15 +115,12 @@ pub fn run(
     let of_size = |sizes| Space::new(&spec, sizes);
     let spaces: Vec<Space> = spec.time.iter().map(of_size).collect::<Result<_>>()?;
     let largest = spaces.iter().max_by_key(|space| space.choices.len());
-    let head = Head {
-        kernel: job.name.clone(),
-        hash: job.hash(),
-        machine,
-        sizes: spec.time.clone(),
-        checked: job.checked,
-    };
+    let head = head(job, &spec, machine);
     let known = match options.resume {
-        true => known(&options.results, &head)?,
+        true => {
+            let defaults: Vec<Scope> = spaces.iter().map(|s| s.values(s.default)).collect();
+            known(&options.results, &head, &defaults)?
+        }
         false => Vec::new(),
     };
     on(Event::Opened {
@@ -132,10 +129,7 @@ pub fn run(
         forbidden: largest.map_or(0, |space| space.forbidden),
         known: known.len(),
     });
-    let mut results = Results::append(&options.results)?;
-    results.write(&Line::Head {
-        head: Box::new(head.clone()),
-    })?;
+    let results = Results::append(&options.results, &head)?;
     let mut session = Session {
         job,
         command,
@@ -150,22 +144,58 @@ pub fn run(
     let mut tuned = Vec::new();
     for (size, space) in spaces.iter().enumerate() {
         let share = options.budget * (size + 1) as f64 / spaces.len() as f64;
-        tuned.push(session.tune(&spec, space, size, share, on)?);
+        tuned.push(session.tune(&head, space, size, share, on)?);
     }
     session.rooflines(&head.machine, &mut tuned);
+    let outcomes = session.all_outcomes();
     let forbidden = spaces.iter().map(|space| space.forbidden).sum();
     let mut counts = BTreeMap::from([(Status::Constraint, forbidden)]);
-    for outcome in session.known.iter().chain(&session.outcomes) {
+    for outcome in &outcomes {
         *counts.entry(outcome.status).or_default() += 1;
     }
+    let of_best = tuned.iter().map(|row| row.best.watched.clone());
     Ok(Report {
+        watched: of_best.fold(session.watched, Watched::max),
         head,
         tuned,
         counts,
-        outcomes: session.known.into_iter().chain(session.outcomes).collect(),
-        watched: session.watched,
+        outcomes,
         seconds: start.elapsed().as_secs_f64(),
     })
+}
+
+fn head(job: &Job, spec: &Spec, machine: Machine) -> Head {
+    Head {
+        kernel: job.name.clone(),
+        hash: job.hash(),
+        data: job.data_hash(spec),
+        seed: job.seed,
+        machine,
+        sizes: spec.time.clone(),
+        checked: job.checked,
+    }
+}
+
+/// Appends to `results` what the T4 file `text` says of `job`, as a run on this adapter: one that is resumed tries it
+/// no more, but checks and times what is said to be fast before it leads. How many results there were, and how many
+/// others.
+///
+/// # Errors
+/// No T4, one without a result of this job, a device that cannot be opened.
+pub fn import_t4(
+    job: &Job,
+    command: &WorkerCommand,
+    results: &Path,
+    text: &str,
+) -> Result<(usize, usize)> {
+    let (_, machine) = Worker::start(command, job, OPENING)?;
+    let spec = job.spec()?.on(&machine.facts)?;
+    let (outcomes, others) = t4::import(text, &spec)?;
+    let mut results = Results::append(results, &head(job, &spec, machine))?;
+    for outcome in &outcomes {
+        results.write(outcome)?;
+    }
+    Ok((outcomes.len(), others))
 }
 
 struct Session<'a> {
@@ -175,156 +205,13 @@ struct Session<'a> {
     worker: Option<Worker>,
     results: Results,
     outcomes: Vec<Outcome>,
-    known: Vec<Outcome>,
-    /// Of the default.
+    known: Vec<Known>,
+    /// The worst that was seen of a default.
     watched: Watched,
     start: Instant,
 }
 
 impl Session<'_> {
-    /// Searches at timed size `size` until `until` seconds after the run's start.
-    fn tune(
-        &mut self,
-        spec: &Spec,
-        space: &Space,
-        size: usize,
-        until: f64,
-        on: &mut dyn FnMut(Event),
-    ) -> Result<Tuned> {
-        let began = self.start.elapsed().as_secs_f64();
-        let until = until - LAST_WORD * (until - began);
-        let default = space.values(space.default);
-        let first = self.attempt(&default, size, None)?;
-        if first.status != Status::Correct {
-            let message = first.message.unwrap_or_default();
-            bail!(
-                "the default parameters fail ({}): {message}",
-                first.status.name()
-            );
-        }
-        if first.watched != Watched::No {
-            self.watched = first.watched.clone();
-        }
-        let mut incumbent = first.clone();
-        // The incumbent's time over the default's, from the pairs that led to it.
-        let mut best = 1.0;
-        let mut search = Search::new(space, self.options.strategy, self.options.seed);
-        self.take_known(space, size, &first, &mut search, &mut incumbent, &mut best);
-        on(Event::Tried {
-            outcome: &first,
-            tried: search.tried(),
-            allowed: space.choices.len(),
-            best,
-            seconds: self.start.elapsed().as_secs_f64(),
-        });
-        let mut exhausted = true;
-        while let Some(next) = search.pick() {
-            if self.start.elapsed().as_secs_f64() >= until {
-                exhausted = false;
-                break;
-            }
-            let outcome = self.attempt(&space.values(next), size, Some(&incumbent.values))?;
-            let cost = outcome.ratio.map(|ratio| ratio.median * best);
-            search.report(next, cost);
-            if let Some(lead) = outcome.lead() {
-                best *= lead;
-                incumbent = outcome.clone();
-            }
-            on(Event::Tried {
-                outcome: &outcome,
-                tried: search.tried(),
-                allowed: space.choices.len(),
-                best,
-                seconds: self.start.elapsed().as_secs_f64(),
-            });
-        }
-        let mut tuned = Tuned {
-            sizes: spec.time[size].clone(),
-            default_time: first.time.unwrap_or(ONE),
-            best_time: first.time.unwrap_or(ONE),
-            default,
-            best: incumbent,
-            speedup: ONE,
-            roofline: None,
-            tried: search.tried(),
-            exhausted,
-        };
-        if tuned.best.values != tuned.default {
-            self.last_word(&mut tuned, &first, size)?;
-        }
-        Ok(tuned)
-    }
-
-    /// Outcomes of earlier runs: costs are their times over the default's then.
-    fn take_known(
-        &self,
-        space: &Space,
-        size: usize,
-        first: &Outcome,
-        search: &mut Search,
-        incumbent: &mut Outcome,
-        best: &mut f64,
-    ) {
-        let of_size = || self.known.iter().filter(|o| o.size == size);
-        let earlier = of_size()
-            .filter(|o| o.values == first.values)
-            .find_map(|o| o.time);
-        let Some(reference) = earlier.or(first.time) else {
-            return;
-        };
-        for outcome in of_size() {
-            let Some(at) = space
-                .locate(&outcome.values)
-                .filter(|at| *at != space.default)
-            else {
-                continue;
-            };
-            let cost = outcome.time.map(|time| time.median / reference.median);
-            search.know(at, cost);
-            if let Some(cost) = cost.filter(|cost| *cost < *best) {
-                *best = cost;
-                *incumbent = outcome.clone();
-            }
-        }
-    }
-
-    /// The best against the default, longer: the figure that is shown.
-    fn last_word(&mut self, tuned: &mut Tuned, first: &Outcome, size: usize) -> Result<()> {
-        let request = Request::Compare {
-            values: tuned.best.values.clone(),
-            against: tuned.default.clone(),
-            size,
-        };
-        let limit = Duration::from_secs_f64(4.0 * self.options.time_limit);
-        match self.worker()?.ask(&request, limit) {
-            Ok(Reply::Compared {
-                ratio, new, old, ..
-            }) => {
-                tuned.speedup = Interval {
-                    median: 1.0 / ratio.median,
-                    low: 1.0 / ratio.high,
-                    high: 1.0 / ratio.low,
-                };
-                (tuned.best_time, tuned.default_time) = (new, old);
-                // What looked faster in the search and is not now: the default stays.
-                if ratio.low >= 1.0 {
-                    tuned.best = first.clone();
-                    tuned.best_time = old;
-                    tuned.speedup = ONE;
-                }
-                Ok(())
-            }
-            Ok(_) => Err(anyhow!("the worker answered something else")),
-            Err(lost) => {
-                self.worker = None;
-                Err(anyhow!(
-                    "the best choice failed in the last comparison: {}",
-                    lost.describe()
-                ))
-            }
-        }
-    }
-
     /// Tries `values`, and writes down what became of them.
     fn attempt(
         &mut self,
@@ -363,10 +250,23 @@ impl Session<'_> {
         if outcome.status == Status::Runtime {
             self.worker = None;
         }
-        self.results
-            .write(&Line::Outcome(Box::new(outcome.clone())))?;
-        self.outcomes.push(outcome.clone());
+        self.record(&outcome)?;
         Ok(outcome)
+    }
+
+    fn record(&mut self, outcome: &Outcome) -> Result<()> {
+        self.results.write(outcome)?;
+        self.outcomes.push(outcome.clone());
+        Ok(())
+    }
+
+    /// Of earlier runs and of this one, which counts where both tried a choice.
+    fn all_outcomes(&self) -> Vec<Outcome> {
+        let key = |outcome: &Outcome| (outcome.size, show(&outcome.values));
+        let again: BTreeSet<_> = self.outcomes.iter().map(key).collect();
+        let known = self.known.iter().map(|known| &known.outcome);
+        let known = known.filter(|outcome| !again.contains(&key(outcome)));
+        known.chain(&self.outcomes).cloned().collect()
     }
 
     /// The worker, a new one if the last was lost.
@@ -397,3 +297,7 @@ impl Session<'_> {
         }
     }
 }
+
+#[cfg(unix)]
+#[cfg(test)]
+mod tests;

@@ -28,11 +28,9 @@ pub struct Spec {
     /// What must hold for a choice of parameters to be built at all. Where sizes are named, at those.
     #[serde(default)]
     pub constraints: Vec<Expr>,
-    /// An output fails where |y - expected| > atol + rtol * |expected|.
-    #[serde(default = "default_rtol")]
-    pub rtol: f64,
-    #[serde(default = "default_atol")]
-    pub atol: f64,
+    /// An output fails where |y - expected| > atol + rtol * |expected|. Default: 1e-5 and 1e-6; for integers 0.
+    pub rtol: Option<f64>,
+    pub atol: Option<f64>,
     /// Whether sizes reach the WGSL as constants too; they do where it has no uniform.
     pub size_constants: Option<bool>,
     /// Whether the timed sizes are checked too. Default: true.
@@ -76,12 +74,6 @@ pub struct Spec {
     pub reference: Reference,
 }
 
-fn default_rtol() -> f64 {
-    1e-5
-}
-fn default_atol() -> f64 {
-    1e-6
-}
 fn default_true() -> bool {
     true
 }
@@ -130,6 +122,16 @@ pub struct BufferSpec {
     /// Whether the kernel's result is in it.
     #[serde(default)]
     pub output: bool,
+    /// Of an output: that the reference says nothing of it. It must be written, and twice the same.
+    #[serde(default)]
+    pub unchecked: bool,
+}
+
+impl BufferSpec {
+    /// Its bytes at the problem `sizes`; what is beyond 64 bits counts as their most.
+    pub fn bytes(&self, sizes: &Scope) -> Result<u64, ExprError> {
+        Ok(self.size.count(sizes)?.saturating_mul(self.dtype.bytes()))
+    }
 }
 
 /// The type of a buffer's elements.
@@ -149,6 +151,11 @@ impl Dtype {
             Dtype::F16 => 2,
             _ => 4,
         }
+    }
+
+    /// Whether its values are whole numbers.
+    pub fn integer(self) -> bool {
+        matches!(self, Dtype::U32 | Dtype::I32)
     }
 }
 
@@ -176,8 +183,9 @@ pub struct Reference {
     /// The buffers it reads, in its order. Default: those that are no outputs, in the spec's order.
     #[serde(default)]
     pub inputs: Vec<String>,
-    /// The buffer that its result is for. Default: the only output.
-    pub output: Option<String>,
+    /// The buffers that its results are for. Default: the only output that is checked.
+    #[serde(default)]
+    pub output: OneOrMore<String>,
     /// The sizes it asks for, such as `rows` and `columns`.
     #[serde(default)]
     pub shape: BTreeMap<String, Expr>,
@@ -218,7 +226,7 @@ impl Spec {
     /// buffer larger than it allows.
     ///
     /// # Errors
-    /// No size is left.
+    /// No size is left, or a buffer at a size of `check` is larger.
     pub fn on(mut self, facts: &Scope) -> Result<Spec> {
         self.facts = facts.clone();
         if facts.get("software") == Some(&Value::Bool(true)) && !self.time_software.is_empty() {
@@ -227,17 +235,25 @@ impl Spec {
         let Some(Value::Int(most)) = facts.get("max_buffer_bytes").copied() else {
             return Ok(self);
         };
+        let fits = |bytes: u64| i64::try_from(bytes).is_ok_and(|bytes| bytes <= most);
+        for sizes in &self.check {
+            for buffer in &self.buffers {
+                let bytes = buffer.bytes(sizes)?;
+                if !fits(bytes) {
+                    bail!(
+                        "buffer `{}` has {bytes} bytes at {} in `check`, this adapter's have {most} at most; check \
+                         at a smaller size",
+                        buffer.name,
+                        show(sizes)
+                    );
+                }
+            }
+        }
         let mut fitting = Vec::new();
         for sizes in std::mem::take(&mut self.time) {
-            let mut largest = 0;
-            for buffer in &self.buffers {
-                let bytes = buffer
-                    .size
-                    .count(&sizes)?
-                    .saturating_mul(buffer.dtype.bytes());
-                largest = largest.max(bytes);
-            }
-            if i64::try_from(largest).is_ok_and(|bytes| bytes <= most) {
+            let bytes = self.buffers.iter().map(|buffer| buffer.bytes(&sizes));
+            let bytes: Vec<u64> = bytes.collect::<Result<_, _>>()?;
+            if bytes.into_iter().all(fits) {
                 fitting.push(sizes);
             }
         }
@@ -296,6 +312,15 @@ impl Spec {
             .chain(&self.check)
             .flat_map(|s| s.keys().cloned())
             .collect()
+    }
+
+    /// How far a value of type `dtype` may be off: relative, absolute. Whole numbers are exact if nothing else is said.
+    pub fn tolerance(&self, dtype: Dtype) -> (f64, f64) {
+        let (rtol, atol) = match dtype.integer() {
+            true => (0.0, 0.0),
+            false => (1e-5, 1e-6),
+        };
+        (self.rtol.unwrap_or(rtol), self.atol.unwrap_or(atol))
     }
 
     /// The outputs' names.

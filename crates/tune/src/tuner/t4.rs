@@ -1,10 +1,15 @@
 //! Results in the T4 format that Kernel Tuner and others write and read (open autotuning results schema,
-//! version 1.0.0). Times are in milliseconds, as Kernel Tuner has them.
+//! version 1.0.0), written and read. Times are in milliseconds, as Kernel Tuner has them.
 
-use serde_json::{Value as Json, json};
+use anyhow::{Context, Result, anyhow};
+use serde::Deserialize;
+use serde_json::{Map, Value as Json, json};
 
+use super::expr::{Scope, Value};
 use super::outcome::{Outcome, Status};
 use super::session::Report;
+use super::spec::Spec;
+use crate::bench::stats::{CONFIDENCE, Interval, median, median_interval};
 
 /// T4's word for how a candidate ended.
 fn invalidity(status: Status) -> &'static str {
@@ -13,6 +18,15 @@ fn invalidity(status: Status) -> &'static str {
         other => other.name(),
     }
 }
+
+const STATUSES: [Status; 6] = [
+    Status::Correct,
+    Status::Compile,
+    Status::Correctness,
+    Status::Runtime,
+    Status::Timeout,
+    Status::Constraint,
+];
 
 /// The whole file.
 pub fn export(report: &Report) -> Json {
@@ -60,75 +74,145 @@ fn result(report: &Report, outcome: &Outcome, several: bool) -> Json {
     })
 }
 
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
+/// A file from anyone: what is not named here is passed over.
+#[derive(Deserialize)]
+struct File {
+    results: Vec<Entry>,
+}
 
-    use super::super::expr::{Scope, Value};
-    use super::super::job::Machine;
-    use super::super::results::Head;
-    use super::*;
-    use crate::bench::stats::Interval;
+#[derive(Deserialize)]
+struct Entry {
+    configuration: Map<String, Json>,
+    #[serde(default)]
+    times: Times,
+    invalidity: Option<String>,
+    correctness: Option<f64>,
+    #[serde(default)]
+    measurements: Vec<Measurement>,
+}
 
-    #[test]
-    fn the_shape_is_that_of_the_schema() {
-        let values = Scope::from([("W".to_owned(), Value::Int(8))]);
-        let mut good = Outcome::failed(values.clone(), 1, Status::Correct, "");
-        good.samples = vec![0.002, 0.003];
-        good.time = Some(Interval {
-            median: 0.0025,
-            low: 0.002,
-            high: 0.003,
-        });
-        let bad = Outcome::failed(values, 0, Status::Constraint, "too large");
-        let size = |n| Scope::from([("N".to_owned(), Value::Int(n))]);
-        let machine = Machine {
-            adapter: String::new(),
-            driver: String::new(),
-            backend: String::new(),
-            device_type: String::new(),
-            facts: Scope::new(),
-            bytes: vec![],
-            flops: vec![],
+#[derive(Default, Deserialize)]
+struct Times {
+    #[serde(default)]
+    compilation_time: f64,
+    #[serde(default)]
+    validation: f64,
+    #[serde(default)]
+    runtimes: Vec<f64>,
+}
+
+#[derive(Deserialize)]
+struct Measurement {
+    name: String,
+    value: Json,
+    #[serde(default)]
+    unit: String,
+}
+
+/// The outcomes in the T4 file `text` that are about choices of `spec` at its timed sizes, and how many are not.
+///
+/// # Errors
+/// No T4.
+pub fn import(text: &str, spec: &Spec) -> Result<(Vec<Outcome>, usize)> {
+    let file: File = serde_json::from_str(text).context("this is no T4 file of results")?;
+    let all = file.results.len();
+    let found: Vec<Outcome> = file
+        .results
+        .iter()
+        .filter_map(|entry| entry.outcome(spec))
+        .collect();
+    if found.is_empty() && all > 0 {
+        let names: Vec<&str> = spec.parameters.keys().map(String::as_str).collect();
+        let names = names.join(", ");
+        return Err(anyhow!(
+            "none of the {all} results has values of the spec's parameters ({names}) that it allows"
+        ));
+    }
+    let others = all - found.len();
+    Ok((found, others))
+}
+
+impl Entry {
+    fn outcome(&self, spec: &Spec) -> Option<Outcome> {
+        let mut values = Scope::new();
+        for (name, all) in &spec.parameters {
+            let given = self.configuration.get(name)?;
+            values.insert(name.clone(), *all.iter().find(|v| same(v, given))?);
+        }
+        // Of several sizes, one is a part of the configuration.
+        let fits = |sizes: &Scope| {
+            let mut all = sizes.iter();
+            all.all(|(name, n)| match self.configuration.get(name) {
+                Some(given) => same(n, given),
+                None => spec.time.len() == 1,
+            })
         };
-        let report = Report {
-            head: Head {
-                kernel: "k".into(),
-                hash: "h".into(),
-                machine,
-                sizes: vec![size(4), size(9)],
-                checked: false,
-            },
-            tuned: vec![],
-            counts: BTreeMap::new(),
-            outcomes: vec![good, bad],
-            watched: Default::default(),
-            seconds: 1.0,
-        };
-        let file = export(&report);
-        assert_eq!(file["schema_version"], "1.0.0");
-        let [good, bad] = &file["results"].as_array().unwrap()[..] else {
-            panic!("two results")
-        };
-        assert_eq!(good["configuration"], json!({ "W": 8, "N": 9 }));
-        assert_eq!(good["times"]["runtimes"], json!([2.0, 3.0]));
-        assert_eq!(
-            good["measurements"],
-            json!([{ "name": "time", "value": 2.5, "unit": "ms" }])
-        );
-        assert_eq!(
-            (&good["invalidity"], &good["correctness"]),
-            (&json!("correct"), &json!(1))
-        );
-        assert_eq!(
-            (&bad["invalidity"], &bad["correctness"]),
-            (&json!("constraints"), &json!(0))
-        );
-        assert_eq!(bad["measurements"], json!([]));
-        for result in [good, bad] {
-            for key in ["configuration", "times", "invalidity", "correctness"] {
-                assert!(!result[key].is_null(), "{key} is required");
-            }
+        let size = spec.time.iter().position(fits)?;
+        spec.allows(&values, &spec.time[size])
+            .ok()
+            .filter(|is| *is)?;
+        let status = self.status();
+        let mut outcome = Outcome::failed(values, size, status, "imported");
+        if status == Status::Correct {
+            outcome.time = Some(self.time()?);
+            outcome.message = None;
+        }
+        let seconds = |ms: &f64| ms / 1e3;
+        outcome.samples = self.times.runtimes.iter().map(seconds).collect();
+        outcome.compile_seconds = seconds(&self.times.compilation_time);
+        outcome.check_seconds = seconds(&self.times.validation);
+        Some(outcome)
+    }
+
+    fn status(&self) -> Status {
+        let right = self.correctness.is_none_or(|share| share > 0.0);
+        let word = self.invalidity.as_deref().unwrap_or("correct");
+        let known = STATUSES.into_iter().find(|s| invalidity(*s) == word);
+        match known.unwrap_or(Status::Runtime) {
+            Status::Correct if !right => Status::Correctness,
+            status => status,
         }
     }
+
+    /// The measurement called `time`, else the median of the single runs.
+    fn time(&self) -> Option<Interval> {
+        let runs: Vec<f64> = self.times.runtimes.iter().map(|ms| ms / 1e3).collect();
+        let (low, high) = median_interval(&runs, CONFIDENCE);
+        let measured = self.measurements.iter().find(|m| m.name == "time");
+        let median = match measured {
+            Some(measured) => {
+                let unit = match measured.unit.as_str() {
+                    "s" | "seconds" => 1.0,
+                    "us" | "microseconds" => 1e-6,
+                    "ns" | "nanoseconds" => 1e-9,
+                    _ => 1e-3,
+                };
+                measured.value.as_f64()? * unit
+            }
+            None => median(&runs),
+        };
+        let usable = median.is_finite() && median > 0.0;
+        usable.then(|| Interval {
+            median,
+            // Of no samples: NaN, which these pass over.
+            low: median.min(low),
+            high: median.max(high),
+        })
+    }
 }
+
+/// Python has True for 1 and 8.0 for 8.
+fn same(value: &Value, given: &Json) -> bool {
+    let number = match value {
+        Value::Bool(is) => f64::from(u8::from(*is)),
+        Value::Int(n) => *n as f64,
+        Value::Float(x) => *x,
+    };
+    match given {
+        Json::Bool(is) => number == f64::from(u8::from(*is)),
+        other => other.as_f64() == Some(number),
+    }
+}
+
+#[cfg(test)]
+mod tests;

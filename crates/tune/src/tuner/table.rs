@@ -1,19 +1,22 @@
-//! What a run found, as entries of a table of variants.
+//! Tables of variants: what a run found as their entries, and what they say before it.
 
 use std::collections::BTreeMap;
 
-use wgrad_runtime::variants::{Entry, bucket, shader_hash};
+use wgrad_runtime::variants::{Entry, VariantTable, Wanted, bucket, shader_hash};
 
 use super::expr::{Scope, Value};
-use super::job::Job;
-use super::session::Report;
+use super::job::{Job, Machine};
+use super::session::{Report, Tuned};
+use super::space::Space;
 
 /// One entry a tuned size; of several shader files of ours it names the chosen one, so that a change of
 /// another leaves it as it is. Choices with values that are no whole numbers from 0 on have none: a table is for
-/// constants of kernels.
+/// constants of kernels. A default that not everything was held against has none either: no entry is the same, and
+/// whatever another table says has not lost to it.
 pub fn entries(job: &Job, report: &Report) -> Vec<Entry> {
     let machine = &report.head.machine;
-    let rows = report.tuned.iter().filter_map(|row| {
+    let beaten = |row: &&Tuned| row.best.values != row.default || row.exhausted || row.in_table;
+    let rows = report.tuned.iter().filter(beaten).filter_map(|row| {
         let mut values = whole(&row.best.values)?;
         let (files, hash) = match job.files.is_empty() {
             true => (Vec::new(), job.hash()),
@@ -43,6 +46,52 @@ pub fn entries(job: &Job, report: &Report) -> Vec<Entry> {
     rows.collect()
 }
 
+/// The place in `space` of what `table` says of `job` at `problem`: a choice that the engine would take.
+pub fn choice(
+    table: &VariantTable,
+    job: &Job,
+    machine: &Machine,
+    problem: &Scope,
+    space: &Space,
+) -> Option<usize> {
+    let hash = job.hash();
+    let current = |e: &&Entry| match e.files.is_empty() {
+        true => job.files.is_empty() && e.hash == hash,
+        false => {
+            let ours = e.files.iter().all(|file| job.files.contains(file));
+            ours && shader_hash(&e.files).as_ref() == Some(&e.hash)
+        }
+    };
+    let mut ours = VariantTable::default();
+    for entry in table.entries().iter().rev().filter(current) {
+        ours.insert(entry.clone());
+    }
+    let most = |name: &str| match machine.facts.get(name) {
+        Some(Value::Int(most)) => u64::try_from(*most).unwrap_or(0),
+        _ => u64::MAX,
+    };
+    let wanted = Wanted {
+        adapter: &machine.adapter,
+        driver: &machine.driver,
+        backend: &machine.backend,
+        device_type: &machine.device_type,
+        invocations: u32::try_from(most("max_invocations")).unwrap_or(u32::MAX),
+        workgroup_bytes: most("max_workgroup_bytes"),
+    };
+    let found = ours.lookup(&job.name, &sizes(problem), &wanted)?;
+    let file = |name: &str| job.files.iter().position(|file| file == name);
+    let mut values = Scope::new();
+    for (name, all) in &space.parameters {
+        let given = match (name.as_str(), found.file().and_then(file)) {
+            ("KERNEL", Some(at)) => at as u32,
+            _ => found.get(name)?,
+        };
+        let same = |value: &&Value| number(value) == Some(given);
+        values.insert(name.clone(), *all.iter().find(same)?);
+    }
+    space.locate(&values)
+}
+
 fn sizes(scope: &Scope) -> Vec<(&str, u64)> {
     let int = |value: &Value| match value {
         Value::Int(n) => u64::try_from(*n).ok(),
@@ -55,13 +104,16 @@ fn sizes(scope: &Scope) -> Vec<(&str, u64)> {
 }
 
 fn whole(values: &Scope) -> Option<BTreeMap<String, u32>> {
-    let of = |value: &Value| match value {
+    values
+        .iter()
+        .map(|(name, value)| Some((name.clone(), number(value)?)))
+        .collect()
+}
+
+fn number(value: &Value) -> Option<u32> {
+    match value {
         Value::Bool(on) => Some(u32::from(*on)),
         Value::Int(n) => u32::try_from(*n).ok(),
         Value::Float(_) => None,
-    };
-    values
-        .iter()
-        .map(|(name, value)| Some((name.clone(), of(value)?)))
-        .collect()
+    }
 }

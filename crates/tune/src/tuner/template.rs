@@ -1,5 +1,9 @@
 //! A kernel and its spec to start from.
 
+use super::build::{Refused, build};
+use super::job::Source;
+use super::spec::Spec;
+
 /// The texts of `NAME.wgsl` and `NAME.toml`: a small kernel that works, every key of a spec explained.
 ///
 /// # Errors
@@ -13,18 +17,33 @@ pub fn pair(name: &str) -> Result<(String, String), String> {
         ));
     }
     let fill = |text: &str| text.replace("NAME", name);
-    Ok((
-        fill(include_str!("template/kernel.wgsl")),
-        fill(include_str!("template/spec.toml")),
-    ))
+    let text = fill(include_str!("template/kernel.wgsl"));
+    let spec = fill(include_str!("template/spec.toml"));
+    compiles(name, &text, &spec).map_err(|why| {
+        let why = why.lines().next().unwrap_or_default();
+        format!("`{name}` cannot name a kernel here ({why}); choose another name")
+    })?;
+    Ok((text, spec))
+}
+
+/// Words of WGSL and names of the example's own do not.
+fn compiles(name: &str, text: &str, spec: &str) -> Result<(), String> {
+    let spec = Spec::parse(name, spec).map_err(|e| e.to_string())?;
+    let source = Source {
+        name: name.to_owned(),
+        text: text.to_owned(),
+    };
+    let sizes = &spec.check[0];
+    let values = spec.default_at(sizes).map_err(|e| e.to_string())?;
+    match build(&spec, &source, None, &spec.workgroups, &values, sizes) {
+        Ok(_) => Ok(()),
+        Err(Refused::Compile(why) | Refused::Constraint(why)) => Err(why),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::build::build;
-    use super::super::job::Source;
     use super::super::space::Space;
-    use super::super::spec::Spec;
     use super::*;
 
     #[test]
@@ -52,7 +71,8 @@ mod tests {
 
     #[test]
     fn odd_names_are_refused() {
-        for name in ["", "9a", "a-b", "a/b", "ä"] {
+        let taken = ["x", "fn", "loop", "WIDTH", "Params", "self", "u32"];
+        for name in ["", "9a", "a-b", "a/b", "ä"].into_iter().chain(taken) {
             assert!(pair(name).is_err(), "{name}");
         }
     }

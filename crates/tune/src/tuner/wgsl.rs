@@ -78,6 +78,40 @@ pub fn isolate(text: &str, entry: Option<&str>) -> Result<String, String> {
     Ok(directives + &rest)
 }
 
+/// Whether it declares a uniform; what is said in comments is none.
+pub fn has_uniform(text: &str) -> bool {
+    let words: Vec<&str> = tokenize(text).iter().map(|t| t.text).collect();
+    words.windows(3).any(|w| w == ["var", "<", "uniform"])
+}
+
+/// The arguments of `@workgroup_size` of entry point `entry`, or of the only one.
+pub fn workgroup_size(text: &str, entry: Option<&str>) -> Option<Vec<String>> {
+    let all = declarations(text);
+    let mut entries = all.iter().filter(|d| d.is_entry());
+    let chosen = entries.find(|d| entry.is_none_or(|name| d.name() == Some(name)))?;
+    let mut tokens = chosen.tokens.iter().map(|t| t.text);
+    tokens.find(|word| *word == "workgroup_size")?;
+    let mut found = vec![String::new()];
+    let mut depth = 0;
+    for word in tokens {
+        depth += i32::from(word == "(") - i32::from(word == ")");
+        match (word, depth) {
+            (")", 0) => break,
+            ("(", 1) => {}
+            (",", 1) => found.push(String::new()),
+            (word, _) => found.last_mut()?.push_str(word),
+        }
+    }
+    // A comma may stand at the end.
+    found.retain(|argument| !argument.is_empty());
+    Some(found)
+}
+
+/// Whether `name` stands anywhere in the code.
+pub fn mentions(text: &str, name: &str) -> bool {
+    tokenize(text).iter().any(|t| t.text == name)
+}
+
 /// Where one of `names` is declared twice, the first declaration gives the value and the second, the
 /// file's own, the type and the place: `const TILE: u32 = 8u;` in front of a file with
 /// `override TILE: u32 = 16;` leaves `const TILE: u32 = 8;` there. Such a file is whole without a tuner.
@@ -110,6 +144,9 @@ pub fn settle(text: &str, names: &BTreeSet<String>) -> String {
             .chars()
             .last()
             .filter(|c| matches!(c, 'u' | 'i' | 'f' | 'h'));
+        // The last digit of 0x4f is no suffix.
+        let digits = word.starts_with("0x") || word.starts_with("0X");
+        let suffix = suffix.filter(|c| !(digits && *c == 'f' && !word.contains(['p', 'P'])));
         let typed = own.has(":");
         let suffix = suffix.filter(|_| !typed && word.starts_with(|c: char| c.is_ascii_digit()));
         let mut own_text = String::from("const ");

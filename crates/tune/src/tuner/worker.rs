@@ -1,6 +1,6 @@
 //! A worker process: the loop inside it, and the handle that its parent holds.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -11,13 +11,16 @@ use anyhow::{Context, Result, anyhow};
 use super::job::{Job, Machine, Phase, Reply, Request};
 use super::runner::Runner;
 
-/// Answers requests from `input` on `output`, one JSON value a line, until `input` ends.
+/// Answers the requests of `lines` on `output`, one JSON value a line, until they end.
 ///
 /// # Errors
 /// A line that is no request, or a parent that has gone.
-pub fn serve(input: impl BufRead, mut output: impl Write) -> Result<()> {
+pub fn serve(
+    lines: impl Iterator<Item = io::Result<String>>,
+    mut output: impl Write,
+) -> Result<()> {
     let mut runner: Option<Runner> = None;
-    for line in input.lines() {
+    for line in lines {
         let request: Request = serde_json::from_str(&line?).context("not a request to a worker")?;
         let mut gone = None;
         let mut phase = |at: Phase| {
@@ -271,10 +274,10 @@ mod tests {
     #[test]
     fn a_loop_answers_what_it_is_asked() {
         let mut output = Vec::new();
-        serve("\"Peak\"\n".as_bytes(), &mut output).unwrap();
+        serve("\"Peak\"\n".as_bytes().lines(), &mut output).unwrap();
         let text = String::from_utf8(output).unwrap();
         assert_eq!(text, "{\"Failed\":\"the worker has no job yet\"}\n");
-        let error = serve("nonsense\n".as_bytes(), Vec::new()).unwrap_err();
+        let error = serve("nonsense\n".as_bytes().lines(), Vec::new()).unwrap_err();
         assert!(error.to_string().contains("not a request"));
     }
 }

@@ -15,17 +15,23 @@ enum Token {
 }
 
 /// Longer signs first, so that `<=` is not read as `<`.
-const SIGNS: [&str; 20] = [
+const SIGNS: [&str; 22] = [
     "&&", "||", "==", "!=", "<=", ">=", "//", "**", "<", ">", "+", "-", "*", "/", "%", "!", "(",
-    ")", ",", "=",
+    ")", "[", "]", ",", "=",
 ];
 
-fn tokens(text: &str) -> Parsed<Vec<(usize, Token)>> {
+/// Words and signs of an expression at most: trees are walked by functions that call themselves.
+const LENGTH: usize = 1000;
+
+fn tokens(text: &str, python: bool) -> Parsed<Vec<(usize, Token)>> {
     let bytes = text.as_bytes();
     let mut found = Vec::new();
     let mut at = 0;
     while let Some(&byte) = bytes.get(at) {
         let start = at;
+        if found.len() > LENGTH {
+            return Err((start, format!("longer than {LENGTH} words and signs")));
+        }
         if byte.is_ascii_whitespace() {
             at += 1;
             continue;
@@ -68,7 +74,7 @@ fn tokens(text: &str) -> Parsed<Vec<(usize, Token)>> {
             {
                 at += 1;
             }
-            found.push((start, word(&text[start..at])));
+            found.push((start, word(&text[start..at], python)));
             continue;
         }
         let sign = SIGNS.iter().find(|sign| text[at..].starts_with(**sign));
@@ -89,8 +95,9 @@ fn tokens(text: &str) -> Parsed<Vec<(usize, Token)>> {
 }
 
 /// Python spells some signs as words.
-fn word(word: &str) -> Token {
+fn word(word: &str, python: bool) -> Token {
     match word {
+        "in" if python => Token::Sign("in"),
         "true" | "True" => Token::Value(Value::Bool(true)),
         "false" | "False" => Token::Value(Value::Bool(false)),
         "and" => Token::Sign("&&"),
@@ -100,11 +107,13 @@ fn word(word: &str) -> Token {
     }
 }
 
-pub(super) fn parse(text: &str) -> Parsed<Node> {
+/// In `python`, comparisons chain and `in` looks into a list; the tree has neither.
+pub(super) fn parse(text: &str, python: bool) -> Parsed<Node> {
     let mut parser = Parser {
-        tokens: tokens(text)?,
+        tokens: tokens(text, python)?,
         at: 0,
         depth: 0,
+        python,
     };
     let root = parser.binary(0)?;
     match parser.take() {
@@ -120,7 +129,11 @@ struct Parser {
     tokens: Vec<(usize, Token)>,
     at: usize,
     depth: usize,
+    python: bool,
 }
+
+/// How tightly all comparisons bind in Python.
+const COMPARED: u8 = 4;
 
 /// How tightly an operator binds; `None` for what is no operator.
 fn operator(token: &Token) -> Option<(u8, Op)> {
@@ -170,28 +183,82 @@ impl Parser {
 
     /// Operators that bind at least as tightly as `least`; equal ones group to the left, `**` to the right.
     fn binary(&mut self, least: u8) -> Parsed<Node> {
-        let mut left = self.unary()?;
-        let mut compared = false;
-        while let Some((tight, op)) = operator(self.peek()).filter(|(tight, _)| *tight >= least) {
+        let mut left = self.deeper(Parser::operand)?;
+        // The right side of a comparison.
+        let mut compared: Option<Node> = None;
+        loop {
+            if self.python && least <= COMPARED && self.membership() {
+                left = self.contained(left)?;
+                continue;
+            }
+            let Some((tight, op)) = self.operator().filter(|(tight, _)| *tight >= least) else {
+                return Ok(left);
+            };
             let (at, _) = self.take();
+            let middle = compared.take().filter(|_| comparison(op));
             // `a < b < c` means something else to everyone.
-            if compared && comparison(op) {
+            if middle.as_ref().is_some_and(|m| !self.python || compares(m)) {
                 return Err((at, "comparisons do not chain; join them with &&".into()));
             }
-            compared = comparison(op);
             let right = match op {
-                Op::Power => self.binary(tight)?,
+                Op::Power => self.deeper(|parser| parser.binary(tight))?,
                 _ => self.binary(tight + 1)?,
             };
-            left = Node {
-                at,
-                kind: Kind::Binary(op, Box::new(left), Box::new(right)),
+            compared = comparison(op).then(|| right.clone());
+            left = match middle {
+                None => node(at, op, left, right),
+                Some(middle) => node(at, Op::And, left, node(at, op, middle, right)),
             };
         }
-        Ok(left)
     }
 
-    fn unary(&mut self) -> Parsed<Node> {
+    /// The operator that comes next, and how tightly it binds.
+    fn operator(&self) -> Option<(u8, Op)> {
+        let (tight, op) = operator(self.peek())?;
+        match self.python && comparison(op) {
+            true => Some((COMPARED, op)),
+            false => Some((tight, op)),
+        }
+    }
+
+    /// Whether `in` or `not in` comes next.
+    fn membership(&self) -> bool {
+        let next = self.tokens.get(self.at + 1).map(|(_, token)| token);
+        match self.peek() {
+            Token::Sign("in") => true,
+            Token::Sign("not") => next == Some(&Token::Sign("in")),
+            _ => false,
+        }
+    }
+
+    /// `left in [a, b]` is `left == a || left == b`.
+    fn contained(&mut self, left: Node) -> Parsed<Node> {
+        let (at, sign) = self.take();
+        let not = sign == Token::Sign("not");
+        if not {
+            self.take();
+        }
+        let closing = match self.take() {
+            (_, Token::Sign("[")) => "]",
+            (_, Token::Sign("(")) => ")",
+            (at, _) => return Err((at, "a list in [ ] is expected".into())),
+        };
+        if compares(&left) {
+            return Err((at, "what is looked for is a number".into()));
+        }
+        let equal = |item: Node| node(at, Op::Equal, left.clone(), item);
+        let mut any = equal(self.deeper(|parser| parser.binary(0))?);
+        while *self.peek() == Token::Sign(",") {
+            self.take();
+            let item = self.deeper(|parser| parser.binary(0))?;
+            any = node(at, Op::Or, any, equal(item));
+        }
+        self.sign(closing)?;
+        let kind = Kind::Not(Box::new(any.clone()));
+        Ok(if not { Node { at, kind } } else { any })
+    }
+
+    fn deeper(&mut self, parse: impl FnOnce(&mut Parser) -> Parsed<Node>) -> Parsed<Node> {
         self.depth += 1;
         if self.depth > DEPTH {
             return Err((
@@ -199,7 +266,7 @@ impl Parser {
                 "nested too deeply".into(),
             ));
         }
-        let node = self.operand();
+        let node = parse(self);
         self.depth -= 1;
         node
     }
@@ -257,6 +324,21 @@ impl Parser {
             ));
         }
         Ok(Kind::Call(function, arguments))
+    }
+}
+
+fn node(at: usize, op: Op, left: Node, right: Node) -> Node {
+    let kind = Kind::Binary(op, Box::new(left), Box::new(right));
+    Node { at, kind }
+}
+
+/// Whether there is a comparison in it: such are not repeated, or a short text could make a tree without end.
+fn compares(node: &Node) -> bool {
+    match &node.kind {
+        Kind::Value(_) | Kind::Name(_) => false,
+        Kind::Negate(a) | Kind::Not(a) => compares(a),
+        Kind::Binary(op, a, b) => comparison(*op) || compares(a) || compares(b),
+        Kind::Call(_, arguments) => arguments.iter().any(compares),
     }
 }
 

@@ -96,8 +96,13 @@ fn mistakes_have_their_column() {
         );
         assert!(error.contains(message), "{text}: {error}");
     }
-    assert!(fails(&"(".repeat(5000)).contains("nested too deeply"));
-    assert!(fails(&"-".repeat(5000)).contains("nested too deeply"));
+    assert!(fails(&"(".repeat(500)).contains("nested too deeply"));
+    assert!(fails(&"-".repeat(500)).contains("nested too deeply"));
+    for long in ["1+", "1**"] {
+        assert!(fails(&format!("{}1", long.repeat(400_000))).contains("words and signs"));
+    }
+    assert!(fails(&format!("{}1", "1**".repeat(400))).contains("nested too deeply"));
+    assert_eq!(value(&format!("{}1", "1+".repeat(499))), Value::Int(500));
 }
 
 #[test]
@@ -125,4 +130,66 @@ fn unknown_names_are_found_before_anything_runs() {
         error.contains("column 12: unknown name `K`; known: M, N"),
         "{error}"
     );
+}
+
+#[test]
+fn what_python_writes_means_the_same_here() {
+    let scope = |m: i64| Scope::from([("M".into(), Value::Int(m)), ("N".into(), Value::Int(3))]);
+    for (text, inside, outside) in [
+        ("32 <= M * N <= 99", [11, 33], [10, 34]),
+        ("M in [16, 32] and N == 3", [16, 32], [17, 33]),
+        ("M not in (16, 2 * 16) and 0 < M", [17, 33], [16, 32]),
+        ("1 < M < 9 != N", [2, 8], [1, 9]),
+        ("not M > 4 or M == 9", [4, 9], [5, 10]),
+    ] {
+        let expr = Expr::from_python(text).unwrap();
+        // What it prints is ours.
+        let again = Expr::parse(expr.text()).unwrap();
+        for (numbers, wanted) in [(inside, true), (outside, false)] {
+            for m in numbers {
+                assert_eq!(expr.truth(&scope(m)), Ok(wanted), "{text} at {m}");
+                assert_eq!(again.truth(&scope(m)), Ok(wanted), "{} at {m}", expr.text());
+            }
+        }
+    }
+    for text in ["(1 < M < 2) < 3 < 4 in [1]", "M in 4", "1 < (2 < M) < 3"] {
+        assert!(Expr::from_python(text).is_err(), "{text}");
+    }
+    assert!(Expr::parse("M in [4]").is_err());
+}
+
+#[test]
+fn python_reads_what_is_printed_for_it() {
+    let sample = Scope::from([("M".into(), Value::Int(3)), ("s".into(), Value::Float(0.5))]);
+    let name = |name: &str| {
+        if name == "M" {
+            "ProblemSize[0]".into()
+        } else {
+            name.to_owned()
+        }
+    };
+    for (text, python) in [
+        ("ceil_div(M, T) * 2", "(-(-ProblemSize[0] // T)) * 2"),
+        ("M / 4 > 1 && !F", "((ProblemSize[0] // 4) > 1) and (not F)"),
+        ("M / s", "ProblemSize[0] / s"),
+        (
+            "round_up(M, 4) - min(M, 2) == 0 || true",
+            "(((-(-ProblemSize[0] // 4) * 4) - min(ProblemSize[0], 2)) == 0) or True",
+        ),
+    ] {
+        let expr = Expr::parse(text).unwrap();
+        assert_eq!(expr.to_python(&name, &sample), python);
+    }
+}
+
+#[test]
+fn a_number_in_a_file_keeps_its_kind() {
+    let read = |text: &str| toml::from_str::<BTreeMap<String, Expr>>(text).unwrap();
+    let all = read("a = 1.0\nb = 3\nc = \"1 + 1\"\nd = 1e300");
+    let value = |name: &str| all[name].eval(&Scope::new()).unwrap();
+    assert_eq!(value("a"), Value::Float(1.0));
+    assert_eq!(all["a"].text(), "1.0");
+    assert_eq!(value("b"), Value::Int(3));
+    assert_eq!(value("c"), Value::Int(2));
+    assert_eq!(value("d"), Value::Float(1e300));
 }

@@ -6,7 +6,6 @@ use wgrad_runtime::BindingKind;
 use super::problem::Expected;
 use super::{PADDING, POISON, POISON_AGAIN, Problem, Ready, Runner};
 use crate::tuner::data;
-use crate::tuner::spec::BufferSpec;
 
 impl Runner {
     /// Runs a candidate twice. `Some` says what is wrong.
@@ -16,6 +15,9 @@ impl Runner {
         problem: &Problem,
         expected: &Expected,
     ) -> Result<Option<String>> {
+        if let Some(name) = self.never_written(ready) {
+            return Ok(Some(format!("it never writes output `{name}`")));
+        }
         let bound = self.upload(ready, problem, PADDING)?;
         self.launch(ready, &bound)?;
         let first = self.outputs(ready, &bound)?;
@@ -34,7 +36,7 @@ impl Runner {
                 continue;
             };
             let values = data::unpack(bytes, spec.dtype);
-            if let Some(wrong) = self.off(&values, wanted) {
+            if let Some(wrong) = off(&values, wanted, self.spec.tolerance(spec.dtype)) {
                 return Ok(Some(format!("{name}{wrong}")));
             }
         }
@@ -52,7 +54,8 @@ impl Runner {
         for ((i, (name, one, exact)), (_, two, _)) in ready.buffers.iter().zip(&first).zip(&second)
         {
             let spec = &self.spec.buffers[*i];
-            let used = used_bytes(spec, expected.get(i), *exact);
+            // Without what fills up the last word.
+            let used = (*exact).min(spec.bytes(&problem.sizes)? as usize);
             if spec.output && one[..used] != two[..used] {
                 let element = one.iter().zip(two).position(|(a, b)| a != b).unwrap_or(0) as u64
                     / spec.dtype.bytes();
@@ -60,6 +63,20 @@ impl Runner {
             }
         }
         Ok(None)
+    }
+
+    /// An output that the candidate does not bind, or binds to read only: nothing of it would be compared.
+    fn never_written(&self, ready: &Ready) -> Option<&str> {
+        let written: Vec<usize> = ready
+            .buffers
+            .iter()
+            .zip(&ready.built.info.bindings)
+            .filter(|(_, binding)| binding.kind == BindingKind::ReadWrite)
+            .map(|(i, _)| *i)
+            .collect();
+        let mut all = self.spec.buffers.iter().enumerate();
+        let missing = all.find(|(i, buffer)| buffer.output && !written.contains(i));
+        missing.map(|(_, buffer)| buffer.name.as_str())
     }
 
     /// Of each binding: name, all bytes (read-only ones left empty), bytes in front of the padding.
@@ -78,32 +95,49 @@ impl Runner {
         }
         Ok(found)
     }
-
-    /// The first value beyond the tolerance, and how many there are.
-    fn off(&self, values: &[f64], expected: &[f64]) -> Option<String> {
-        let far = |(value, wanted): (&f64, &f64)| {
-            // Written so that a NaN is far.
-            let near = (value - wanted).abs() <= self.spec.atol + self.spec.rtol * wanted.abs();
-            !near
-        };
-        let mut wrong = values
-            .iter()
-            .zip(expected)
-            .enumerate()
-            .filter(|(_, pair)| far(*pair));
-        let (at, (value, wanted)) = wrong.next()?;
-        let count = 1 + wrong.count();
-        let all = expected.len();
-        Some(format!(
-            "[{at}] is {value}, the reference says {wanted} ({count} of {all} values are off)"
-        ))
-    }
 }
 
-/// How much of an output the two runs must agree in: what the reference speaks of, or all.
-fn used_bytes(spec: &BufferSpec, expected: Option<&Vec<f64>>, exact: usize) -> usize {
-    match expected {
-        Some(values) => exact.min(values.len() * spec.dtype.bytes() as usize),
-        None => exact,
+/// The first value beyond the tolerance (relative, absolute), and how many there are.
+fn off(values: &[f64], expected: &[f64], tolerance: (f64, f64)) -> Option<String> {
+    let mut wrong = values
+        .iter()
+        .zip(expected)
+        .enumerate()
+        .filter(|(_, (value, wanted))| !near(**value, **wanted, tolerance));
+    let (at, (value, wanted)) = wrong.next()?;
+    let count = 1 + wrong.count();
+    let all = expected.len();
+    Some(format!(
+        "[{at}] is {value}, the reference says {wanted} ({count} of {all} values are off)"
+    ))
+}
+
+/// Near infinity there is nothing but infinity, and a NaN is right only where one is wanted.
+fn near(value: f64, wanted: f64, (relative, absolute): (f64, f64)) -> bool {
+    value == wanted
+        || wanted.is_nan() && value.is_nan()
+        || wanted.is_finite() && (value - wanted).abs() <= absolute + relative * wanted.abs()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_finite_must_be_just_that() {
+        let (inf, nan, tolerance) = (f64::INFINITY, f64::NAN, (1e-5, 1e-6));
+        for (value, wanted, fits) in [
+            (1.0, 1.000001, true),
+            (1.0, 1.1, false),
+            (3.0, inf, false),
+            (-inf, inf, false),
+            (inf, inf, true),
+            (inf, 3.0, false),
+            (nan, 3.0, false),
+            (3.0, nan, false),
+            (nan, nan, true),
+        ] {
+            assert_eq!(near(value, wanted, tolerance), fits, "{value} for {wanted}");
+        }
     }
 }

@@ -32,8 +32,7 @@ impl Runner {
 
     /// Bytes of buffer `i` of the spec, in whole words.
     pub(super) fn exact_bytes(&self, i: usize, problem: &Problem) -> Result<u64> {
-        let spec = &self.spec.buffers[i];
-        let bytes = spec.size.count(&problem.sizes)? * spec.dtype.bytes();
+        let bytes = self.spec.buffers[i].bytes(&problem.sizes)?;
         Ok(bytes.next_multiple_of(4).max(4))
     }
 

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
+use wgrad_runtime::BindingKind;
 
 use super::Runner;
 use crate::tuner::build::{Refused, build};
 use crate::tuner::expr::Scope;
-use crate::tuner::space::Space;
+use crate::tuner::spec::show;
 use crate::tuner::{data, reference};
 
 /// What outputs must be, by the index of their buffer.
@@ -52,9 +53,33 @@ impl Runner {
             return Ok(found.clone());
         }
         let problem = self.problem(at)?;
-        let expected = Arc::new(self.reference(&problem)?);
+        let expected = self.reference(&problem)?;
+        self.all_expected(&expected, &problem.sizes)?;
+        let expected = Arc::new(expected);
         self.expected.insert(at, expected.clone());
         Ok(expected)
+    }
+
+    /// Fails unless `expected` has a value for every element of every output that is checked.
+    fn all_expected(&self, expected: &Expected, sizes: &Scope) -> Result<()> {
+        for (i, buffer) in self.spec.buffers.iter().enumerate() {
+            if !buffer.output || buffer.unchecked {
+                continue;
+            }
+            let (name, needed) = (&buffer.name, buffer.size.count(sizes)?);
+            match expected.get(&i).map(Vec::len) {
+                Some(given) if given as u64 == needed => {}
+                Some(given) => bail!(
+                    "the reference has {given} values for the output `{name}`, which has {needed} at {}",
+                    show(sizes)
+                ),
+                None => bail!(
+                    "the reference says nothing of the output `{name}`; let it write it, or give the buffer \
+                     unchecked = true"
+                ),
+            }
+        }
+        Ok(())
     }
 
     /// What the reference makes of a problem.
@@ -84,12 +109,14 @@ impl Runner {
             for (name, expr) in &reference.shape {
                 shape.insert(name.clone(), expr.count(&problem.sizes)?);
             }
-            let result = reference::compute(name, &slices, &shape).map_err(|e| anyhow!(e))?;
-            let output = match &reference.output {
-                Some(name) => at(name),
-                None => spec.buffers.iter().position(|b| b.output),
-            };
-            expected.extend(output.map(|i| (i, result)));
+            let results = reference::compute(name, &slices, &shape).map_err(|e| anyhow!(e))?;
+            let outputs = spec.builtin_outputs();
+            if outputs.len() > results.len() {
+                let (named, made) = (outputs.len(), results.len());
+                bail!("[reference] names {named} outputs, `{name}` computes {made}");
+            }
+            let outputs = outputs.iter().filter_map(|name| at(name));
+            expected.extend(outputs.zip(results));
         }
         for (name, file) in &reference.files {
             let Some(i) = at(name) else { continue };
@@ -104,8 +131,8 @@ impl Runner {
             expected.insert(i, data::unpack(&bytes, spec.buffers[i].dtype));
         }
         if let Some(source) = &job.reference {
-            let values = Space::new(&spec, &problem.sizes)?;
-            let values = values.values(values.default);
+            // Also where the constraints forbid the default: they speak of the candidates.
+            let values = spec.default_at(&problem.sizes)?;
             let failed = |refused: Refused| match refused {
                 Refused::Compile(m) | Refused::Constraint(m) => {
                     anyhow!("the reference kernel: {m}")
@@ -123,8 +150,11 @@ impl Runner {
             let ready = self.compile(source, built).map_err(failed)?;
             let buffers = self.upload(&ready, problem, 0)?;
             self.launch(&ready, &buffers)?;
-            for (i, bound) in ready.buffers.iter().zip(&buffers) {
-                if spec.buffers[*i].output {
+            let bindings = ready.built.info.bindings.iter();
+            for ((i, bound), binding) in ready.buffers.iter().zip(&buffers).zip(bindings) {
+                let buffer = &spec.buffers[*i];
+                let written = binding.kind == BindingKind::ReadWrite;
+                if buffer.output && !buffer.unchecked && written {
                     let bytes = self.device.read(&bound.buffer, 0, bound.exact)?;
                     let mut values = data::unpack(&bytes, spec.buffers[*i].dtype);
                     values.truncate(spec.buffers[*i].size.count(&problem.sizes)? as usize);

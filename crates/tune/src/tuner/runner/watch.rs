@@ -24,14 +24,20 @@ impl Runner {
         let start = Instant::now();
         let seen = self.watcher().and_then(|watcher| {
             for (at, sizes) in watcher.spec.clone().check.iter().enumerate() {
-                if watcher.spec.allows(values, sizes)? && start.elapsed() < LIMIT_OF_ALL {
-                    watcher.emulate(values, at)?;
+                if !watcher.spec.allows(values, sizes)? {
+                    continue;
                 }
+                if start.elapsed() >= LIMIT_OF_ALL {
+                    let message = format!("no time for {}", show(sizes));
+                    return Ok(Watched::Unknown(message));
+                }
+                watcher.emulate(values, at)?;
             }
-            Ok(())
+            Ok(Watched::Clean)
         });
-        let Err(error) = seen else {
-            return Watched::Clean;
+        let error = match seen {
+            Ok(watched) => return watched,
+            Err(error) => error,
         };
         match error.downcast_ref::<Error>() {
             Some(Error::Fault { message, .. }) => Watched::Fault(message.clone()),

@@ -40,9 +40,23 @@ impl Spec {
             if values.is_empty() {
                 bail!("parameter `{name}` has no values");
             }
+            if values.len() > usize::from(u16::MAX) {
+                let (given, most) = (values.len(), u16::MAX);
+                bail!(
+                    "parameter `{name}` has {given} values, {most} at most are tried; leave out some"
+                );
+            }
             if sizes.contains(name) {
                 bail!("`{name}` is a parameter and a size; rename one");
             }
+        }
+        for name in self.constants.keys() {
+            let other = match (self.parameters.contains_key(name), sizes.contains(name)) {
+                (true, _) => "parameter",
+                (_, true) => "size",
+                _ => continue,
+            };
+            bail!("`{name}` is a constant and a {other}; rename one");
         }
         if let Some(name) = self
             .default
@@ -110,6 +124,12 @@ impl Spec {
         if outputs.is_empty() {
             bail!("no buffer is an output; mark one with `output = true`");
         }
+        if let Some(buffer) = self.buffers.iter().find(|b| b.unchecked && !b.output) {
+            bail!(
+                "buffer `{}`: unchecked = true is for outputs, and it is none",
+                buffer.name
+            );
+        }
         let reference = &self.reference;
         let given = [
             reference.builtin.is_some(),
@@ -122,8 +142,11 @@ impl Spec {
         if reference.kernel.is_some() && !(1..=3).contains(&reference.workgroups.len()) {
             bail!("[reference] with a kernel needs its own `workgroups`");
         }
-        let named = reference.files.keys().chain(&reference.output);
-        for name in named {
+        let named: Vec<&String> = match reference.builtin.is_some() {
+            true => self.builtin_outputs(),
+            false => reference.files.keys().collect(),
+        };
+        for name in reference.output.all().iter().chain(named.iter().copied()) {
             if !outputs.contains(&name.as_str()) {
                 bail!(
                     "[reference] names `{name}`, which is no output; outputs: {}",
@@ -131,15 +154,33 @@ impl Spec {
                 );
             }
         }
-        if reference.builtin.is_some() && reference.output.is_none() && outputs.len() > 1 {
-            bail!(
-                "[reference] must say which output it is for: {}",
-                outputs.join(", ")
-            );
+        // A kernel's outputs are known when it is built.
+        for output in self.outputs().iter().filter(|_| reference.kernel.is_none()) {
+            let name = &output.name;
+            match (output.unchecked, named.contains(&name)) {
+                (false, false) => bail!(
+                    "[reference] says nothing of the output `{name}`; name it there, or give the buffer \
+                     unchecked = true"
+                ),
+                (true, true) => {
+                    bail!("`{name}` is unchecked, and [reference] is for it; leave out one")
+                }
+                _ => {}
+            }
         }
         if let Some(name) = reference.inputs.iter().find(|name| !seen.contains(name)) {
             bail!("[reference] reads `{name}`, which is no buffer");
         }
         Ok(())
+    }
+
+    /// The outputs that the results of the built-in reference are for, in their order.
+    pub fn builtin_outputs(&self) -> Vec<&String> {
+        let given = self.reference.output.all();
+        if !given.is_empty() {
+            return given.iter().collect();
+        }
+        let checked = self.buffers.iter().filter(|b| b.output && !b.unchecked);
+        checked.map(|b| &b.name).take(1).collect()
     }
 }

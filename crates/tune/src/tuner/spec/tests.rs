@@ -59,8 +59,17 @@ fn the_adapter_chooses_the_sizes() {
         [Value::Int(1024), Value::Int(4096)]
     );
     assert_eq!(on(false, 4096).unwrap(), [Value::Int(1024)]);
+    let error = on(false, 200).unwrap_err().to_string();
+    assert!(error.contains("buffers of 200 bytes"), "{error}");
     let error = on(false, 100).unwrap_err().to_string();
-    assert!(error.contains("buffers of 100 bytes"), "{error}");
+    assert!(
+        error.contains("buffer `x` has 132 bytes at N=33"),
+        "{error}"
+    );
+    let text = text.replace("N = 33", "N = 9000000000000000000");
+    let spec = Spec::parse("s.toml", &text).unwrap();
+    let error = spec.on(&facts::none()).unwrap_err().to_string();
+    assert!(error.contains("at N=9000000000000000000"), "{error}");
 }
 
 #[test]
@@ -129,6 +138,31 @@ fn mistakes_are_one_line_with_the_place() {
             ["`WIDE`, which is no parameter", ""],
         ),
         (
+            "[parameters]",
+            "[constants]\nWIDTH = 8\n[parameters]",
+            ["`WIDTH` is a constant and a parameter", ""],
+        ),
+        (
+            "[parameters]",
+            "[constants]\nN = 8\n[parameters]",
+            ["`N` is a constant and a size", ""],
+        ),
+        (
+            "WIDTH = [8, 64]",
+            "WIDTH = [8, \"64\"]",
+            ["s.toml:8:9:", "a value is a number or a truth value"],
+        ),
+        (
+            "output = true",
+            "output = true\n[[buffers]]\nname = \"z\"\ndtype = \"f32\"\nsize = 1\noutput = true",
+            ["nothing of the output `z`", "unchecked = true"],
+        ),
+        (
+            "name = \"x\"",
+            "name = \"x\"\nunchecked = true",
+            ["buffer `x`", "is for outputs"],
+        ),
+        (
             "name = \"y\"",
             "name = \"x\"",
             ["buffer `x` is given twice", ""],
@@ -149,4 +183,23 @@ fn mistakes_are_one_line_with_the_place() {
             assert!(line.contains(part), "no {part:?} in {line}");
         }
     }
+}
+
+#[test]
+fn a_parameter_has_a_number_of_values_that_can_be_counted() {
+    let many: Vec<String> = (0..65536).map(|n| n.to_string()).collect();
+    let line = fails("EACH = [1, 4]", &format!("EACH = [{}]", many.join(", ")));
+    assert!(line.contains("`EACH` has 65536 values, 65535 at most"));
+}
+
+#[test]
+fn a_float_may_be_whole() {
+    let text = GOOD.replace(
+        "WIDTH = [8, 64]",
+        "SCALE = [0.5, 1.0]\nWIDTH = [8, 64]\n[default]\nSCALE = 1.0",
+    );
+    let text = text.replace("EACH = [1, 4]\n", "").replace(" * EACH", "");
+    let spec = Spec::parse("s.toml", &text).unwrap();
+    let default = spec.default_at(&spec.time[0]).unwrap();
+    assert_eq!(show(&default), "SCALE=1.0 WIDTH=8");
 }

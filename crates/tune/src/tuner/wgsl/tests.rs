@@ -97,3 +97,37 @@ fn directives_come_first() {
     );
     assert!(reflect(&text.unwrap()).is_ok());
 }
+
+#[test]
+fn comments_declare_nothing() {
+    assert!(has_uniform("@group(0) @binding(0) var < uniform > p: P;"));
+    for text in [
+        "// var<uniform> p: P;",
+        "/* var<uniform> */ var<private> p: f32;",
+    ] {
+        assert!(!has_uniform(text), "{text}");
+    }
+    assert!(mentions("#ifdef FAST\n#endif", "FAST"));
+    assert!(!mentions("// FAST\nconst FASTER = 1;", "FAST"));
+}
+
+#[test]
+fn a_workgroups_sides_are_found() {
+    let text = "@compute @workgroup_size(W, max(2, W) * 4u,) fn a() {}
+        @workgroup_size(64) @compute fn b() {} // @workgroup_size(1)";
+    let of = |entry: &str| workgroup_size(text, Some(entry));
+    assert_eq!(of("a").unwrap(), ["W", "max(2,W)*4u"]);
+    assert_eq!(of("b").unwrap(), ["64"]);
+    assert_eq!(of("c"), None);
+}
+
+#[test]
+fn the_last_digit_is_no_suffix() {
+    let settled = |own: &str| {
+        let names = BTreeSet::from(["W".to_owned()]);
+        settle(&format!("const W: u32 = 64u;\n{own}"), &names)
+    };
+    assert!(settled("const W = 0x4f;").contains("const W = 64;"));
+    assert!(settled("const W = 0x4fu;").contains("const W = 64u;"));
+    assert!(settled("const W = 4f;").contains("const W = 64f;"));
+}

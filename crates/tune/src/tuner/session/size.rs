@@ -1,0 +1,191 @@
+//! The search at one timed size: the default, what is said to be fast, what the search picks, the last word.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use super::{Event, Session, Tuned};
+use crate::bench::stats::Interval;
+use crate::tuner::job::{Reply, Request};
+use crate::tuner::outcome::{Outcome, Status};
+use crate::tuner::results::Head;
+use crate::tuner::search::Search;
+use crate::tuner::space::Space;
+use crate::tuner::table;
+use crate::tuner::worker::Lost;
+
+/// As fast as the default.
+const ONE: Interval = Interval {
+    median: 1.0,
+    low: 1.0,
+    high: 1.0,
+};
+/// The share of the budget that is kept for the last comparison.
+const LAST_WORD: f64 = 0.12;
+
+/// A search under way and its best.
+struct Race<'a> {
+    space: &'a Space,
+    size: usize,
+    search: Search<'a>,
+    incumbent: Outcome,
+    /// The incumbent's time over the default's, from the pairs that led to it.
+    best: f64,
+}
+
+impl Session<'_> {
+    /// Searches at timed size `size` until `until` seconds after the run's start.
+    pub(super) fn tune(
+        &mut self,
+        head: &Head,
+        space: &Space,
+        size: usize,
+        until: f64,
+        on: &mut dyn FnMut(Event),
+    ) -> Result<Tuned> {
+        let began = self.start.elapsed().as_secs_f64();
+        let until = until - LAST_WORD * (until - began);
+        let default = space.values(space.default);
+        let first = self.attempt(&default, size, None)?;
+        if first.status != Status::Correct {
+            let message = first.message.unwrap_or_default();
+            bail!(
+                "the default parameters fail ({}): {message}",
+                first.status.name()
+            );
+        }
+        self.watched = self.watched.clone().max(first.watched.clone());
+        let mut race = Race {
+            space,
+            size,
+            search: Search::new(space, self.options.strategy, self.options.seed),
+            incumbent: first.clone(),
+            best: 1.0,
+        };
+        let known = self.take_known(&mut race, &first);
+        self.show(&race, &first, on);
+        let sizes = &head.sizes[size];
+        let of_table = table::choice(&self.options.table, self.job, &head.machine, sizes, space);
+        // The first of both is tried in any case.
+        let more = of_table.filter(|at| !known.contains(at));
+        let forced = usize::from(more.is_some()) + 1;
+        let said = more.into_iter().chain(known);
+        for (i, at) in said.filter(|at| *at != space.default).enumerate() {
+            let late = self.start.elapsed().as_secs_f64() >= until;
+            if i >= forced && (late || race.best < 1.0) {
+                break;
+            }
+            self.challenge(&mut race, at, on)?;
+        }
+        let mut exhausted = true;
+        while let Some(next) = race.search.pick() {
+            if self.start.elapsed().as_secs_f64() >= until {
+                exhausted = false;
+                break;
+            }
+            self.challenge(&mut race, next, on)?;
+        }
+        let mut tuned = Tuned {
+            sizes: sizes.clone(),
+            default_time: first.time.unwrap_or(ONE),
+            best_time: first.time.unwrap_or(ONE),
+            default,
+            best: race.incumbent,
+            speedup: ONE,
+            roofline: None,
+            tried: race.search.tried(),
+            exhausted,
+            in_table: of_table.is_some(),
+        };
+        if tuned.best.values != tuned.default {
+            self.last_word(&mut tuned, &first, size)?;
+        }
+        Ok(tuned)
+    }
+
+    /// Tries the choice `at` against the incumbent.
+    fn challenge(&mut self, race: &mut Race, at: usize, on: &mut dyn FnMut(Event)) -> Result<()> {
+        let values = race.space.values(at);
+        let outcome = self.attempt(&values, race.size, Some(&race.incumbent.values))?;
+        let cost = outcome.ratio.map(|ratio| ratio.median * race.best);
+        race.search.report(at, cost);
+        if let Some(lead) = outcome.lead() {
+            race.best *= lead;
+            race.incumbent = outcome.clone();
+        }
+        self.show(race, &outcome, on);
+        Ok(())
+    }
+
+    fn show(&self, race: &Race, outcome: &Outcome, on: &mut dyn FnMut(Event)) {
+        on(Event::Tried {
+            outcome,
+            incumbent: &race.incumbent.values,
+            tried: race.search.tried(),
+            allowed: race.space.choices.len(),
+            best: race.best,
+            seconds: self.start.elapsed().as_secs_f64(),
+        });
+    }
+
+    /// Tells the search of earlier runs. What was faster than the default then, best first: it has to show it again
+    /// before it leads.
+    fn take_known(&self, race: &mut Race, first: &Outcome) -> Vec<usize> {
+        let now = first.time.map_or(f64::NAN, |time| time.median);
+        let mut faster = Vec::new();
+        for known in self.known.iter().filter(|k| k.outcome.size == race.size) {
+            let at = race.space.locate(&known.outcome.values);
+            let Some(at) = at.filter(|at| *at != race.space.default) else {
+                continue;
+            };
+            let cost = known.outcome.time.map(|time| time.median);
+            let cost = cost.map(|seconds| seconds / known.default_seconds.unwrap_or(now));
+            race.search.know(at, cost);
+            faster.extend(cost.filter(|cost| *cost < 1.0).map(|cost| (cost, at)));
+        }
+        faster.sort_by(|a, b| a.0.total_cmp(&b.0));
+        faster.into_iter().map(|(_, at)| at).collect()
+    }
+
+    /// The best against the default, longer: the figure that is shown.
+    fn last_word(&mut self, tuned: &mut Tuned, first: &Outcome, size: usize) -> Result<()> {
+        let request = Request::Compare {
+            values: tuned.best.values.clone(),
+            against: tuned.default.clone(),
+            size,
+        };
+        let limit = Duration::from_secs_f64(4.0 * self.options.time_limit);
+        let stays = match self.worker()?.ask(&request, limit) {
+            Ok(Reply::Compared {
+                ratio, new, old, ..
+            }) => {
+                tuned.speedup = Interval {
+                    median: 1.0 / ratio.median,
+                    low: 1.0 / ratio.high,
+                    high: 1.0 / ratio.low,
+                };
+                (tuned.best_time, tuned.default_time) = (new, old);
+                ratio.high < 1.0
+            }
+            Ok(_) => bail!("the worker answered something else"),
+            Err(lost) => {
+                self.worker = None;
+                let status = match lost {
+                    Lost::TimedOut(_) => Status::Timeout,
+                    _ => Status::Runtime,
+                };
+                let message = format!("in the last comparison: {}", lost.describe());
+                let values = tuned.best.values.clone();
+                self.record(&Outcome::failed(values, size, status, message))?;
+                false
+            }
+        };
+        // What looked faster in the search and is not surely so now, or fails: the default stays.
+        if !stays {
+            tuned.best = first.clone();
+            tuned.best_time = tuned.default_time;
+            tuned.speedup = ONE;
+        }
+        Ok(())
+    }
+}
