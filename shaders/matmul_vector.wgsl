@@ -2,8 +2,8 @@
 // once, by neighbours.
 // math: as matmul
 // shapes: as matmul, M = ROWS, 8 at most; B_ALONG_K, VEC_A, VEC_B as in common/matmul_load; a is loaded along K
-// launch: with B_ALONG_K 4 columns a workgroup of 64, whose invocations share K; else 4 columns an invocation
-//   that takes all of K; grid (N / 4 or N / 256, 1, batch)
+// launch: COLUMNS a workgroup of THREADS: 4 of 64, which share out K, with B_ALONG_K, else 64 of 256, of which 16 share
+//   out K; grid (N / COLUMNS, 1, batch)
 // numerics: f32 sums in a fixed order of their own, rounded once to the type of y
 // backward: as matmul
 // reference: matmul
@@ -11,29 +11,33 @@
 
 alias F = f32;
 
-// Columns of a workgroup.
+// Columns and invocations of a workgroup. FOURS neighbours take four columns each, and with others the next slice of K.
 #ifdef B_ALONG_K
 const COLUMNS: u32 = 4u;
-var<workgroup> wg_sums: array<vec4<f32>, 64>;
+const THREADS: u32 = 64u;
+#else
+const COLUMNS: u32 = 64u;
+const THREADS: u32 = 256u;
+#endif
+const FOURS: u32 = COLUMNS / 4u;
+const SLICES: u32 = THREADS / FOURS;
+var<workgroup> wg_sums: array<vec4<f32>, THREADS>;
 
-// The sum over the workgroup, in a fixed order.
+// The sum over the slices of K, in a fixed order: right in the first FOURS lanes.
 fn total(sum: vec4<f32>, lane: u32) -> vec4<f32> {
     workgroupBarrier();
     wg_sums[lane] = sum;
     workgroupBarrier();
-    for (var width = 32u; width > 0u; width = width / 2u) {
+    for (var width = THREADS / 2u; width >= FOURS; width = width / 2u) {
         if (lane < width) {
             wg_sums[lane] += wg_sums[lane + width];
         }
         workgroupBarrier();
     }
-    return wg_sums[0];
+    return wg_sums[lane % FOURS];
 }
-#else
-const COLUMNS: u32 = 256u;
-#endif
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(THREADS)
 fn matmul_vector(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
@@ -49,18 +53,25 @@ fn matmul_vector(
     var r{i} = vec4<f32>();
 #endif
 #endrepeat
-#ifdef B_ALONG_K
-    let col = number * COLUMNS;
-    for (var k = lane * 4u; k < params.k; k += 256u) {
+    let col = number * COLUMNS + lane % FOURS * 4u;
+    for (var k = lane / FOURS * 4u; k < params.k; k += 4u * SLICES) {
 #repeat j 4
+#ifdef B_ALONG_K
         let v{j} = load_b(b_start, k, col + {j}u);
+#else
+        let v{j} = load_b(b_start, k + {j}u, col);
+#endif
 #endrepeat
 #repeat i ROWS
         let a{i} = load_a(a_start, {i}u, k);
 #ifdef ROW_SUMS
         r{i} += a{i};
 #endif
+#ifdef B_ALONG_K
         c{i} += vec4<f32>(dot(a{i}, v0), dot(a{i}, v1), dot(a{i}, v2), dot(a{i}, v3));
+#else
+        c{i} += a{i}.x * v0 + a{i}.y * v1 + a{i}.z * v2 + a{i}.w * v3;
+#endif
 #endrepeat
     }
 #repeat i ROWS
@@ -69,25 +80,8 @@ fn matmul_vector(
     r{i} = total(r{i}, lane);
 #endif
 #endrepeat
-    let mine = lane == 0u;
-#else
-    let col = number * COLUMNS + lane * 4u;
-    for (var k = 0u; k < params.k; k += 4u) {
-#repeat j 4
-        let v{j} = load_b(b_start, k + {j}u, col);
-#endrepeat
-#repeat i ROWS
-        let a{i} = load_a(a_start, {i}u, k);
-#ifdef ROW_SUMS
-        r{i} += a{i};
-#endif
-        c{i} += a{i}.x * v0 + a{i}.y * v1 + a{i}.z * v2 + a{i}.w * v3;
-#endrepeat
-    }
-    let mine = true;
-#endif
     let shift = shift_of(col);
-    if (mine) {
+    if (lane < FOURS) {
 #repeat i ROWS
         put_four(batch, {i}u, col, c{i}, shift);
 #endrepeat

@@ -41,7 +41,7 @@ const PRODUCT: Words = &[
     ("{B_ALONG_K}", "false"),
     ("{B_ROW}", "n"),
     ("{B_COL}", "1"),
-    ("{FEW_COLUMNS}", "256"),
+    ("{FEW_COLUMNS}", "64"),
 ];
 /// b lies along K, as the weight (out, in) of a linear layer does.
 const LAYER: Words = &[

@@ -357,7 +357,7 @@ pub(super) fn choose(
         tile = Tile::given(variant, device, sides)?;
     }
     if variant == Variant::Vector && b.row != 1 {
-        tile.bn = 256;
+        tile.bn = 64;
     }
     Ok((variant, tile))
 }

@@ -134,7 +134,7 @@ pub(super) fn gemm(
         return Ok(out);
     }
     if wanted.is_none() && lead.is_empty() {
-        let parts = splits(device, (a.dtype(), b.dtype()), [m, n, k]);
+        let parts = splits(a, b);
         if parts > 1 {
             split_k(op, (a, b), parts, wanted, epilogue, &out)?;
             return Ok(out);

@@ -1,7 +1,5 @@
 //! Long sums in parts: a small output with a large inner dimension would leave most of a GPU idle.
 
-use wgrad_runtime::Device;
-
 use super::choice::{FEW_ROWS, sizes};
 use super::gemm::{Epilogue, Product, bound, epilogue_defines, gemm, parameters};
 use super::operand::Operand;
@@ -15,7 +13,9 @@ const MOST_PARTS: usize = 64;
 
 /// Parts that the inner dimension is cut into: a table's `PARTS`, else by rule. The software adapter has two cores to
 /// fill, not thousands.
-pub(super) fn splits(device: &Device, types: (DType, DType), [m, n, k]: [usize; 3]) -> usize {
+pub(super) fn splits(a: &Tensor, b: &Tensor) -> usize {
+    let (device, types) = (a.device(), (a.dtype(), b.dtype()));
+    let (m, k, n) = (a.shape()[0], a.shape()[1], b.shape()[1]);
     let said = device.variant("matmul", &sizes([m, n, k]));
     let said = said.and_then(|choice| choice.get("PARTS"));
     let divides = |parts: usize| k >= 4 * parts && k.is_multiple_of(4 * parts);
@@ -23,13 +23,14 @@ pub(super) fn splits(device: &Device, types: (DType, DType), [m, n, k]: [usize; 
     if let Some(parts) = said.filter(|parts| (1..=MOST_PARTS).contains(parts) && divides(*parts)) {
         return parts;
     }
-    if device.adapter().is_software() || m <= FEW_ROWS {
+    // The kernel for few rows shares out K itself, with b along K over many more workgroups.
+    if device.adapter().is_software() || m <= FEW_ROWS && b.strides()[0] == 1 {
         return 1;
     }
     // The side of a tile, and how much of the inner dimension is worth a workgroup.
     let (side, least) = match units::fit(device, types) && units::by_rule(device) {
-        true => (128, 512),
-        false => (64, 256),
+        true if m > FEW_ROWS => (128, 512),
+        _ => (64, 256),
     };
     let tiles = m.div_ceil(side) * n.div_ceil(side);
     let wanted = device.groups_to_fill();
