@@ -12,7 +12,7 @@ use crate::bert::{BertModel, TokenBatch, optional_linear};
 use crate::config::Family;
 use crate::folder::{ModelFolder, Pooling, copy_tokenizer_files};
 use crate::tokenizer::pad_batch;
-use crate::weights::{SafeFile, SafeWriter, Weights, canonical_names, export_name};
+use crate::weights::{SafeFile, SafeWriter, Weights, canonical_names, check_finite, export_name};
 
 /// Sequences of a batch are padded to a multiple of this: kernels read whole texels, and fewer shapes
 /// mean fewer buffers.
@@ -49,7 +49,7 @@ impl SequenceClassifier {
             .with_context(|| folder.dir.display().to_string())?;
         ensure!(
             complete,
-            "{} has no classification head; fine-tune it first (wgrad finetune)",
+            "{} has no classification head, or not all of it; fine-tune it first (wgrad finetune)",
             folder.dir.display()
         );
         Ok(model)
@@ -92,11 +92,13 @@ impl SequenceClassifier {
                 generator,
             )
         };
+        // False once a part of the head had to be made anew.
+        let mut complete = true;
         if config.family == Family::Bert && encoder.pooler().is_none() {
+            complete = false;
             encoder.set_pooler(fresh(hidden)?);
         }
         let (dense_name, output_name) = head_names(config.family);
-        let mut complete = true;
         let dense = match dense_name {
             None => None,
             Some(name) => match optional_linear(device, config, weights, name, hidden)? {
@@ -154,7 +156,9 @@ impl SequenceClassifier {
                 path.display(),
                 target.shape()
             );
-            target.copy_from_slice(&file.to_f32(name)?)?;
+            let values = file.to_f32(name)?;
+            check_finite(name, &values).with_context(|| path.display().to_string())?;
+            target.copy_from_slice(&values)?;
         }
         Ok(())
     }
@@ -189,8 +193,9 @@ impl SequenceClassifier {
     /// Logits of token sequences, in their order, computed in batches of like length.
     pub fn logits(&self, ids: &[Vec<u32>]) -> Result<Vec<Vec<f32>>> {
         let device = self.output.weight.device().clone();
-        in_batches_by_length(ids, |rows| {
-            let batch = self.batch(&device, rows)?;
+        let lengths: Vec<usize> = ids.iter().map(Vec::len).collect();
+        in_batches_by_length(&lengths, |texts| {
+            let batch = self.batch(&device, &picked(ids, texts))?;
             let logits = no_grad(|| self.forward(&batch, &Mode::eval()))?;
             Ok(logits
                 .to_vec::<f32>()?
@@ -233,7 +238,7 @@ impl SequenceClassifier {
     }
 
     /// Writes `config.json`, `model.safetensors` and, from `source`, the tokenizer's files into an
-    /// existing folder, each under its name only when it is whole.
+    /// existing folder, each under its name only when it is whole. Errors where a parameter is not finite.
     pub fn save(&self, dir: &Path, source: &Path) -> Result<()> {
         let config = &self.encoder.config;
         let named = self.exported_parameters();
@@ -242,8 +247,10 @@ impl SequenceClassifier {
             .map(|(name, tensor)| (name.as_str(), tensor.shape()))
             .collect();
         let mut writer = SafeWriter::create(dir.join("model.safetensors"), &layout, &[])?;
-        for (_, tensor) in &named {
-            writer.push(&tensor.to_vec::<f32>()?)?;
+        for (name, tensor) in &named {
+            let values = tensor.to_vec::<f32>()?;
+            check_finite(name, &values).context("the model is not written")?;
+            writer.push(&values)?;
         }
         writer.finish()?;
         let copied = copy_tokenizer_files(source, dir)?;
@@ -289,24 +296,33 @@ pub fn padded_batch(device: &Device, encoder: &BertModel, ids: &[Vec<u32>]) -> R
     TokenBatch::new(device, config, &padded)
 }
 
-/// Calls `f` with batches of sequences of like length and puts its rows back in order.
+/// The batches in which sequences of these lengths are computed when nothing is trained: of like length, the
+/// longest first, so that the largest buffers are made once and serve all that follows.
+pub fn batches_by_length(lengths: &[usize]) -> Vec<Vec<usize>> {
+    let mut order: Vec<usize> = (0..lengths.len()).collect();
+    order.sort_by_key(|i| (std::cmp::Reverse(lengths[*i]), *i));
+    order.chunks(EVAL_BATCH).map(<[usize]>::to_vec).collect()
+}
+
+/// Calls `f` with the [`batches_by_length`] and puts its rows back in order.
 pub fn in_batches_by_length<T: Clone>(
-    ids: &[Vec<u32>],
-    mut f: impl FnMut(&[Vec<u32>]) -> Result<Vec<T>>,
+    lengths: &[usize],
+    mut f: impl FnMut(&[usize]) -> Result<Vec<T>>,
 ) -> Result<Vec<T>> {
-    let mut order: Vec<usize> = (0..ids.len()).collect();
-    // Longest first: the largest buffers are made once and serve all that follows.
-    order.sort_by_key(|i| (std::cmp::Reverse(ids[*i].len()), *i));
-    let mut out: Vec<Option<T>> = vec![None; ids.len()];
-    for group in order.chunks(EVAL_BATCH) {
-        let rows: Vec<Vec<u32>> = group.iter().map(|i| ids[*i].clone()).collect();
-        for (i, row) in group.iter().zip(f(&rows)?) {
+    let mut out: Vec<Option<T>> = vec![None; lengths.len()];
+    for batch in batches_by_length(lengths) {
+        for (i, row) in batch.iter().zip(f(&batch)?) {
             out[*i] = Some(row);
         }
     }
     out.into_iter()
         .map(|row| row.context("a batch gave too few rows"))
         .collect()
+}
+
+/// Those of `ids` that `which` names.
+pub fn picked(ids: &[Vec<u32>], which: &[usize]) -> Vec<Vec<u32>> {
+    which.iter().map(|i| ids[*i].clone()).collect()
 }
 
 /// Probabilities of logits, in float64.

@@ -6,6 +6,7 @@ mod adapter;
 mod bad_input;
 mod bench;
 mod determinism;
+mod diverged;
 mod frozen;
 mod output;
 mod support;
