@@ -114,11 +114,12 @@ impl Tensor {
             ));
         }
         let bytes: &[u8] = bytemuck::cast_slice(values);
-        if bytes.len().is_multiple_of(4) {
-            let offset = self.offset() * self.dtype().size();
-            Ok(self.device().upload(self.buffer(), offset as u64, bytes)?)
-        } else {
-            Err(Error::op("copy_from_slice", "an odd number of f16 values"))
+        let offset = self.offset() * self.dtype().size();
+        if bytes.len().is_multiple_of(4) && offset.is_multiple_of(4) {
+            return Ok(self.device().upload(self.buffer(), offset as u64, bytes)?);
         }
+        // Uploads are whole words, and this begins or ends within one.
+        let values = Tensor::from_slice(self.device(), values, self.shape())?;
+        values.copy_into(&self.detach())
     }
 }

@@ -15,7 +15,7 @@ use crate::tensor::Tensor;
 pub(super) struct Epilogue<'a> {
     /// The product is multiplied by it.
     pub scale: f32,
-    /// (N), added to every row.
+    /// (N), of any layout, added to every row.
     pub bias: Option<&'a Tensor>,
     /// GELU after the bias; its input is kept.
     pub gelu: bool,
@@ -99,6 +99,13 @@ pub(super) fn gemm(
             ),
         ));
     }
+    // Kernels read the bias as it lies; its gradient is none of their business, so neither is the graph.
+    let bias = epilogue.bias.map(|bias| bias.detach().contiguous());
+    let bias = bias.transpose()?;
+    let epilogue = &Epilogue {
+        bias: bias.as_ref(),
+        ..*epilogue
+    };
     let device = a.device();
     let dtype = epilogue.dtype.unwrap_or(a.dtype());
     let parts = match (wanted, epilogue) {
