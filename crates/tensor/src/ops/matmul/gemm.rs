@@ -149,7 +149,8 @@ pub(super) fn gemm(
     let mut b = Operand::new(b, &lead);
     let sizes = (m, n, &mut k);
     let (variant, tile) = choose(wanted, sizes, &lead, (&mut a, &mut b))?;
-    if epilogue.row_sums && !variant.sums_rows() {
+    // An empty product launches nothing that could sum on the way.
+    if epilogue.row_sums && (!variant.sums_rows() || n == 0) {
         let sums = no_grad(|| a.tensor.detach().sum(&[-1], false)?.cast(dtype))?;
         out.row_sums = Some(sums);
     }
