@@ -9,7 +9,7 @@ use wgrad_tensor::{DType, Device, Generator, Tensor, no_grad};
 use wgrad_train::fs::write_atomic;
 
 use crate::bert::{BertModel, TokenBatch, optional_linear};
-use crate::config::Family;
+use crate::config::{Family, ProblemType};
 use crate::folder::{ModelFolder, Pooling, copy_tokenizer_files};
 use crate::tokenizer::pad_batch;
 use crate::weights::{SafeFile, SafeWriter, Weights, canonical_names, check_finite, export_name};
@@ -41,8 +41,16 @@ fn head_names(family: Family) -> (Option<&'static str>, &'static str) {
 }
 
 impl SequenceClassifier {
-    /// Loads a fine-tuned folder. Errors if it has no classification head.
+    /// Loads a fine-tuned folder. Errors if it has no head that classifies texts, or not all of it.
     pub fn load(device: &Device, folder: &ModelFolder) -> Result<Self> {
+        let architectures = &folder.config.architectures;
+        let known = |name: &String| name.ends_with("ForSequenceClassification");
+        ensure!(
+            architectures.is_empty() || architectures.iter().any(known),
+            "{}: config.json says {}, which does not classify texts; fine-tune it first (wgrad finetune)",
+            folder.dir.display(),
+            architectures.join(", ")
+        );
         let generator = Generator::new(device, 0)?;
         let labels = folder.config.id2label.clone();
         let (model, complete) = Self::build(device, folder, labels, &generator)
@@ -323,6 +331,18 @@ pub fn in_batches_by_length<T: Clone>(
 /// Those of `ids` that `which` names.
 pub fn picked(ids: &[Vec<u32>], which: &[usize]) -> Vec<Vec<u32>> {
     which.iter().map(|i| ids[*i].clone()).collect()
+}
+
+/// The labels' probabilities; nothing where the logits are values of their own.
+pub fn probabilities(problem: ProblemType, logits: &[f32]) -> Option<Vec<f64>> {
+    match problem {
+        ProblemType::SingleLabel => Some(softmax(logits)),
+        ProblemType::MultiLabel => {
+            let sigmoid = |x: &f32| 1.0 / (1.0 + (-f64::from(*x)).exp());
+            Some(logits.iter().map(sigmoid).collect())
+        }
+        ProblemType::Regression => None,
+    }
 }
 
 /// Probabilities of logits, in float64.
