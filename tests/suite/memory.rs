@@ -349,3 +349,44 @@ fn f16_values_are_replaced_at_odd_places_too() {
         .to_string();
     assert!(text.contains("multiples of 4"), "{text}");
 }
+
+/// Backward rules read inputs and outputs where they lie; what was overwritten since is refused, not used.
+#[test]
+fn values_overwritten_before_backward_are_refused() {
+    let device = device();
+    let leaf = |values: &[f32]| {
+        let leaf = Tensor::from_slice(&device, values, &[values.len()]).unwrap();
+        leaf.set_requires_grad(true).unwrap();
+        leaf
+    };
+    let refused = |loss: Tensor, op: &str| {
+        let text = loss.backward().map(|_| ()).unwrap_err().to_string();
+        assert!(text.contains(op) && text.contains("overwritten"), "{text}");
+    };
+    let p = leaf(&[3.0]);
+    let square = || p.mul(&p).unwrap().sum_all().unwrap();
+    let loss = square();
+    p.copy_from_slice(&[100f32]).unwrap();
+    refused(loss, "mul");
+    let loss = square();
+    let other = Tensor::from_slice(&device, &[4f32], &[1]).unwrap();
+    other.copy_into(&p.detach()).unwrap();
+    refused(loss, "mul");
+    let y = p.exp().unwrap();
+    y.detach().copy_from_slice(&[0f32]).unwrap();
+    refused(y.sum_all().unwrap(), "exp");
+
+    // Of two losses the second loses its values to the step of the first.
+    let group = vec![ParamGroup::new(vec![("p".into(), p.clone())])];
+    let mut optimizer = Optimizer::adamw(Adam::default(), group, 0.1).unwrap();
+    let (first, second) = (square(), square());
+    optimizer.step(&first.backward().unwrap(), None).unwrap();
+    refused(second, "mul");
+
+    // What reads no values, and what is computed anew, goes on.
+    let sum = p.add(&p).unwrap().sum_all().unwrap();
+    p.copy_from_slice(&[5f32]).unwrap();
+    let gradient = |loss: Tensor| loss.backward().unwrap().get(&p).unwrap().item().unwrap();
+    assert_eq!(gradient(sum), 2.0);
+    assert_eq!(gradient(square()), 10.0);
+}

@@ -77,6 +77,8 @@ pub struct Buffer(Arc<Handle>);
 struct Handle {
     place: RwLock<Place>,
     size: u64,
+    /// How often its contents were replaced in place.
+    version: AtomicU64,
 }
 
 /// Where a buffer's memory is.
@@ -95,6 +97,16 @@ impl Buffer {
     /// Bytes that may be read: the size rounded up to whole 16-byte texels.
     pub(crate) fn padded_size(&self) -> u64 {
         self.0.size.next_multiple_of(16)
+    }
+
+    /// How often [`Buffer::mark_written`] was called on a handle to it.
+    pub fn version(&self) -> u64 {
+        self.0.version.load(Ordering::Relaxed)
+    }
+
+    /// Says that its contents were replaced in place: whoever remembers an earlier version has lost them.
+    pub fn mark_written(&self) {
+        self.0.version.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Whether both lie in one piece of device memory: a launch cannot read one and write the other.
@@ -144,6 +156,7 @@ impl Buffer {
         Ok(Buffer(Arc::new(Handle {
             place: RwLock::new(Place::Inside(self.clone(), offset)),
             size,
+            version: AtomicU64::new(0),
         })))
     }
 
@@ -235,6 +248,7 @@ impl Device {
         Ok(Buffer(Arc::new(Handle {
             place: RwLock::new(Place::Own(Arc::new(taken))),
             size,
+            version: AtomicU64::new(0),
         })))
     }
 
