@@ -3,6 +3,7 @@
 
 use anyhow::Result;
 use wgrad_runtime::{Counts, DeviceOptions, KernelCounts};
+use wgrad_tensor::ops::{attention, matmul};
 
 use super::kernels::Dtype;
 use super::models::Sizes;
@@ -55,6 +56,11 @@ pub fn run(args: CountArgs) -> Result<()> {
         args.case.row(&sizes)
     );
     let model = args.case.build(&device, sizes)?;
+    // The checks of matrix units are no part of a step; what they find is known from then on.
+    let _ = (
+        matmul::judged_matrix_units(&device),
+        attention::judged_matrix_units(&device),
+    );
     device.take_counts()?;
     Trainer::new(&device, &model, sizes.dtype, |_| true)?.many(1)?;
     let mut kernels: Vec<(String, KernelCounts)> = device.take_counts()?.into_iter().collect();
