@@ -1,5 +1,6 @@
 //! Memory stays flat, frozen parameters cost nothing, and a device that fails gives errors.
 
+use half::f16;
 use wgrad::nn::optim::{Adam, Optimizer, ParamGroup};
 use wgrad::nn::{Linear, Parameters};
 use wgrad::runtime::Error as DeviceError;
@@ -213,41 +214,21 @@ fn packed_tensors_keep_their_values_and_the_memory_they_left_is_free() {
     }
 }
 
-/// Set where the test below runs itself again with little memory.
+/// Set where a test runs itself again with little memory.
+#[cfg(target_os = "linux")]
 const LITTLE_MEMORY: &str = "WGRAD_TEST_LITTLE_MEMORY";
 
-/// Memory that really runs out: a process with 2 GB of address space fills it with tensors. The error names
-/// what was asked for, and with the tensors gone the device works as before.
+/// Memory that really runs out. The error names what was asked for, and with the tensors gone the device works as before.
 #[test]
 #[cfg(target_os = "linux")]
 fn memory_that_runs_out_is_an_error() {
-    if std::env::var_os(LITTLE_MEMORY).is_none() {
-        let test = "memory::memory_that_runs_out_is_an_error";
-        let status = std::process::Command::new("sh")
-            .args(["-c", "ulimit -v 2000000; exec \"$0\" \"$@\""])
-            .arg(std::env::current_exe().unwrap())
-            .args(["--exact", test, "--nocapture"])
-            .env(LITTLE_MEMORY, "1")
-            .status();
-        assert!(status.unwrap().success());
+    let Some(device) = in_little_memory("memory::memory_that_runs_out_is_an_error") else {
         return;
-    }
-    let device = device();
-    if !device.adapter().is_software() {
-        println!("skipped: a GPU's memory is not the process's");
-        return;
-    }
+    };
     let x = Tensor::from_slice(&device, &[1f32, 2.0], &[2]).unwrap();
     let sum = || x.add(&x)?.sum_all()?.item();
     assert_eq!(sum().unwrap(), 6.0);
-    let mut tensors = Vec::new();
-    let error = loop {
-        match Tensor::zeros(&device, &[16 << 20], DType::F32) {
-            Ok(tensor) => tensors.push(tensor),
-            Err(error) => break error,
-        }
-        assert!(tensors.len() < 64, "the limit of memory does not hold");
-    };
+    let (tensors, error) = fill(&device);
     assert!(
         matches!(error, Error::Device(DeviceError::OutOfMemory { .. })),
         "{error}"
@@ -263,4 +244,149 @@ fn memory_that_runs_out_is_an_error() {
     assert_eq!(sum().unwrap(), 6.0);
     Tensor::zeros(&device, &[16 << 20], DType::F32).unwrap();
     assert_eq!(sum().unwrap(), 6.0);
+}
+
+/// What lies free is given back where memory runs out, also while work is under way that still uses it.
+#[test]
+#[cfg(target_os = "linux")]
+fn memory_in_flight_is_waited_for() {
+    let Some(device) = in_little_memory("memory::memory_in_flight_is_waited_for") else {
+        return;
+    };
+    let (tensors, _) = fill(&device);
+    for _ in 0..4 {
+        for target in &tensors[1..] {
+            tensors[0].copy_into(target).unwrap();
+        }
+    }
+    device.flush().unwrap();
+    drop(tensors);
+    Tensor::empty(&device, &[80 << 20], DType::F32).unwrap();
+}
+
+/// As many tensors of 64 MiB as there is room for, and the error after the last.
+#[cfg(target_os = "linux")]
+fn fill(device: &Device) -> (Vec<Tensor>, Error) {
+    let mut tensors = Vec::new();
+    loop {
+        match Tensor::zeros(device, &[16 << 20], DType::F32) {
+            Ok(tensor) => tensors.push(tensor),
+            Err(error) => return (tensors, error),
+        }
+        assert!(tensors.len() < 64, "the limit of memory does not hold");
+    }
+}
+
+/// A device in a process with 2 GB of address space; nothing in the process that starts it to run `test` again, or
+/// where a device's memory is not the process's.
+#[cfg(target_os = "linux")]
+fn in_little_memory(test: &str) -> Option<Device> {
+    if std::env::var_os(LITTLE_MEMORY).is_none() {
+        let status = std::process::Command::new("sh")
+            .args(["-c", "ulimit -v 2000000; exec \"$0\" \"$@\""])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", test, "--nocapture"])
+            .env(LITTLE_MEMORY, "1")
+            .status();
+        assert!(status.unwrap().success());
+        return None;
+    }
+    let device = device();
+    if !device.adapter().is_software() {
+        println!("skipped: a GPU's memory is not the process's");
+        return None;
+    }
+    Some(device)
+}
+
+/// Whoever waits first is told of all buffers that are ready, so that the others must be patient.
+#[test]
+fn several_threads_read_at_once() {
+    let device = device();
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let device = &device;
+            scope.spawn(move || {
+                for i in 0..400 {
+                    let x = Tensor::from_slice(device, &[i as f32; 64], &[64]).unwrap();
+                    let y = x.add_scalar(thread as f32).unwrap();
+                    assert_eq!(y.to_vec::<f32>().unwrap(), [(i + thread) as f32; 64]);
+                }
+            });
+        }
+    });
+}
+
+/// Sizes are rounded up to whole texels, and a buffer is never smaller than what was asked for.
+#[test]
+fn the_last_bytes_below_the_limit_are_refused() {
+    let device = device();
+    let most = device.max_buffer_bytes() & !3;
+    if !most.is_multiple_of(16) {
+        let refused = device.alloc(most).map(|_| ()).unwrap_err();
+        assert!(matches!(refused, DeviceError::Limit { .. }), "{refused}");
+    }
+}
+
+#[test]
+fn f16_values_are_replaced_at_odd_places_too() {
+    let device = device();
+    if !device.has_f16() {
+        return;
+    }
+    let ones = Tensor::ones(&device, &[9], DType::F16).unwrap();
+    let halves =
+        |values: &[f32]| -> Vec<f16> { values.iter().map(|v| f16::from_f32(*v)).collect() };
+    for (start, values) in [(1, &[2.0, 3.0][..]), (4, &[4.0]), (5, &[5.0, 6.0, 7.0])] {
+        let part = ones.narrow(0, start, values.len()).unwrap();
+        part.copy_from_slice(&halves(values)).unwrap();
+    }
+    let want = halves(&[1.0, 2.0, 3.0, 1.0, 4.0, 5.0, 6.0, 7.0, 1.0]);
+    assert_eq!(ones.to_vec::<f16>().unwrap(), want);
+    let text = device
+        .upload(ones.buffer(), 2, &[0; 4])
+        .unwrap_err()
+        .to_string();
+    assert!(text.contains("multiples of 4"), "{text}");
+}
+
+/// Backward rules read inputs and outputs where they lie; what was overwritten since is refused, not used.
+#[test]
+fn values_overwritten_before_backward_are_refused() {
+    let device = device();
+    let leaf = |values: &[f32]| {
+        let leaf = Tensor::from_slice(&device, values, &[values.len()]).unwrap();
+        leaf.set_requires_grad(true).unwrap();
+        leaf
+    };
+    let refused = |loss: Tensor, op: &str| {
+        let text = loss.backward().map(|_| ()).unwrap_err().to_string();
+        assert!(text.contains(op) && text.contains("overwritten"), "{text}");
+    };
+    let p = leaf(&[3.0]);
+    let square = || p.mul(&p).unwrap().sum_all().unwrap();
+    let loss = square();
+    p.copy_from_slice(&[100f32]).unwrap();
+    refused(loss, "mul");
+    let loss = square();
+    let other = Tensor::from_slice(&device, &[4f32], &[1]).unwrap();
+    other.copy_into(&p.detach()).unwrap();
+    refused(loss, "mul");
+    let y = p.exp().unwrap();
+    y.detach().copy_from_slice(&[0f32]).unwrap();
+    refused(y.sum_all().unwrap(), "exp");
+
+    // Of two losses the second loses its values to the step of the first.
+    let group = vec![ParamGroup::new(vec![("p".into(), p.clone())])];
+    let mut optimizer = Optimizer::adamw(Adam::default(), group, 0.1).unwrap();
+    let (first, second) = (square(), square());
+    optimizer.step(&first.backward().unwrap(), None).unwrap();
+    refused(second, "mul");
+
+    // What reads no values, and what is computed anew, goes on.
+    let sum = p.add(&p).unwrap().sum_all().unwrap();
+    p.copy_from_slice(&[5f32]).unwrap();
+    let gradient = |loss: Tensor| loss.backward().unwrap().get(&p).unwrap().item().unwrap();
+    assert_eq!(gradient(sum), 2.0);
+    assert_eq!(gradient(square()), 10.0);
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use serde_json::json;
-use wgrad_models::classifier::{SequenceClassifier, argmax, softmax};
+use wgrad_models::classifier::{SequenceClassifier, argmax, probabilities};
 use wgrad_models::folder::ModelFolder;
 use wgrad_runtime::DeviceOptions;
 
@@ -26,7 +26,7 @@ pub struct PredictArgs {
     /// Tokens of a text at most [default: what the model takes]
     #[arg(long)]
     max_seq_length: Option<usize>,
-    /// One JSON object a line: text, label, probabilities, logits
+    /// One JSON object a line: text, label, probabilities (a regression has none), logits
     #[arg(long)]
     json: bool,
 }
@@ -44,24 +44,25 @@ pub fn run(args: PredictArgs) -> Result<()> {
     args.adapter.keep_pipelines(&device);
     let labels = model.labels();
     for (text, logits) in texts.iter().zip(&rows) {
-        let probabilities = softmax(logits);
+        let probabilities = probabilities(folder.config.problem_type, logits);
         let best = argmax(logits);
+        let label = &labels[best];
         if args.json {
-            let by_label: serde_json::Map<String, serde_json::Value> = labels
-                .iter()
-                .zip(&probabilities)
-                .map(|(label, p)| (label.clone(), json!(p)))
-                .collect();
-            println!(
-                "{}",
-                json!({"text": text, "label": labels[best], "probabilities": by_label, "logits": logits})
-            );
-        } else {
-            println!(
-                "{:<10} {:6.2} %  {text}",
-                labels[best],
-                100.0 * probabilities[best]
-            );
+            let mut line = json!({"text": text, "label": label, "logits": logits});
+            if let Some(probabilities) = probabilities {
+                let by_label: serde_json::Map<String, serde_json::Value> = labels
+                    .iter()
+                    .zip(probabilities)
+                    .map(|(label, p)| (label.clone(), json!(p)))
+                    .collect();
+                line["probabilities"] = by_label.into();
+            }
+            println!("{line}");
+            continue;
+        }
+        match probabilities {
+            Some(p) => println!("{label:<10} {:6.2} %  {text}", 100.0 * p[best]),
+            None => println!("{label:<10} {:8.4}  {text}", logits[best]),
         }
     }
     Ok(())

@@ -25,6 +25,9 @@ fn set(name: &str, value: &str) {
 /// A panic is a defect; the user sees one line of it, and exit code 101.
 pub fn panics() {
     std::panic::set_hook(Box::new(|info| {
+        if wgrad_runtime::panic_is_an_error() {
+            return;
+        }
         let payload = info.payload();
         let text = payload
             .downcast_ref::<String>()

@@ -9,10 +9,10 @@ use wgrad_tensor::{DType, Device, Generator, Tensor, no_grad};
 use wgrad_train::fs::write_atomic;
 
 use crate::bert::{BertModel, TokenBatch, optional_linear};
-use crate::config::Family;
+use crate::config::{Family, ProblemType};
 use crate::folder::{ModelFolder, Pooling, copy_tokenizer_files};
 use crate::tokenizer::pad_batch;
-use crate::weights::{SafeFile, SafeWriter, Weights, canonical_names, export_name};
+use crate::weights::{SafeFile, SafeWriter, Weights, canonical_names, check_finite, export_name};
 
 /// Sequences of a batch are padded to a multiple of this: kernels read whole texels, and fewer shapes
 /// mean fewer buffers.
@@ -41,15 +41,23 @@ fn head_names(family: Family) -> (Option<&'static str>, &'static str) {
 }
 
 impl SequenceClassifier {
-    /// Loads a fine-tuned folder. Errors if it has no classification head.
+    /// Loads a fine-tuned folder. Errors if it has no head that classifies texts, or not all of it.
     pub fn load(device: &Device, folder: &ModelFolder) -> Result<Self> {
+        let architectures = &folder.config.architectures;
+        let known = |name: &String| name.ends_with("ForSequenceClassification");
+        ensure!(
+            architectures.is_empty() || architectures.iter().any(known),
+            "{}: config.json says {}, which does not classify texts; fine-tune it first (wgrad finetune)",
+            folder.dir.display(),
+            architectures.join(", ")
+        );
         let generator = Generator::new(device, 0)?;
         let labels = folder.config.id2label.clone();
         let (model, complete) = Self::build(device, folder, labels, &generator)
             .with_context(|| folder.dir.display().to_string())?;
         ensure!(
             complete,
-            "{} has no classification head; fine-tune it first (wgrad finetune)",
+            "{} has no classification head, or not all of it; fine-tune it first (wgrad finetune)",
             folder.dir.display()
         );
         Ok(model)
@@ -92,11 +100,13 @@ impl SequenceClassifier {
                 generator,
             )
         };
+        // False once a part of the head had to be made anew.
+        let mut complete = true;
         if config.family == Family::Bert && encoder.pooler().is_none() {
+            complete = false;
             encoder.set_pooler(fresh(hidden)?);
         }
         let (dense_name, output_name) = head_names(config.family);
-        let mut complete = true;
         let dense = match dense_name {
             None => None,
             Some(name) => match optional_linear(device, config, weights, name, hidden)? {
@@ -154,7 +164,9 @@ impl SequenceClassifier {
                 path.display(),
                 target.shape()
             );
-            target.copy_from_slice(&file.to_f32(name)?)?;
+            let values = file.to_f32(name)?;
+            check_finite(name, &values).with_context(|| path.display().to_string())?;
+            target.copy_from_slice(&values)?;
         }
         Ok(())
     }
@@ -189,8 +201,9 @@ impl SequenceClassifier {
     /// Logits of token sequences, in their order, computed in batches of like length.
     pub fn logits(&self, ids: &[Vec<u32>]) -> Result<Vec<Vec<f32>>> {
         let device = self.output.weight.device().clone();
-        in_batches_by_length(ids, |rows| {
-            let batch = self.batch(&device, rows)?;
+        let lengths: Vec<usize> = ids.iter().map(Vec::len).collect();
+        in_batches_by_length(&lengths, |texts| {
+            let batch = self.batch(&device, &picked(ids, texts))?;
             let logits = no_grad(|| self.forward(&batch, &Mode::eval()))?;
             Ok(logits
                 .to_vec::<f32>()?
@@ -233,7 +246,7 @@ impl SequenceClassifier {
     }
 
     /// Writes `config.json`, `model.safetensors` and, from `source`, the tokenizer's files into an
-    /// existing folder, each under its name only when it is whole.
+    /// existing folder, each under its name only when it is whole. Errors where a parameter is not finite.
     pub fn save(&self, dir: &Path, source: &Path) -> Result<()> {
         let config = &self.encoder.config;
         let named = self.exported_parameters();
@@ -242,8 +255,10 @@ impl SequenceClassifier {
             .map(|(name, tensor)| (name.as_str(), tensor.shape()))
             .collect();
         let mut writer = SafeWriter::create(dir.join("model.safetensors"), &layout, &[])?;
-        for (_, tensor) in &named {
-            writer.push(&tensor.to_vec::<f32>()?)?;
+        for (name, tensor) in &named {
+            let values = tensor.to_vec::<f32>()?;
+            check_finite(name, &values).context("the model is not written")?;
+            writer.push(&values)?;
         }
         writer.finish()?;
         let copied = copy_tokenizer_files(source, dir)?;
@@ -289,24 +304,45 @@ pub fn padded_batch(device: &Device, encoder: &BertModel, ids: &[Vec<u32>]) -> R
     TokenBatch::new(device, config, &padded)
 }
 
-/// Calls `f` with batches of sequences of like length and puts its rows back in order.
+/// The batches in which sequences of these lengths are computed when nothing is trained: of like length, the
+/// longest first, so that the largest buffers are made once and serve all that follows.
+pub fn batches_by_length(lengths: &[usize]) -> Vec<Vec<usize>> {
+    let mut order: Vec<usize> = (0..lengths.len()).collect();
+    order.sort_by_key(|i| (std::cmp::Reverse(lengths[*i]), *i));
+    order.chunks(EVAL_BATCH).map(<[usize]>::to_vec).collect()
+}
+
+/// Calls `f` with the [`batches_by_length`] and puts its rows back in order.
 pub fn in_batches_by_length<T: Clone>(
-    ids: &[Vec<u32>],
-    mut f: impl FnMut(&[Vec<u32>]) -> Result<Vec<T>>,
+    lengths: &[usize],
+    mut f: impl FnMut(&[usize]) -> Result<Vec<T>>,
 ) -> Result<Vec<T>> {
-    let mut order: Vec<usize> = (0..ids.len()).collect();
-    // Longest first: the largest buffers are made once and serve all that follows.
-    order.sort_by_key(|i| (std::cmp::Reverse(ids[*i].len()), *i));
-    let mut out: Vec<Option<T>> = vec![None; ids.len()];
-    for group in order.chunks(EVAL_BATCH) {
-        let rows: Vec<Vec<u32>> = group.iter().map(|i| ids[*i].clone()).collect();
-        for (i, row) in group.iter().zip(f(&rows)?) {
+    let mut out: Vec<Option<T>> = vec![None; lengths.len()];
+    for batch in batches_by_length(lengths) {
+        for (i, row) in batch.iter().zip(f(&batch)?) {
             out[*i] = Some(row);
         }
     }
     out.into_iter()
         .map(|row| row.context("a batch gave too few rows"))
         .collect()
+}
+
+/// Those of `ids` that `which` names.
+pub fn picked(ids: &[Vec<u32>], which: &[usize]) -> Vec<Vec<u32>> {
+    which.iter().map(|i| ids[*i].clone()).collect()
+}
+
+/// The labels' probabilities; nothing where the logits are values of their own.
+pub fn probabilities(problem: ProblemType, logits: &[f32]) -> Option<Vec<f64>> {
+    match problem {
+        ProblemType::SingleLabel => Some(softmax(logits)),
+        ProblemType::MultiLabel => {
+            let sigmoid = |x: &f32| 1.0 / (1.0 + (-f64::from(*x)).exp());
+            Some(logits.iter().map(sigmoid).collect())
+        }
+        ProblemType::Regression => None,
+    }
 }
 
 /// Probabilities of logits, in float64.

@@ -12,11 +12,13 @@ use serde_json::{Map, Value, json};
 use wgrad_nn::Activation;
 
 mod keys;
+mod problem;
 #[cfg(test)]
 mod tests;
 
 use keys::Keys;
 pub(crate) use keys::read_json;
+pub use problem::ProblemType;
 
 /// The parameter names and the details of the mathematics a checkpoint follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +99,8 @@ pub struct BertConfig {
     pub classifier_dropout: f64,
     /// The name of each label, by its index; `LABEL_0`, `LABEL_1` where the file has none.
     pub id2label: Vec<String>,
+    /// What the head's logits mean.
+    pub problem_type: ProblemType,
     raw: Value,
 }
 
@@ -178,8 +182,10 @@ impl BertConfig {
         } else {
             30_522
         };
+        let id2label = keys.labels()?;
         let config = Self {
             family,
+            problem_type: ProblemType::new(keys.string("problem_type")?, id2label.len())?,
             vocab_size: keys.size(&["vocab_size"], default_vocab, 1 << 24)?,
             hidden_size: keys.size(hidden_size, 768, 1 << 16)?,
             num_hidden_layers: keys.size(layers, if distil { 6 } else { 12 }, 1 << 10)?,
@@ -201,7 +207,7 @@ impl BertConfig {
             pad_token_id: keys.index("pad_token_id", if roberta { 1 } else { 0 })?,
             initializer_range: keys.number("initializer_range", 0.02, 0.0, 1e3)?,
             classifier_dropout,
-            id2label: keys.labels()?,
+            id2label,
             model_type,
             architectures,
             raw,

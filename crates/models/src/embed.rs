@@ -5,7 +5,7 @@ use wgrad_nn::Mode;
 use wgrad_tensor::{Device, no_grad};
 
 use crate::bert::BertModel;
-use crate::classifier::{in_batches_by_length, padded_batch};
+use crate::classifier::{in_batches_by_length, padded_batch, picked};
 use crate::folder::{Embedding, ModelFolder};
 use crate::tokenizer::TextTokenizer;
 
@@ -34,8 +34,9 @@ impl SentenceEmbedder {
     /// One vector a text: pooled, and divided by its length if the folder says so.
     pub fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>> {
         let ids = self.tokenizer.encode_batch(texts, self.max_length)?;
-        let mut rows = in_batches_by_length(&ids, |ids| {
-            let batch = padded_batch(&self.device, &self.encoder, ids)?;
+        let lengths: Vec<usize> = ids.iter().map(Vec::len).collect();
+        let mut rows = in_batches_by_length(&lengths, |texts| {
+            let batch = padded_batch(&self.device, &self.encoder, &picked(&ids, texts))?;
             let pooled = no_grad(|| {
                 let hidden = self.encoder.forward(&batch, &Mode::eval())?;
                 BertModel::pool(&hidden, &batch.attention_mask, self.embedding.pooling)

@@ -1,7 +1,10 @@
 //! Fine-tuning a pretrained encoder on labelled texts: data, what is frozen, training, test, report.
 
+mod arguments;
 mod report;
 mod task;
+
+pub use arguments::FineTuneArguments;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -15,93 +18,12 @@ use wgrad_train::data::{TextDataset, read_table, require_two_classes};
 use wgrad_train::fs::{ensure_writable_dir, recover};
 use wgrad_train::metrics::ClassificationMetrics;
 use wgrad_train::sampler::{Order, epoch_batches};
-use wgrad_train::trainer::{self, Callbacks, Outcome, StopReason, TrainingArguments};
+use wgrad_train::trainer::{self, Callbacks, Outcome, StopReason};
 
 use crate::classifier::SequenceClassifier;
 use crate::folder::ModelFolder;
 use crate::weights::write;
 use task::{Examples, FineTuneTask, Frozen};
-
-/// What to fine-tune, on what and how. Names as `transformers` spells them.
-#[derive(Debug, Clone)]
-pub struct FineTuneArguments {
-    /// A folder as `transformers` saves it.
-    pub model_name_or_path: PathBuf,
-    /// TSV, CSV or JSONL with a header.
-    pub train_file: PathBuf,
-    pub validation_file: Option<PathBuf>,
-    pub test_file: Option<PathBuf>,
-    pub text_column: String,
-    pub label_column: String,
-    /// That many rows only, drawn by the seed.
-    pub max_train_samples: Option<usize>,
-    /// That many rows of the validation file only, drawn by the seed.
-    pub max_eval_samples: Option<usize>,
-    /// Tokens of a text at most; the model's own limit bounds it.
-    pub max_seq_length: usize,
-    pub learning_rate: f64,
-    pub weight_decay: f64,
-    /// `adamw`, `adam` or `sgd`.
-    pub optim: String,
-    /// Of `sgd`.
-    pub momentum: f64,
-    pub lr_scheduler_type: String,
-    /// The share of all steps in which the learning rate rises.
-    pub warmup_ratio: f64,
-    /// Of `step`: steps between decays.
-    pub lr_step_size: u64,
-    /// Of `multistep`: the steps at which it decays.
-    pub lr_milestones: Vec<u64>,
-    /// Of `step`, `multistep`, `exponential` and `reduce_lr_on_plateau`: the factor.
-    pub lr_gamma: f64,
-    /// Of hidden states, attention and classifier; the model's own if not given.
-    pub dropout: Option<f64>,
-    /// Train the classification head only.
-    pub freeze_encoder: bool,
-    /// Freeze the embeddings and the lowest layers.
-    pub freeze_layers: usize,
-    /// Freeze further parameters by name pattern (`*` and `?`).
-    pub freeze: Vec<String>,
-    /// First values of the classifier's last layer.
-    pub classifier_init: Option<PathBuf>,
-    /// A safetensors file for every trained parameter's gradient at the first step, before clipping.
-    pub save_gradients: Option<PathBuf>,
-    /// Loop, checkpoints, log.
-    pub training: TrainingArguments,
-}
-
-impl FineTuneArguments {
-    /// `transformers`' defaults for a model folder and a training file; writes to `output`.
-    pub fn new(model_name_or_path: impl Into<PathBuf>, train_file: impl Into<PathBuf>) -> Self {
-        Self {
-            model_name_or_path: model_name_or_path.into(),
-            train_file: train_file.into(),
-            validation_file: None,
-            test_file: None,
-            text_column: "text".into(),
-            label_column: "label".into(),
-            max_train_samples: None,
-            max_eval_samples: None,
-            max_seq_length: 128,
-            learning_rate: 5e-5,
-            weight_decay: 0.0,
-            optim: "adamw".into(),
-            momentum: 0.0,
-            lr_scheduler_type: "linear".into(),
-            warmup_ratio: 0.0,
-            lr_step_size: 100,
-            lr_milestones: Vec::new(),
-            lr_gamma: 0.1,
-            dropout: None,
-            freeze_encoder: false,
-            freeze_layers: 0,
-            freeze: Vec::new(),
-            classifier_init: None,
-            save_gradients: None,
-            training: TrainingArguments::new("output"),
-        }
-    }
-}
 
 /// What a fine-tuning gave.
 pub struct FineTuned {
@@ -131,6 +53,7 @@ pub fn fine_tune(
     let mut timings: Vec<(String, f64)> = Vec::new();
     let started = Instant::now();
     let output = &arguments.training.output_dir;
+    arguments.check()?;
     let folder = ModelFolder::open(&arguments.model_name_or_path)?;
     let data = Data::read(arguments)?;
     ensure_writable_dir(output)?;
@@ -384,6 +307,9 @@ fn scheduler(arguments: &FineTuneArguments, total: u64) -> Result<LrScheduler> {
     };
     options.plateau.factor = arguments.lr_gamma;
     let schedule = Schedule::from_name(&arguments.lr_scheduler_type, &options)?;
+    if matches!(schedule, Schedule::ReduceOnPlateau(_)) {
+        arguments.require_validation("lr_scheduler_type reduce_lr_on_plateau")?;
+    }
     Ok(LrScheduler::new(arguments.learning_rate, schedule)?)
 }
 

@@ -108,9 +108,13 @@ impl Weights {
         self.file(name)?.dtype(name)
     }
 
-    /// The tensor's elements in row-major order; see [`SafeFile::to_f32`].
+    /// The tensor's elements in row-major order; see [`SafeFile::to_f32`]. Errors too where one of them is not
+    /// finite: kernels take for granted that all are.
     pub fn to_f32(&self, name: &str) -> Result<Vec<f32>> {
-        self.file(name)?.to_f32(name)
+        let file = self.file(name)?;
+        let values = file.to_f32(name)?;
+        check_finite(name, &values).with_context(|| file.path().display().to_string())?;
+        Ok(values)
     }
 
     /// The file that holds a tensor.
@@ -119,6 +123,18 @@ impl Weights {
         let file = number.or((self.files.len() == 1).then_some(0));
         file.and_then(|number| self.files.get(number))
             .with_context(|| format!("{INDEX} lists no tensor {name:?}"))
+    }
+}
+
+/// Refuses weights with a value that is not finite.
+pub fn check_finite(name: &str, values: &[f32]) -> Result<()> {
+    match values.iter().position(|value| !value.is_finite()) {
+        None => Ok(()),
+        Some(at) => bail!(
+            "`{name}` holds {} at {at}, and weights must be finite; training that made it diverged, use an \
+             earlier checkpoint",
+            values[at]
+        ),
     }
 }
 
@@ -193,6 +209,17 @@ mod tests {
         let weights = Weights::open(dir.path()).unwrap();
         assert_eq!(weights.to_f32("s").unwrap(), [3.0]);
         assert!(error_line(weights.to_f32("c")).contains("\"c\""));
+    }
+
+    #[test]
+    fn weights_are_finite() {
+        for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let dir = TempDir::new();
+            shard(&dir, SINGLE, "a", value);
+            let line = error_line(Weights::open(dir.path()).unwrap().to_f32("a"));
+            let said = format!("{SINGLE}: `a` holds {value} at 0");
+            assert!(line.contains(&said), "{line}");
+        }
     }
 
     #[test]

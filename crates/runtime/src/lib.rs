@@ -33,6 +33,7 @@ pub use launch::{Launch, MAX_GROUPS};
 pub use peak::Peak;
 pub use pool::{Buffer, MemoryReport};
 pub use profile::KernelTime;
+pub use readback::panic_is_an_error;
 pub use stopwatch::Stopwatch;
 pub use texture::TEXTURE_WIDTH;
 pub use variants::text_hash;

@@ -77,6 +77,8 @@ pub struct Buffer(Arc<Handle>);
 struct Handle {
     place: RwLock<Place>,
     size: u64,
+    /// How often its contents were replaced in place.
+    version: AtomicU64,
 }
 
 /// Where a buffer's memory is.
@@ -95,6 +97,16 @@ impl Buffer {
     /// Bytes that may be read: the size rounded up to whole 16-byte texels.
     pub(crate) fn padded_size(&self) -> u64 {
         self.0.size.next_multiple_of(16)
+    }
+
+    /// How often [`Buffer::mark_written`] was called on a handle to it.
+    pub fn version(&self) -> u64 {
+        self.0.version.load(Ordering::Relaxed)
+    }
+
+    /// Says that its contents were replaced in place: whoever remembers an earlier version has lost them.
+    pub fn mark_written(&self) {
+        self.0.version.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Whether both lie in one piece of device memory: a launch cannot read one and write the other.
@@ -144,6 +156,7 @@ impl Buffer {
         Ok(Buffer(Arc::new(Handle {
             place: RwLock::new(Place::Inside(self.clone(), offset)),
             size,
+            version: AtomicU64::new(0),
         })))
     }
 
@@ -182,7 +195,8 @@ impl Device {
     /// Memory of `size` bytes (rounded up to 4). Its contents are unspecified.
     pub fn alloc(&self, size: u64) -> Result<Buffer> {
         let size = size.max(4).next_multiple_of(4);
-        let max = self.0.limits.max_buffer_size;
+        // Whole texels: buffers are read as such, and a class is rounded up to one.
+        let max = self.0.limits.max_buffer_size & !15;
         if size > max {
             return Err(Error::Limit {
                 what: "a buffer".into(),
@@ -195,7 +209,7 @@ impl Device {
         let wanted = if guard {
             size.next_multiple_of(16) + GUARD_BYTES
         } else {
-            class(size).min(max & !15)
+            class(size).min(max)
         };
         let reused = {
             let mut pool = self.lock(&self.0.pool);
@@ -234,6 +248,7 @@ impl Device {
         Ok(Buffer(Arc::new(Handle {
             place: RwLock::new(Place::Own(Arc::new(taken))),
             size,
+            version: AtomicU64::new(0),
         })))
     }
 
@@ -295,10 +310,12 @@ impl Device {
         })
     }
 
-    /// Gives all free buffers back to the driver.
+    /// Gives all free buffers and textures back to the driver. Waits for the device: what work under way uses
+    /// stays allocated until it is done.
     pub fn trim(&self) -> Result<()> {
-        self.flush()?;
+        self.synchronize()?;
         self.lock(&self.0.recorder).forget_bind_groups();
+        self.lock(&self.0.staging).clear();
         let mut pool = self.lock(&self.0.pool);
         let free = std::mem::take(&mut pool.free);
         for slot in free.into_values().flatten() {
@@ -325,19 +342,22 @@ impl Device {
         pool.peak = pool.in_use;
     }
 
-    /// Copies `bytes` (a multiple of 4) into `buffer` at `offset`, after all work recorded so far.
+    /// Copies `bytes` into `buffer` at `offset` (both multiples of 4), after all work recorded so far.
     pub fn upload(&self, buffer: &Buffer, offset: u64, bytes: &[u8]) -> Result<()> {
-        if offset + bytes.len() as u64 > buffer.size() || !bytes.len().is_multiple_of(4) {
+        let (slot, start) = buffer.place();
+        let fits = offset + bytes.len() as u64 <= buffer.size()
+            && bytes.len().is_multiple_of(4)
+            && (start + offset).is_multiple_of(4);
+        if !fits {
             return Err(Error::Launch {
                 kernel: "upload".into(),
                 message: format!(
-                    "{} bytes at {offset} do not fit a buffer of {} bytes",
+                    "{} bytes at {offset} (multiples of 4) do not fit a buffer of {} bytes",
                     bytes.len(),
                     buffer.size()
                 ),
             });
         }
-        let (slot, start) = buffer.place();
         // The queue writes before the next submit: work recorded earlier must have gone by then.
         if self.lock(&self.0.recorder).number() == slot.last_use.load(Ordering::Relaxed) {
             self.flush()?;

@@ -110,14 +110,9 @@ impl Profile {
             return Ok(());
         }
         let bytes = self.pending.len() as u64 * 16;
-        self.staging.map_async(wgpu::MapMode::Read, ..bytes, |_| ());
-        device.wait(None)?;
-        let view = self
-            .staging
-            .get_mapped_range(..bytes)
-            .map_err(|e| Error::DeviceLost(e.to_string()))?;
+        let stamps = device.read_mapped(&self.staging, bytes, None, "profile")?;
         let period = f64::from(device.0.queue.get_timestamp_period());
-        let ticks: Vec<u64> = view
+        let ticks: Vec<u64> = stamps
             .chunks_exact(8)
             .map(|b| u64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]))
             .collect();
@@ -126,8 +121,6 @@ impl Profile {
             let row = self.rows.entry(name).or_default();
             row.nanoseconds += ticks[at + 1].saturating_sub(ticks[at]) as f64 * period;
         }
-        drop(view);
-        self.staging.unmap();
         Ok(())
     }
 }

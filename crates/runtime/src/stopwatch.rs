@@ -191,19 +191,11 @@ impl Stamps {
         encoder.resolve_query_set(&self.queries, 0..used, &self.resolved, 0);
         encoder.copy_buffer_to_buffer(&self.resolved, 0, &self.staging, 0, bytes);
         let index = device.0.queue.submit([encoder.finish()]);
-        self.staging.map_async(wgpu::MapMode::Read, ..bytes, |_| ());
-        device.wait(Some(index))?;
-        device.check(|| "stopwatch".into())?;
-        let view = self
-            .staging
-            .get_mapped_range(..bytes)
-            .map_err(|e| Error::DeviceLost(e.to_string()))?;
-        let ticks = view
+        let stamps = device.read_mapped(&self.staging, bytes, Some(index), "stopwatch")?;
+        let ticks = stamps
             .chunks_exact(8)
             .map(|b| u64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]))
             .collect();
-        drop(view);
-        self.staging.unmap();
         Ok(ticks)
     }
 }

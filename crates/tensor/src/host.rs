@@ -99,7 +99,8 @@ impl Tensor {
         Ok(self.to_vec::<f32>()?[0])
     }
 
-    /// Replaces the values in place, on all tensors that share the memory. `self` must be contiguous.
+    /// Replaces the values in place, on all tensors that share the memory. `self` must be contiguous. A graph that
+    /// used the old values refuses to go backward.
     pub fn copy_from_slice<T: Element>(&self, values: &[T]) -> Result<()> {
         if T::DTYPE != self.dtype() || values.len() != self.numel() || !self.is_contiguous() {
             return Err(Error::op(
@@ -113,12 +114,14 @@ impl Tensor {
                 ),
             ));
         }
+        self.mark_written();
         let bytes: &[u8] = bytemuck::cast_slice(values);
-        if bytes.len().is_multiple_of(4) {
-            let offset = self.offset() * self.dtype().size();
-            Ok(self.device().upload(self.buffer(), offset as u64, bytes)?)
-        } else {
-            Err(Error::op("copy_from_slice", "an odd number of f16 values"))
+        let offset = self.offset() * self.dtype().size();
+        if bytes.len().is_multiple_of(4) && offset.is_multiple_of(4) {
+            return Ok(self.device().upload(self.buffer(), offset as u64, bytes)?);
         }
+        // Uploads are whole words, and this begins or ends within one.
+        let values = Tensor::from_slice(self.device(), values, self.shape())?;
+        values.copy_into(&self.detach())
     }
 }

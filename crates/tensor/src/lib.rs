@@ -1,5 +1,10 @@
 //! Tensors on a device, autograd, and the ops: each op's shape rule, forward, backward, float64
 //! reference and test cases stand in one file under `ops/`.
+//!
+//! Ops take values to be finite. Their kernels neither make nor test for infinities and NaN (a driver may assume
+//! that there are none), so these need not come through: `exp`, `tanh`, `sigmoid`, `softmax`, `relu` and `clamp`
+//! of NaN give some number, `log` of what is not positive too. Look for them in what comes in, and in losses and
+//! the norm of gradients.
 
 pub mod cases;
 mod dtype;

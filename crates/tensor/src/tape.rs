@@ -21,6 +21,8 @@ struct NodeInner {
     op: &'static str,
     inputs: Vec<Tensor>,
     needs: Vec<bool>,
+    /// Of the inputs' values and, last, of the output's.
+    versions: Vec<u64>,
     backward: Box<Backward>,
 }
 
@@ -36,6 +38,47 @@ impl Drop for NodeInner {
                 stack.append(&mut inner.inputs);
             }
         }
+    }
+}
+
+/// Ops whose backward rule reads no values: theirs may be overwritten.
+const READ_NO_VALUES: &[&str] = &[
+    "reshape",
+    "permute",
+    "expand",
+    "narrow",
+    "unsqueeze",
+    "slice",
+    "contiguous",
+    "concat",
+    "embedding",
+    "cast",
+    "add",
+    "sub",
+    "sum",
+    "mean",
+    "sum_to",
+];
+
+impl NodeInner {
+    /// Refuses a gradient of values that are there no more: rules read them where they lie, as PyTorch's do.
+    fn check_versions(&self, output: &Tensor) -> Result<()> {
+        if READ_NO_VALUES.contains(&self.op) {
+            return Ok(());
+        }
+        let tensors = self.inputs.iter().chain([output]);
+        for (tensor, version) in tensors.zip(&self.versions) {
+            if tensor.buffer().version() != *version {
+                return Err(Error::op(
+                    self.op,
+                    format!(
+                        "{tensor:?} was overwritten in place (copy_from_slice, copy_into, an optimizer's step) after \
+                         this op used it, so its gradient is lost; call backward before that, or compute the loss again"
+                    ),
+                ));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -75,8 +118,11 @@ pub(crate) fn record(
     if !RECORDING.get() || !needs.contains(&true) {
         return output;
     }
+    let versions = inputs.iter().copied().chain([&output]);
+    let versions = versions.map(|t| t.buffer().version()).collect();
     output.with_node(Node(Arc::new(NodeInner {
         op,
+        versions,
         inputs: inputs.iter().map(|t| (*t).clone()).collect(),
         needs,
         backward: Box::new(backward),
@@ -183,6 +229,7 @@ fn walk(root: &Tensor, dy: &Tensor) -> Result<Gradients> {
             continue;
         };
         let node = &node.0;
+        node.check_versions(&tensor)?;
         let parts = (node.backward)(&dy, &node.needs)?;
         if parts.len() != node.inputs.len() {
             return Err(Error::op(

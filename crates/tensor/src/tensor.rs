@@ -207,6 +207,12 @@ impl Tensor {
         )
     }
 
+    /// Says that the values were overwritten in place, on all tensors that share the memory: graphs that used the
+    /// old ones refuse to go backward. Whoever launches a kernel that does so calls it.
+    pub fn mark_written(&self) {
+        self.buffer().mark_written();
+    }
+
     /// The same values outside the graph: no gradient flows back through the result.
     pub fn detach(&self) -> Tensor {
         self.view(

@@ -32,24 +32,66 @@ pub struct TrainerState {
     gradient_accumulation_steps: usize,
     #[serde(default)]
     fp16: bool,
+    /// How the examples are ordered, and a hash of their lengths: with the seed they make the batches.
+    #[serde(default)]
+    order: String,
+    #[serde(default)]
+    lengths: u64,
 }
 
 impl TrainerState {
-    /// Keeps what a resumed run must have in common with this one.
-    pub fn remember(&mut self, arguments: &TrainingArguments, examples: usize) {
+    /// Keeps what a resumed run must have in common with this one. `lengths` are the examples' in tokens.
+    pub fn remember(&mut self, arguments: &TrainingArguments, lengths: &[usize]) {
         self.seed = arguments.seed;
-        self.examples = examples;
+        self.examples = lengths.len();
         self.batch_size = arguments.per_device_train_batch_size;
         self.gradient_accumulation_steps = arguments.gradient_accumulation_steps;
         self.fp16 = arguments.fp16;
+        self.order = format!("{:?}", arguments.order);
+        self.lengths = hash(lengths);
     }
 
-    /// Whether a run with these arguments continues this one.
-    pub fn matches(&self, arguments: &TrainingArguments, examples: usize) -> bool {
+    /// What a run with these arguments has not in common with this one, and would need to continue it.
+    pub fn differences(
+        &self,
+        arguments: &TrainingArguments,
+        lengths: &[usize],
+    ) -> Vec<&'static str> {
         let mut other = self.clone();
-        other.remember(arguments, examples);
-        *self == other
+        other.remember(arguments, lengths);
+        let same = [
+            ("seed", self.seed == other.seed),
+            (
+                "per_device_train_batch_size",
+                self.batch_size == other.batch_size,
+            ),
+            (
+                "gradient_accumulation_steps",
+                self.gradient_accumulation_steps == other.gradient_accumulation_steps,
+            ),
+            ("fp16", self.fp16 == other.fp16),
+            (
+                "order of the texts (no_shuffle, no_group_by_length)",
+                self.order == other.order,
+            ),
+            (
+                "training file, max_train_samples or max_seq_length",
+                (self.examples, self.lengths) == (other.examples, other.lengths),
+            ),
+        ];
+        same.iter()
+            .filter(|(_, same)| !same)
+            .map(|(name, _)| *name)
+            .collect()
     }
+}
+
+/// FNV-1a (Fowler, Noll and Vo) over the numbers' bytes: the same on every platform and in every release.
+fn hash(numbers: &[usize]) -> u64 {
+    let bytes = numbers.iter().flat_map(|n| (*n as u64).to_le_bytes());
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 /// `trainer_state.json`.

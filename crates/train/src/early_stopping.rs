@@ -40,6 +40,11 @@ impl EarlyStopping {
         }
     }
 
+    /// Whether it has said [`Decision::Stop`] last.
+    pub fn is_over(&self) -> bool {
+        self.waiting > 0 && self.waiting >= self.patience
+    }
+
     /// Takes the metric's value at one evaluation. The first finite value is an improvement; NaN and infinities
     /// never are.
     pub fn update(&mut self, value: f64) -> Decision {
@@ -54,7 +59,7 @@ impl EarlyStopping {
             return Decision::Improved;
         }
         self.waiting += 1;
-        if self.waiting >= self.patience {
+        if self.is_over() {
             Decision::Stop
         } else {
             Decision::Waiting(self.waiting)

@@ -7,6 +7,7 @@
 
 mod arguments;
 mod events;
+mod values;
 
 pub use arguments::TrainingArguments;
 pub use events::{
@@ -17,10 +18,10 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use wgrad_nn::Mode;
-use wgrad_nn::optim::{GradScalerState, Optimizer};
+use wgrad_nn::optim::Optimizer;
 use wgrad_nn::schedule::LrScheduler;
 use wgrad_tensor::{Device, Generator, Gradients, Tensor};
 
@@ -29,6 +30,7 @@ use crate::early_stopping::{Decision, EarlyStopping};
 use crate::log::JsonlLog;
 use crate::progress::{Progress, StepProgress};
 use crate::sampler::epoch_batches;
+use values::StepValues;
 
 /// What is trained.
 pub trait Task {
@@ -58,6 +60,8 @@ struct Run<'a, 'b> {
     total: u64,
     outcome: Outcome,
     step_times: Vec<f64>,
+    /// Of the last step, until they are read.
+    unread: Option<StepValues>,
 }
 
 /// Trains `task` and leaves it at its last step.
@@ -96,10 +100,12 @@ pub fn train(
     let log = if arguments.resume {
         let last = arguments.output_dir.join("checkpoint-last");
         state = checkpoint::load(&last, device, optimizer, scheduler, &mut stopping)?;
+        let other = state.differences(arguments, task.lengths());
         ensure!(
-            state.matches(arguments, examples),
-            "{}: the checkpoint was written with another seed, per_device_train_batch_size, gradient_accumulation_steps, fp16 or training file; resume with the same ones, or train into another output_dir",
-            last.display()
+            other.is_empty(),
+            "{}: the checkpoint was written with another {}; resume with the same, or train into another output_dir",
+            last.display(),
+            other.join(", another ")
         );
         task.load(&last)?;
         JsonlLog::resume(&log_path, state.global_step)?
@@ -132,9 +138,15 @@ pub fn train(
         },
         state,
         step_times: Vec::new(),
+        unread: None,
     };
     let started = Instant::now();
-    run.epochs(task)?;
+    if run.stopping.is_over() {
+        // The run that is resumed had stopped early, and its checkpoint is where it stopped.
+        run.outcome.reason = StopReason::EarlyStopping;
+    } else {
+        run.epochs(task)?;
+    }
     if let Some(progress) = &mut run.progress {
         progress.finish();
     }
@@ -205,6 +217,7 @@ impl Run<'_, '_> {
         let step = self.state.global_step;
         let learning_rate = self.scheduler.lr_at(step);
         self.optimizer.set_lr(learning_rate)?;
+        self.unread = None;
         let mut gradients = Gradients::default();
         let mut losses = Vec::with_capacity(group.len());
         let mut tokens = 0;
@@ -234,15 +247,15 @@ impl Run<'_, '_> {
         let epoch = self.epoch(per_epoch);
         let logged =
             step.is_multiple_of(self.arguments.logging_steps) || step == self.total || step == 1;
+        let values = StepValues {
+            step,
+            losses,
+            norm,
+            learning_rate,
+        };
         if logged {
-            let mut loss = 0.0;
-            for part in &losses {
-                loss += f64::from(part.item()?) / losses.len() as f64;
-            }
-            let grad_norm = f64::from(norm.item()?);
-            let scaler = self.optimizer.grad_scaler_state()?;
-            check_finite(step, loss, grad_norm, learning_rate, scaler.as_ref())?;
-            let loss_scale = scaler.map(|s| f64::from(s.scale));
+            let read = values.read(self.optimizer)?;
+            let (loss, grad_norm, loss_scale) = (read.loss, read.grad_norm, read.loss_scale);
             let entry = StepLog {
                 step,
                 epoch,
@@ -262,6 +275,8 @@ impl Run<'_, '_> {
             if let Some(call) = &mut self.callbacks.on_step {
                 call(&entry);
             }
+        } else {
+            self.unread = Some(values);
         }
         let seconds = started.elapsed().as_secs_f64();
         self.step_times.push(seconds);
@@ -289,10 +304,19 @@ impl Run<'_, '_> {
         self.state.epoch as f64 + self.state.step_in_epoch as f64 / per_epoch.max(1) as f64
     }
 
+    /// Refuses to go on from a step that diverged, where nobody has looked at it yet.
+    fn check_last_step(&mut self) -> Result<()> {
+        if let Some(values) = self.unread.take() {
+            values.read(self.optimizer)?;
+        }
+        Ok(())
+    }
+
     /// Evaluates, saves what is best, and says whether to stop.
     fn evaluate(&mut self, task: &mut dyn Task, per_epoch: usize) -> Result<bool> {
         let started = Instant::now();
         let step = self.state.global_step;
+        self.check_last_step()?;
         let Some(evaluation) = task.evaluate()? else {
             // Nothing to measure, but a killed run should still find a checkpoint.
             if step < self.total {
@@ -301,6 +325,12 @@ impl Run<'_, '_> {
             self.outcome.evaluation_seconds += started.elapsed().as_secs_f64();
             return Ok(false);
         };
+        ensure!(
+            evaluation.loss.is_finite(),
+            "step {step}: the validation loss is {}; training diverged, try a lower learning_rate (now {})",
+            evaluation.loss,
+            self.scheduler.lr_at(step - 1)
+        );
         let entry = EvalLog {
             step,
             epoch: self.epoch(per_epoch),
@@ -348,8 +378,9 @@ impl Run<'_, '_> {
         if !self.arguments.save {
             return Ok(());
         }
+        self.check_last_step()?;
         let path = self.arguments.output_dir.join(name);
-        self.state.remember(self.arguments, task.lengths().len());
+        self.state.remember(self.arguments, task.lengths());
         checkpoint::save(
             &path,
             task,
@@ -359,29 +390,5 @@ impl Run<'_, '_> {
             &self.state,
         )
         .with_context(|| format!("{}: the checkpoint could not be written", path.display()))
-    }
-}
-
-/// Refuses a step whose loss or gradients are not finite, unless loss scaling skipped it and can still go down.
-fn check_finite(
-    step: u64,
-    loss: f64,
-    grad_norm: f64,
-    learning_rate: f64,
-    scaler: Option<&GradScalerState>,
-) -> Result<()> {
-    if loss.is_finite() && grad_norm.is_finite() {
-        return Ok(());
-    }
-    match scaler {
-        Some(scaler) if scaler.scale >= 1.0 => Ok(()),
-        Some(scaler) => bail!(
-            "step {step}: the loss is {loss} and the gradient norm {grad_norm} with a loss scale of {}; the first gradient to overflow is that of {}; train without fp16, or try a lower learning_rate (now {learning_rate})",
-            scaler.scale,
-            scaler.overflowed.as_deref().unwrap_or("no parameter")
-        ),
-        None => bail!(
-            "step {step}: the loss is {loss} and the gradient norm {grad_norm}; training diverged, try a lower learning_rate (now {learning_rate})"
-        ),
     }
 }

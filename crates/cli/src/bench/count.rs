@@ -56,9 +56,11 @@ pub fn run(args: CountArgs) -> Result<()> {
         args.case.row(&sizes)
     );
     let model = args.case.build(&device, sizes)?;
-    // What the device checks before its first product is no part of a step.
-    let _ = matmul::judged_matrix_units(&device);
-    let _ = attention::judged_matrix_units(&device);
+    // The checks of matrix units are no part of a step; what they find is known from then on.
+    let _ = (
+        matmul::judged_matrix_units(&device),
+        attention::judged_matrix_units(&device),
+    );
     device.take_counts()?;
     Trainer::new(&device, &model, sizes.dtype, |_| true)?.many(1)?;
     let mut kernels: Vec<(String, KernelCounts)> = device.take_counts()?.into_iter().collect();

@@ -142,7 +142,7 @@ fn tables() {
 #[test]
 fn flags() {
     let place = Workplace::new();
-    let cases: [(&[&str], &[&str]); 16] = [
+    let cases: [(&[&str], &[&str]); 21] = [
         (&["--adapter", "no such adapter"], &["no such adapter"]),
         (&["--weight_decay", "-1"], &["-1"]),
         (&["--max_grad_norm", "-1"], &["max_grad_norm", "-1"]),
@@ -155,6 +155,20 @@ fn flags() {
         (&["--max_seq_length", "1"], &["max_seq_length", "1"]),
         (&["--warmup_ratio", "2"], &["warmup_ratio", "2"]),
         (&["--per_device_train_batch_size", "0"], &["batch"]),
+        (&["--max_train_samples", "0"], &["max_train_samples", "0"]),
+        (&["--max_eval_samples", "0"], &["max_eval_samples", "0"]),
+        (
+            &["--early_stopping_patience", "2"],
+            &["early_stopping_patience", "validation_file"],
+        ),
+        (
+            &["--lr_scheduler_type", "reduce_lr_on_plateau"],
+            &["reduce_lr_on_plateau", "validation_file"],
+        ),
+        (
+            &["--lr_scheduler_type", "reduce-lr-on-plateau"],
+            &["reduce_lr_on_plateau", "validation_file"],
+        ),
         (
             &["--freeze_layers", "3"],
             &["freeze_layers", "3", "2 layers"],

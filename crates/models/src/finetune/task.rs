@@ -13,7 +13,8 @@ use wgrad_train::trainer::{Evaluation, Task};
 
 use crate::bert::BertModel;
 use crate::classifier::{
-    PAD_TO_MULTIPLE_OF, SequenceClassifier, argmax, in_batches_by_length, padded_batch, softmax,
+    PAD_TO_MULTIPLE_OF, SequenceClassifier, argmax, batches_by_length, in_batches_by_length,
+    padded_batch, picked, softmax,
 };
 use crate::folder::{ModelFolder, Pooling};
 use crate::tokenizer::TextTokenizer;
@@ -37,14 +38,29 @@ pub struct Examples {
     /// What the frozen part gives for each text, once it was asked for: (tokens, C) row-major, or (C) of
     /// the first token.
     features: Vec<Option<Vec<f32>>>,
+    /// The batches in which they are computed. They depend on the texts alone: what comes first must not matter,
+    /// or a resumed run, which asks in another order, would get other bits.
+    batches: Vec<Vec<usize>>,
+    /// Which of them holds a text.
+    batch_of: Vec<usize>,
 }
 
 impl Examples {
     pub fn new(set: &TextDataset, tokenizer: &TextTokenizer, max_length: usize) -> Result<Self> {
         let texts: Vec<&str> = set.texts.iter().map(String::as_str).collect();
         let ids = tokenizer.encode_batch(&texts, max_length)?;
+        let lengths: Vec<usize> = ids.iter().map(Vec::len).collect();
+        let batches = batches_by_length(&lengths);
+        let mut batch_of = vec![0; ids.len()];
+        for (number, batch) in batches.iter().enumerate() {
+            for text in batch {
+                batch_of[*text] = number;
+            }
+        }
         Ok(Self {
-            lengths: ids.iter().map(Vec::len).collect(),
+            lengths,
+            batches,
+            batch_of,
             features: vec![None; ids.len()],
             ids,
             labels: set.labels.clone(),
@@ -104,16 +120,9 @@ impl<'a> FineTuneTask<'a> {
 
     /// Logits of examples, outside the graph, in their order.
     pub fn logits(&self, set: &mut Examples) -> Result<Vec<Vec<f32>>> {
-        // Only a sequence's length and its first id are looked at while sorting: the id is its index.
-        let order: Vec<Vec<u32>> = set
-            .lengths
-            .iter()
-            .enumerate()
-            .map(|(i, length)| vec![i as u32; *length])
-            .collect();
-        in_batches_by_length(&order, |rows| {
-            let examples: Vec<usize> = rows.iter().map(|row| row[0] as usize).collect();
-            let logits = no_grad(|| self.forward(set, &examples, &Mode::eval()))?;
+        let lengths = set.lengths.clone();
+        in_batches_by_length(&lengths, |examples| {
+            let logits = no_grad(|| self.forward(set, examples, &Mode::eval()))?;
             let classes = self.labels().len();
             Ok(logits
                 .to_vec::<f32>()?
@@ -127,7 +136,7 @@ impl<'a> FineTuneTask<'a> {
     fn forward(&self, set: &mut Examples, examples: &[usize], mode: &Mode) -> Result<Tensor> {
         let channels = self.model.encoder.config.hidden_size;
         if self.frozen == Frozen::Nothing {
-            let ids: Vec<Vec<u32>> = examples.iter().map(|i| set.ids[*i].clone()).collect();
+            let ids = picked(&set.ids, examples);
             return self
                 .model
                 .forward(&self.model.batch(self.device, &ids)?, mode);
@@ -160,20 +169,18 @@ impl<'a> FineTuneTask<'a> {
             .head(&BertModel::pool(&hidden, &mask, Pooling::Cls)?, mode)
     }
 
-    /// Runs the frozen part over those of `examples` that it has not seen.
+    /// Runs the frozen part over the batches of `examples` that it has not seen.
     fn fill_features(&self, set: &mut Examples, examples: &[usize]) -> Result<()> {
-        let new: Vec<usize> = examples
-            .iter()
-            .copied()
-            .filter(|i| set.features[*i].is_none())
-            .collect();
-        if new.is_empty() {
-            return Ok(());
-        }
-        let ids: Vec<Vec<u32>> = new.iter().map(|i| set.ids[*i].clone()).collect();
-        let rows = features(self.device, &self.model.encoder, self.frozen, &ids)?;
-        for (i, row) in new.into_iter().zip(rows) {
-            set.features[i] = Some(row);
+        for example in examples {
+            if set.features[*example].is_some() {
+                continue;
+            }
+            let batch = &set.batches[set.batch_of[*example]];
+            let ids = picked(&set.ids, batch);
+            let rows = features(self.device, &self.model.encoder, self.frozen, &ids)?;
+            for (i, row) in batch.iter().zip(rows) {
+                set.features[*i] = Some(row);
+            }
         }
         Ok(())
     }
@@ -258,7 +265,8 @@ impl Task for FineTuneTask<'_> {
                 .get(*label as usize)
                 .copied()
                 .context("a label without a logit")?;
-            loss -= p.max(f64::MIN_POSITIVE).ln() / logits.len() as f64;
+            // The bound keeps a probability of 0 finite; NaN passes.
+            loss -= p.clamp(f64::MIN_POSITIVE, 1.0).ln() / logits.len() as f64;
         }
         let accuracy = metrics.accuracy;
         self.evaluated.push(metrics);

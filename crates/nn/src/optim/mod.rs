@@ -168,6 +168,8 @@ impl Optimizer {
     /// [`Optimizer::scale`]'s loss; norm and updates are as without it, but a step with a gradient that is not
     /// finite updates nothing.
     ///
+    /// Losses computed before the step have lost the values that their gradients need: their backward refuses.
+    ///
     /// Errors: no parameter has a gradient; a `max_norm` that is not a positive number; a device that
     /// failed.
     pub fn step(&mut self, gradients: &Gradients, max_norm: Option<f64>) -> Result<GradNorm> {
@@ -198,6 +200,9 @@ impl Optimizer {
         let clip = norm(&flats, max_norm, self.scaling.as_ref())?;
         for (slot, gradient) in self.slots.iter_mut().zip(&due) {
             slot.step += u64::from(gradient.is_some());
+            if gradient.is_some() {
+                slot.tensor.mark_written();
+            }
         }
         let scalars = self.scalars_of_step(&due, &clip)?;
         for (flat, _) in &self.flats {

@@ -32,6 +32,7 @@ impl Tensor {
                 format!("{:?} does not fit {:?}", self.shape(), target.shape()),
             ));
         }
+        target.mark_written();
         let (from, to) = (self.dtype(), target.dtype());
         let bytes = self.numel() * from.size();
         let (from_byte, to_byte) = (self.offset() * from.size(), target.offset() * to.size());

@@ -195,8 +195,8 @@ impl Tensor {
 
     /// As a matrix: all dimensions but the last are one.
     fn rows(&self) -> Result<Tensor> {
-        let inputs = self.shape().last().copied().unwrap_or(1);
-        self.reshape(&[self.numel() / inputs.max(1), inputs])
+        let (inputs, lead) = self.shape().split_last().unwrap_or((&1, &[]));
+        self.reshape(&[lead.iter().product(), *inputs])
     }
 
     /// The shape with another last side.

@@ -172,6 +172,7 @@ pub fn adamw(
     constants: AdamConstants,
     l2: f64,
 ) -> Result<()> {
+    update.parameter.mark_written();
     let p = update.parameter;
     let gradient = checked("adamw", update, &[exp_avg, exp_avg_sq])?;
     let device = p.device();
@@ -212,6 +213,7 @@ pub struct Momentum<'a> {
 ///
 /// Errors: a tensor that is not f32, contiguous and of the parameter's shape.
 pub fn sgd(update: &Update, momentum: Option<Momentum>, weight_decay: f64) -> Result<()> {
+    update.parameter.mark_written();
     let p = update.parameter;
     let buffers: Vec<&Tensor> = momentum.iter().map(|m| m.buffer).collect();
     let gradient = checked("sgd", update, &buffers)?;

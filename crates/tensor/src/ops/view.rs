@@ -77,7 +77,10 @@ impl Tensor {
             dim("transpose", b, self.rank())?,
         );
         let mut dims: Vec<usize> = (0..self.rank()).collect();
-        dims.swap(a, b);
+        // A scalar has dimension 0 by courtesy.
+        if self.rank() > 0 {
+            dims.swap(a, b);
+        }
         self.permute(&dims)
     }
 
@@ -110,7 +113,12 @@ impl Tensor {
     /// `length` elements of dimension `at` from `start`, without copying.
     pub fn narrow(&self, at: isize, start: usize, length: usize) -> Result<Tensor> {
         let at = dim("narrow", at, self.rank())?;
-        let side = self.shape().get(at).copied().unwrap_or(0);
+        let Some(side) = self.shape().get(at).copied() else {
+            return Err(Error::op(
+                "narrow",
+                "a scalar has no dimension to narrow; reshape it to [1] first",
+            ));
+        };
         if start.checked_add(length).is_none_or(|end| end > side) {
             return Err(Error::op(
                 "narrow",
@@ -252,6 +260,19 @@ pub fn cases(out: &mut Vec<Case>) {
         one(&[2, 3]),
         |x| x[0].expand(&[4, 3]),
         "does not expand",
+    ));
+    out.push(Case::rejects(
+        "narrow",
+        one(&[]),
+        |x| x[0].narrow(0, 0, 0),
+        "no dimension",
+    ));
+    out.push(Case::new(
+        "permute",
+        "x0.transpose(0, 0)",
+        one(&[]),
+        |x| x[0].transpose(0, 0)?.contiguous(),
+        |x: &[HostArray]| x[0].clone(),
     ));
     out.push(Case::rejects(
         "narrow",

@@ -16,7 +16,7 @@ use crate::tensor::Tensor;
 pub(super) struct Epilogue<'a> {
     /// The product is multiplied by it.
     pub scale: f32,
-    /// (N), added to every row.
+    /// (N), of any layout, added to every row.
     pub bias: Option<&'a Tensor>,
     /// GELU after the bias; its input is kept.
     pub gelu: bool,
@@ -124,6 +124,13 @@ pub(super) fn gemm(
             ),
         ));
     }
+    // Kernels read the bias as it lies; its gradient is none of their business, so neither is the graph.
+    let bias = epilogue.bias.map(|bias| bias.detach().contiguous());
+    let bias = bias.transpose()?;
+    let epilogue = &Epilogue {
+        bias: bias.as_ref(),
+        ..*epilogue
+    };
     let device = a.device();
     let dtype = epilogue.dtype.unwrap_or(a.dtype());
     let mut out = Product::new(device, &lead, [m, n], dtype, epilogue)?;
@@ -133,7 +140,7 @@ pub(super) fn gemm(
         }
         return Ok(out);
     }
-    if wanted.is_none() && lead.is_empty() {
+    if wanted.is_none() && lead.is_empty() && n > 0 {
         let parts = splits(a, b);
         if parts > 1 {
             split_k(op, (a, b), parts, wanted, epilogue, &out)?;
@@ -144,7 +151,9 @@ pub(super) fn gemm(
     let mut b = Operand::new(b, &lead);
     let sizes = (m, n, &mut k);
     let (variant, tile) = choose(wanted, sizes, &lead, (&mut a, &mut b))?;
-    let in_kernel = variant != Variant::Cooperative || units::sums_rows(&tile, device, &a);
+    // An empty product launches nothing that could sum on the way.
+    let in_kernel =
+        n > 0 && (variant != Variant::Cooperative || units::sums_rows(&tile, device, &a));
     if epilogue.row_sums && !in_kernel {
         let sums = no_grad(|| a.tensor.detach().sum(&[-1], false)?.cast(dtype))?;
         out.row_sums = Some(sums);

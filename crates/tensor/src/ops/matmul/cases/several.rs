@@ -1,12 +1,14 @@
 //! Rows of the op matrix for several layers in few kernels.
 
-use crate::cases::{Case, HostArray, Input};
+use super::super::{Activation, LinearOptions, Variant, linear_rows};
+use crate::cases::{Case, HostArray, Input, Layout};
 use crate::dtype::DType;
 use crate::tensor::Tensor;
 
 pub fn cases(out: &mut Vec<Case>) {
     stacked_cases(out);
     feed_forward_cases(out);
+    scattered_bias_cases(out);
 }
 
 /// `x` as a matrix times the transpose of `weight`, plus `bias`.
@@ -145,4 +147,83 @@ fn feed_forward_cases(out: &mut Vec<Case>) {
         |x| x[0].feed_forward([&x[1], &x[2]], [&x[3], &x[4]], None),
         "do not follow each other",
     ));
+}
+
+/// Biases that do not lie side by side: every second value of a tensor, and one value for all. Layers of no inputs
+/// give their bias.
+fn scattered_bias_cases(out: &mut Vec<Case>) {
+    let every_second = |x: &Tensor| x.slice(0, 0, isize::MAX, 2);
+    let seconds = |x: &HostArray| HostArray {
+        shape: vec![x.data.len() / 2],
+        data: x.data.iter().step_by(2).copied().collect(),
+    };
+    for dtype in [DType::F32, DType::F16] {
+        let input = move |shape: &[usize]| Input::new(shape, dtype);
+        for variant in Variant::ALL {
+            for (rows, outputs) in [(3, 5), (70, 68)] {
+                let parts = vec![input(&[rows, 36]), input(&[outputs, 36])];
+                let run = move |x: &[Tensor], bias: &Tensor| {
+                    let layer = LinearOptions {
+                        bias: Some(bias),
+                        activation: Activation::None,
+                        ..LinearOptions::default()
+                    };
+                    linear_rows(&x[0], &x[1], &layer, Some(variant))
+                };
+                let strided = Case::new(
+                    "linear",
+                    "F.linear(x0, x1, x2[::2])",
+                    [parts.clone(), vec![input(&[2 * outputs])]].concat(),
+                    move |x| run(x, &every_second(&x[2])?),
+                    move |x: &[HostArray]| layer(&x[0], &x[1], &seconds(&x[2])),
+                );
+                out.push(strided.note(format!("{variant:?}")));
+                let one = input(&[outputs]).layout(Layout::Expanded);
+                let expanded = Case::new(
+                    "linear",
+                    "F.linear(x0, x1, x2)",
+                    [parts, vec![one]].concat(),
+                    move |x| run(x, &x[2]),
+                    |x: &[HostArray]| layer(&x[0], &x[1], &x[2]),
+                );
+                out.push(expanded.note(format!("{variant:?}")));
+            }
+        }
+        out.push(Case::new(
+            "feed_forward",
+            "F.linear(F.gelu(F.linear(x0, x1, x2[::2])), x3, x4[::2])",
+            [&[9, 4][..], &[16, 4], &[32], &[4, 16], &[8]]
+                .iter()
+                .map(|shape| input(shape))
+                .collect(),
+            move |x| {
+                let (inner, outer) = (every_second(&x[2])?, every_second(&x[4])?);
+                x[0].feed_forward([&x[1], &inner], [&x[3], &outer], None)
+            },
+            move |x: &[HostArray]| {
+                let inner = layer(&x[0], &x[1], &seconds(&x[2]));
+                let inner = inner.map(crate::ops::unary::gelu_reference);
+                layer(&inner, &x[3], &seconds(&x[4]))
+            },
+        ));
+        for activation in [Activation::None, Activation::Gelu] {
+            let call = match activation {
+                Activation::None => "F.linear(x0, x1, x2)",
+                Activation::Gelu => "F.gelu(F.linear(x0, x1, x2))",
+            };
+            out.push(Case::new(
+                "linear",
+                call,
+                vec![input(&[2, 4, 0]), input(&[3, 0]), input(&[3])],
+                move |x| x[0].linear(&x[1], Some(&x[2]), activation),
+                move |x: &[HostArray]| {
+                    let y = HostArray::from_fn(&[2, 4, 3], |at| x[2].data[at[2]]);
+                    match activation {
+                        Activation::None => y,
+                        Activation::Gelu => y.map(crate::ops::unary::gelu_reference),
+                    }
+                },
+            ));
+        }
+    }
 }
