@@ -189,7 +189,8 @@ def call_of(row):
     if found := re.fullmatch(pattern, name):
         sides = (int(found[i]) for i in (2, 3, 4, 5))
         return attention(TYPES[found[1]], *sides, bool(found[6]), bool(found[7]))
-    if found := re.fullmatch(r"train (bert|gpt|gpt-small) (\d+)x(\d+)( f16 mixed)?", name):
+    pattern = r"train (bert|gpt|gpt-small) (\d+)x(\d+)( f16 mixed)?(?:, layers \d+)?(?:, vocab \d+)?"
+    if found := re.fullmatch(pattern, name):
         return training(found[1], int(found[2]), int(found[3]), bool(found[4]), row["figures"]["parameters M"])
     return None
 

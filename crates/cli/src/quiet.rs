@@ -22,6 +22,13 @@ fn set(name: &str, value: &str) {
     }
 }
 
+/// As Unix and Windows (109: the pipe has been ended, 232: it is being closed) say it.
+fn reader_gone(why: &str) -> bool {
+    why.starts_with("Broken pipe")
+        || why.ends_with("(os error 109)")
+        || why.ends_with("(os error 232)")
+}
+
 /// A panic is a defect; the user sees one line of it, and exit code 101.
 pub fn panics() {
     std::panic::set_hook(Box::new(|info| {
@@ -34,9 +41,13 @@ pub fn panics() {
             .map(String::as_str)
             .or_else(|| payload.downcast_ref::<&str>().copied())
             .unwrap_or("no message");
-        // The reader of a pipe has gone (`wgrad info | head`): not worth a word.
-        if text.starts_with("failed printing to stdout") {
-            std::process::exit(141);
+        if let Some(why) = text.strip_prefix("failed printing to stdout: ") {
+            // The reader of a pipe has gone (`wgrad info | head`): not worth a word.
+            if reader_gone(why) {
+                std::process::exit(141);
+            }
+            eprintln!("error: standard output cannot be written: {why}; is its disk full?");
+            std::process::exit(1);
         }
         let at = info.location().map(ToString::to_string).unwrap_or_default();
         eprintln!(
@@ -44,4 +55,16 @@ pub fn panics() {
             text.split_whitespace().collect::<Vec<_>>().join(" ")
         );
     }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::reader_gone;
+
+    #[test]
+    fn a_full_disk_is_no_reader_that_went_away() {
+        assert!(reader_gone("Broken pipe (os error 32)"));
+        assert!(reader_gone("The pipe is being closed. (os error 232)"));
+        assert!(!reader_gone("No space left on device (os error 28)"));
+    }
 }

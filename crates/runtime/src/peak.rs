@@ -9,8 +9,11 @@ use crate::error::Result;
 use crate::kernel::{Defines, Kernel};
 use crate::pool::Buffer;
 
-/// Best of this many samples.
+/// Best of this many samples at least.
 const SAMPLES: usize = 5;
+/// Samples are taken for this long at least, all probes by turns: clocks and other programs change within tenths of a
+/// second, and a limit is what is reached when nothing is in the way.
+const SECONDS: f64 = 1.0;
 /// A sample of the driver's copy lasts at least this long, so that the submit does not count.
 const COPY_SECONDS: f64 = 0.02;
 /// A launch of the multiply-add kernel lasts at least this long, where the grid allows.
@@ -35,26 +38,41 @@ pub struct Peak {
 }
 
 impl Device {
-    /// Measures copy bandwidth and multiply-add rates: one to two seconds on a software adapter, less on
-    /// a GPU. By the device's timestamps where it has them, else by the clock. A profile that is under
-    /// way is ended.
+    /// Operations of one invocation of the kernel `peak_fma` in a round: 12 chains, 16 links, a multiplication and an
+    /// addition each.
+    pub const FMA_OPERATIONS: f64 = 12.0 * 16.0 * 2.0;
+
+    /// Measures copy bandwidth and multiply-add rates: one to two seconds, a little more on a software adapter. By
+    /// the device's timestamps where it has them, else by the clock. A profile that is under way is ended.
     pub fn measure_peak(&self) -> Result<Peak> {
-        let copy_gbps = self.copy_rate()? / 1e9;
-        let fma_gflops = self.fma_rate("f32")? / 1e9;
-        let half = self.has_f16().then(|| self.fma_rate("f16")).transpose()?;
-        let matrix = self.matrix_unit().map(|unit| self.matrix_rate(unit));
-        let matrix = matrix.transpose()?;
+        let mut copies = self.copy_probes()?;
+        let mut f32s = self.fma_probe("f32")?;
+        let mut f16s = self.has_f16().then(|| self.fma_probe("f16")).transpose()?;
+        let unit = self.matrix_unit();
+        let mut matrix = unit.map(|unit| self.matrix_probe(unit)).transpose()?;
+        let start = Instant::now();
+        let mut rounds = 0;
+        while rounds < SAMPLES || start.elapsed().as_secs_f64() < SECONDS {
+            let probes = copies.iter_mut().chain([&mut f32s]);
+            for probe in probes.chain(&mut f16s).chain(&mut matrix) {
+                probe.sample()?;
+            }
+            rounds += 1;
+        }
+        let rate = |probe: &Option<Probe>| probe.as_ref().map(|probe| probe.rate() / 1e9);
+        let peak = Peak {
+            copy_gbps: copies.iter().map(Probe::rate).fold(0.0, f64::max) / 1e9,
+            fma_gflops: f32s.rate() / 1e9,
+            fma_f16_gflops: rate(&f16s),
+            matrix_gflops: rate(&matrix),
+        };
+        drop((copies, f32s, f16s, matrix));
         self.trim()?;
-        Ok(Peak {
-            copy_gbps,
-            fma_gflops,
-            fma_f16_gflops: half.map(|rate| rate / 1e9),
-            matrix_gflops: matrix.map(|rate| rate / 1e9),
-        })
+        Ok(peak)
     }
 
-    /// Bytes a second.
-    fn copy_rate(&self) -> Result<f64> {
+    /// Copies by a kernel and by the driver.
+    fn copy_probes(&self) -> Result<[Probe<'_>; 2]> {
         // A GPU's last-level cache holds up to 100 MB, a CPU's share of one less.
         let wanted = if self.adapter().is_software() {
             64
@@ -62,70 +80,65 @@ impl Device {
             256
         } << 20;
         let bytes = self.max_binding_bytes().min(wanted);
-        let x = self.alloc(bytes)?;
-        let y = self.alloc(bytes)?;
+        let (x, y) = (self.alloc(bytes)?, self.alloc(bytes)?);
         let kernel = self.kernel("peak_copy", &Defines::new())?;
-        let by_kernel = self.fastest(&kernel, || {
-            let n = bytes / 16;
-            self.launch(&kernel)
-                .u32("n", n as usize)
-                .bind(&x)
-                .bind(&y)
-                .invocations(n)
-        })?;
-        let by_driver = self.fastest_copy(&x, &y, bytes)?;
-        Ok(2.0 * bytes as f64 / by_kernel.min(by_driver))
+        let amount = 2.0 * bytes as f64;
+        let n = self.driver_copies(&x, &y, bytes)?;
+        let (from, to) = (x.clone(), y.clone());
+        let by_driver = Probe::new(amount, move || Ok(Some(self.copies(&from, &to, bytes, n)?)));
+        let by_kernel = Probe::new(amount, move || {
+            self.seconds(&kernel, || {
+                let n = bytes / 16;
+                let launch = self.launch(&kernel).u32("n", n as usize);
+                launch.bind(&x).bind(&y).invocations(n)
+            })
+        });
+        let mut both = [by_kernel, by_driver];
+        // The first compiles.
+        both[0].sample()?;
+        both[0].best = f64::INFINITY;
+        Ok(both)
     }
 
-    /// Seconds of one copy by the driver.
-    fn fastest_copy(&self, x: &Buffer, y: &Buffer, bytes: u64) -> Result<f64> {
-        let copies = |n: usize| -> Result<f64> {
-            let start = Instant::now();
-            for _ in 0..n {
-                self.copy(x, 0, y, 0, bytes)?;
-            }
-            self.synchronize()?;
-            Ok(start.elapsed().as_secs_f64() / n as f64)
-        };
-        let once = copies(1)?.min(copies(1)?);
-        let n = (COPY_SECONDS / once).clamp(1.0, 64.0) as usize;
-        let mut best = once;
-        for _ in 0..SAMPLES {
-            best = best.min(copies(n)?);
+    /// How many copies by the driver make a sample.
+    fn driver_copies(&self, x: &Buffer, y: &Buffer, bytes: u64) -> Result<usize> {
+        let once = self
+            .copies(x, y, bytes, 1)?
+            .min(self.copies(x, y, bytes, 1)?);
+        Ok((COPY_SECONDS / once).clamp(1.0, 64.0) as usize)
+    }
+
+    /// Seconds of one of `n` copies by the driver.
+    fn copies(&self, x: &Buffer, y: &Buffer, bytes: u64, n: usize) -> Result<f64> {
+        let start = Instant::now();
+        for _ in 0..n {
+            self.copy(x, 0, y, 0, bytes)?;
         }
-        Ok(best)
+        self.synchronize()?;
+        Ok(start.elapsed().as_secs_f64() / n as f64)
     }
 
-    /// The kernel that multiplies and adds in `ty`, with the operations of one of its invocations: 12 chains, 16 links
-    /// a round, two operations each.
+    /// The kernel that multiplies and adds in `ty`, with the operations of one of its invocations.
     pub fn fma_kernel(&self, ty: &str) -> Result<(Arc<Kernel>, f64)> {
         let defines = Defines::new().alias("T", ty).constant("ROUNDS", ROUNDS);
         let kernel = self.kernel("peak_fma", &defines)?;
-        Ok((kernel, 12.0 * 16.0 * 2.0 * f64::from(ROUNDS)))
+        Ok((kernel, Self::FMA_OPERATIONS * f64::from(ROUNDS)))
     }
 
-    /// Operations a second in `ty`.
-    fn fma_rate(&self, ty: &str) -> Result<f64> {
+    /// Operations in `ty`.
+    fn fma_probe(&self, ty: &str) -> Result<Probe<'_>> {
         let (kernel, operations) = self.fma_kernel(ty)?;
         let width = u64::from(kernel.info.workgroup_size[0]);
-        // From a few groups upwards until a launch is long enough to measure.
-        let mut groups = 16;
-        loop {
-            let n = groups * width;
+        self.grown(16, 1 << 16, |groups| {
+            let (kernel, n) = (kernel.clone(), groups * width);
             let y = self.alloc(n * 4)?;
-            let seconds = self.fastest(&kernel, || {
-                self.launch(&kernel)
-                    .u32("n", n as usize)
-                    .f32("a", 0.5)
-                    .f32("b", 0.5)
-                    .bind(&y)
-                    .groups(groups)
-            })?;
-            if seconds >= FMA_SECONDS || groups >= 1 << 16 {
-                return Ok(n as f64 * operations / seconds);
-            }
-            groups *= 8;
-        }
+            Ok(Probe::new(n as f64 * operations, move || {
+                self.seconds(&kernel, || {
+                    let launch = self.launch(&kernel).u32("n", n as usize);
+                    launch.f32("a", 0.5).f32("b", 0.5).bind(&y).groups(groups)
+                })
+            }))
+        })
     }
 
     /// The kernel that measures the matrix units, with the operations of one of its groups.
@@ -141,47 +154,88 @@ impl Device {
         Ok((kernel, operations))
     }
 
-    /// Operations a second by matrix units.
-    fn matrix_rate(&self, unit: MatrixUnit) -> Result<f64> {
+    /// Operations of matrix units.
+    fn matrix_probe(&self, unit: MatrixUnit) -> Result<Probe<'_>> {
         let (kernel, operations) = self.matrix_kernel(unit)?;
         let area = u64::from(unit.side) * u64::from(unit.side);
         let x = self.alloc(area * 4)?;
         self.zero(&x)?;
-        let mut groups = 64;
-        loop {
+        self.grown(64, 1 << 15, |groups| {
+            let (kernel, x) = (kernel.clone(), x.clone());
             let y = self.alloc(groups * area * 4)?;
-            let seconds = self.fastest(&kernel, || {
-                self.launch(&kernel).bind(&x).bind(&y).grid([groups, 1, 1])
-            })?;
-            if seconds >= FMA_SECONDS || groups >= 1 << 15 {
-                return Ok(groups as f64 * operations / seconds);
+            Ok(Probe::new(groups as f64 * operations, move || {
+                self.seconds(&kernel, || {
+                    self.launch(&kernel).bind(&x).bind(&y).grid([groups, 1, 1])
+                })
+            }))
+        })
+    }
+
+    /// The probe that `of` makes of some groups, of so many that a launch is long enough to measure.
+    fn grown<'a>(
+        &'a self,
+        mut groups: u64,
+        most: u64,
+        of: impl Fn(u64) -> Result<Probe<'a>>,
+    ) -> Result<Probe<'a>> {
+        loop {
+            let mut probe = of(groups)?;
+            // The first may compile.
+            for _ in 0..3 {
+                probe.sample()?;
             }
-            groups *= 8;
+            if (FMA_SECONDS..f64::INFINITY).contains(&probe.best) || groups >= most {
+                return Ok(probe);
+            }
+            groups = (4 * groups).min(most);
         }
     }
 
-    /// Seconds of the fastest of some launches, after one that compiles.
-    fn fastest(&self, kernel: &Arc<Kernel>, launch: impl Fn() -> Result<()>) -> Result<f64> {
+    /// Seconds of one launch; `None` where the driver gave equal stamps for something very short.
+    fn seconds(
+        &self,
+        kernel: &Arc<Kernel>,
+        launch: impl FnOnce() -> Result<()>,
+    ) -> Result<Option<f64>> {
+        if self.has_timestamps() {
+            self.start_profile()?;
+            launch()?;
+            let rows = self.stop_profile()?;
+            let row = rows.get(&kernel.name);
+            return Ok(row.map(|row| row.nanoseconds * 1e-9).filter(|s| *s > 0.0));
+        }
+        let start = Instant::now();
         launch()?;
         self.synchronize()?;
-        let mut best = f64::INFINITY;
-        for _ in 0..SAMPLES {
-            let seconds = if self.has_timestamps() {
-                self.start_profile()?;
-                launch()?;
-                let rows = self.stop_profile()?;
-                rows.get(&kernel.name).map(|row| row.nanoseconds * 1e-9)
-            } else {
-                let start = Instant::now();
-                launch()?;
-                self.synchronize()?;
-                Some(start.elapsed().as_secs_f64())
-            };
-            // A driver may give equal stamps for something very short; that is no measurement.
-            if let Some(seconds) = seconds.filter(|s| *s > 0.0) {
-                best = best.min(seconds);
-            }
+        Ok(Some(start.elapsed().as_secs_f64()))
+    }
+}
+
+/// Work of a known amount, and the least seconds that it took.
+struct Probe<'a> {
+    amount: f64,
+    call: Box<dyn Fn() -> Result<Option<f64>> + 'a>,
+    best: f64,
+}
+
+impl<'a> Probe<'a> {
+    fn new(amount: f64, call: impl Fn() -> Result<Option<f64>> + 'a) -> Self {
+        Self {
+            amount,
+            call: Box::new(call),
+            best: f64::INFINITY,
         }
-        Ok(best)
+    }
+
+    fn sample(&mut self) -> Result<()> {
+        if let Some(seconds) = (self.call)()? {
+            self.best = self.best.min(seconds);
+        }
+        Ok(())
+    }
+
+    /// The amount a second.
+    fn rate(&self) -> f64 {
+        self.amount / self.best
     }
 }

@@ -154,8 +154,8 @@ impl Stopwatch {
         Ok(())
     }
 
-    /// Submits what is recorded, waits for it and returns the seconds between each mark and the next.
-    /// The marks are forgotten.
+    /// Submits what is recorded, waits for it and returns the seconds between each mark and the next: 0 where the
+    /// device's stamps are equal or run backwards, which is no measurement. The marks are forgotten.
     pub fn read(&mut self) -> Result<Vec<f64>> {
         let Some(stamps) = &mut self.by_device else {
             let marks = std::mem::take(&mut self.marks);
@@ -175,12 +175,17 @@ impl Stopwatch {
             .collect())
     }
 
-    /// Seconds of `work`, which records something and need not wait for it.
-    pub fn time(&mut self, work: impl FnOnce() -> Result<()>) -> Result<f64> {
+    /// Seconds of `work`, which records something and need not wait for it; 0 where the stamps were none (see
+    /// [`Stopwatch::read`]). No mark stays behind where `work` fails.
+    pub fn time<E: From<Error>>(
+        &mut self,
+        work: impl FnOnce() -> std::result::Result<(), E>,
+    ) -> std::result::Result<f64, E> {
         self.mark()?;
-        work()?;
-        self.mark()?;
-        Ok(self.read()?.iter().sum())
+        let done = work();
+        let seconds = self.mark().and_then(|()| self.read());
+        done?;
+        Ok(seconds?.iter().sum())
     }
 }
 

@@ -5,10 +5,10 @@ use anyhow::Result;
 use wgrad_runtime::{Counts, DeviceOptions, KernelCounts};
 use wgrad_tensor::ops::{attention, matmul};
 
+use super::case::{Overrides, TrainCase};
 use super::kernels::Dtype;
 use super::models::Sizes;
 use super::steps::Trainer;
-use super::train::{Overrides, TrainCase};
 use crate::args::AdapterArg;
 use crate::emulate::EmulateArgs;
 
@@ -35,6 +35,7 @@ pub struct CountArgs {
 
 /// Runs `wgrad bench count`.
 pub fn run(args: CountArgs) -> Result<()> {
+    TrainCase::check(&[args.case], &[args.dtype], args.overrides)?;
     // A step of a whole model would take hours here, and counts of one layer say the same.
     let change = Overrides {
         batch: args.overrides.batch.or(Some(1)),

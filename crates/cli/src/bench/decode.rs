@@ -7,6 +7,7 @@ use wgrad_tune::bench::values::uniform;
 use wgrad_tune::bench::{Bench, Row, Work};
 
 use super::kernels::{Dtype, side};
+use super::memory::ensure_room;
 use super::output::OutputArgs;
 
 /// Time decoding: one token through a stack of decoder layers with a cache of keys and values
@@ -77,6 +78,8 @@ impl Stack {
         if dtype == DType::F16 {
             ensure!(device.has_f16(), "the adapter has no shader-f16");
         }
+        let (weights, cache) = numbers(s);
+        ensure_room(device, dtype.size() as f64 * (weights + cache))?;
         let (c, f) = (s.channels, s.hidden);
         let mut seed = 0;
         let mut random = |shape: &[usize]| {
@@ -174,12 +177,16 @@ pub fn time(bench: &mut Bench, s: &StackArgs) -> Result<()> {
             _ => work,
         };
         let name = format!(
-            "decode {} {} layers of {}, {} tokens in the cache",
+            "decode {} {} layers C{} F{} H{} V{}, {} tokens in the cache",
             dtype.wgsl(),
             s.layers,
             s.channels,
+            s.hidden,
+            s.heads,
+            s.vocab,
             s.context
         );
+        let name = bench.title(&name);
         let device = bench.device.clone();
         let measured = Stack::new(&device, s, dtype).and_then(|stack| {
             bench.meter.measure_by_clock(&mut || {
@@ -202,10 +209,7 @@ pub fn time(bench: &mut Bench, s: &StackArgs) -> Result<()> {
                         .figure("dispatches", launches),
                 );
             }
-            Err(error) => {
-                bench.check_alive(&error)?;
-                bench.add(Row::skipped(name, error.to_string()));
-            }
+            Err(error) => bench.skip(name, &error)?,
         }
     }
     Ok(())

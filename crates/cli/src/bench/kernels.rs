@@ -59,7 +59,7 @@ pub struct MatmulArgs {
     #[arg(long, value_delimiter = ',', default_value = "nn", value_parser = transposes)]
     transpose: Vec<Transposes>,
     /// The kernels; else the one that is chosen for the size. Several are timed by turns, against the
-    /// first; where one cannot run, another takes its place. With a tile: tiled/128x128x16/8x8, rows, columns
+    /// first; one that cannot run says so. With a tile: tiled/128x128x16/8x8, rows, columns
     /// and depth of a workgroup, rows and columns of an invocation (cooperative: of a subgroup)
     #[arg(long, value_delimiter = ',', value_parser = kernel)]
     variant: Vec<Kernel>,
@@ -69,7 +69,7 @@ pub struct MatmulArgs {
 pub fn side(text: &str) -> std::result::Result<usize, String> {
     match text.parse() {
         Ok(value @ 1..=0x8000_0000) => Ok(value),
-        _ => Err("a whole number from 1 on".to_owned()),
+        _ => Err("a whole number from 1 to 2147483648".to_owned()),
     }
 }
 
@@ -162,8 +162,14 @@ pub fn ops(args: OpsArgs) -> Result<()> {
         for shape in &args.size {
             let cases = wgrad_tensor::ops::cases();
             let device = run.bench.device.clone();
-            let case = ops::at_size(&device, cases, op, &shape.0, args.dtype.into())?;
-            ops::run(&mut run.bench, &[case])?;
+            let dtype = DType::from(args.dtype);
+            match ops::at_size(&device, cases, op, &shape.0, dtype) {
+                Ok(case) => ops::run(&mut run.bench, &[case])?,
+                Err(error) => {
+                    let name = format!("{op}({}{:?}) stretched", dtype.wgsl(), shape.0);
+                    run.bench.skip(run.bench.title(&name), &error)?;
+                }
+            }
         }
     }
     run.finish()

@@ -1,11 +1,13 @@
 //! `wgrad bench`: how fast kernels, training steps and decoding are on this adapter, against what the
 //! adapter reaches.
 
+mod case;
 mod count;
 mod cpu;
 mod decode;
 mod kernels;
 mod least;
+mod memory;
 mod models;
 mod output;
 mod peer;

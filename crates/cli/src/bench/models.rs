@@ -176,6 +176,13 @@ impl Sizes {
     pub fn tokens(&self) -> usize {
         self.batch * self.seq
     }
+
+    /// Numbers in the weights of a transformer, without those that are few.
+    pub fn weights(&self) -> f64 {
+        let (c, f) = (self.channels as f64, self.hidden as f64);
+        let tables = (self.vocabulary + self.positions) as f64 * c;
+        self.layers as f64 * (4.0 * c * c + 2.0 * c * f) + tables
+    }
 }
 
 /// BERT with a classifier on the first token. Values as PyTorch draws them.

@@ -1,13 +1,14 @@
 //! What all benchmarks share: the adapter, how long to measure, and where the rows go.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, anyhow, bail, ensure};
 use clap::ValueEnum;
 use wgrad_runtime::{Device, DeviceOptions};
 use wgrad_train::fs::{ensure_writable_dir, write_atomic};
 use wgrad_tune::bench::{
-    Bench, Cache, Compared, Outcome, Results, Settings, check_name, format, report,
+    Bench, Cache, Compared, Outcome, Results, Roof, Settings, check_name, format, report,
 };
 
 use crate::args::AdapterArg;
@@ -83,6 +84,16 @@ impl OutputArgs {
             check_name(name)?;
             ensure_writable_dir(self.folder())?;
         }
+        if let Some(file) = &self.report {
+            let folder = file.parent().filter(|folder| *folder != Path::new(""));
+            let folder = folder.unwrap_or(Path::new("."));
+            ensure!(
+                folder.is_dir() && !file.is_dir(),
+                "--report {}: no file can be written there; make the folder {} or name a file in another one",
+                file.display(),
+                folder.display()
+            );
+        }
         let mut settings = match quick {
             true => Settings::quick(),
             false => Settings::default(),
@@ -91,26 +102,25 @@ impl OutputArgs {
             settings.budget = seconds;
             settings.warmup = settings.warmup.min(seconds);
         }
-        if self.cache == CacheArg::Cold {
+        if self.cold() {
             settings.cache = Cache::Cold;
         }
         let text = self.text();
-        let mut head = false;
+        let mut shown: Option<Roof> = None;
         let bench = Bench::new(device, settings, move |row, roof| {
             if !text {
                 return;
             }
-            if !head {
-                head = true;
-                let half = roof.half_gflops.map_or(String::new(), |f| {
-                    format!(", f16 {} GFLOP/s", format::digits(f))
-                });
-                println!(
-                    "roofline: copy {} GB/s, f32 {} GFLOP/s{half}\n{}",
-                    format::digits(roof.copy_gbps),
-                    format::digits(roof.fma_gflops),
+            match shown.replace(*roof) {
+                None => println!(
+                    "roofline: {}\n{}",
+                    format::roofline(roof),
                     format::text_head()
-                );
+                ),
+                Some(old) if roof.differs(&old) => {
+                    println!("roofline: {} from here on", format::roofline(roof));
+                }
+                Some(old) => shown = Some(old),
             }
             println!("{}", format::text_row(row, roof));
         })?;
@@ -119,6 +129,16 @@ impl OutputArgs {
             bench,
             baseline,
         })
+    }
+
+    /// Whether each sample is to start with other data in the caches.
+    pub fn cold(&self) -> bool {
+        self.cache == CacheArg::Cold
+    }
+
+    /// Seconds of samples for a row, where somebody said so.
+    pub fn seconds(&self) -> Option<f64> {
+        self.seconds
     }
 
     /// Whether the rows are printed as text, as they come.
@@ -147,11 +167,14 @@ impl OutputArgs {
         };
         check_name(name)?;
         let file = self.file(name);
-        let text = std::fs::read_to_string(&file).with_context(|| {
-            format!(
-                "{}: no such result; `--save {name}` makes it",
-                file.display()
-            )
+        let text = std::fs::read_to_string(&file).map_err(|error| {
+            let shown = file.display();
+            match error.kind() {
+                ErrorKind::NotFound => anyhow!("{shown}: no such result; `--save {name}` makes it"),
+                _ => anyhow!(
+                    "{shown}: cannot be read: {error}; allow reading it, or measure it again with --save {name}"
+                ),
+            }
         })?;
         Ok(Some(Results::parse(&file.display().to_string(), &text)?))
     }
@@ -170,21 +193,22 @@ impl Run<'_> {
         let compared = baseline.as_ref().map(|old| results.compare(old));
         print(args, results, compared.as_deref())?;
         let compared = compared.unwrap_or_default();
-        if let (Some(old), Some(name)) = (&baseline, &args.compare) {
-            if let Some(caution) = results.caution(old) {
-                eprintln!("note: {caution}");
-            }
-            if compared.is_empty() {
-                bail!("{name} has none of these rows: there is nothing to compare");
-            }
-        }
+        let cautions = baseline.as_ref().map(|old| results.cautions(old));
+        let cautions = cautions.unwrap_or_default();
+        // What was measured is kept before anything is found wrong with it.
         if let Some(name) = &args.save {
             let text = serde_json::to_string_pretty(&results.to_json(&[])?)? + "\n";
             write_atomic(args.file(name), text.as_bytes())?;
         }
         if let Some(file) = &args.report {
             let name = args.compare.as_deref().unwrap_or("");
-            write_page(file, &report::page(results, name, &compared))?;
+            write_page(file, &report::page(results, name, &compared, &cautions))?;
+        }
+        if let (Some(name), true) = (&args.compare, compared.is_empty()) {
+            bail!("{name} has none of these rows: there is nothing to compare");
+        }
+        for caution in cautions {
+            eprintln!("note: {caution}");
         }
         let why = results.rows.iter().map(|row| match &row.outcome {
             Outcome::Skipped { skipped } => Some(skipped),

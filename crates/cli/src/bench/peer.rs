@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 use wgrad_runtime::{Device, DeviceOptions};
 use wgrad_tensor::Tensor;
 
+use super::case::{Overrides, TrainCase};
 use super::kernels::Dtype;
 use super::models::Lcg;
 use super::steps::steps;
 use super::time::{Budget, Timing, measure};
-use super::train::{Overrides, TrainCase};
 use crate::args::AdapterArg;
 
 /// One case of the comparison with other engines, as a line of JSON

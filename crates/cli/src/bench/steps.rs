@@ -7,7 +7,7 @@ use wgrad_nn::Parameters;
 use wgrad_nn::optim::{Adam, GradScaler, Optimizer, ParamGroup};
 use wgrad_runtime::Device;
 use wgrad_tensor::DType;
-use wgrad_tune::bench::stats::median;
+use wgrad_tune::bench::stats::{ENOUGH, median};
 
 use super::cpu::CpuTime;
 use super::models::Workload;
@@ -79,6 +79,17 @@ impl<'a> Trainer<'a> {
 
     /// Some steps.
     pub fn many(&mut self, n: usize) -> Result<Steps> {
+        self.timed(n, f64::INFINITY, &mut || Ok(None))
+    }
+
+    /// Up to `n` steps, of which the first third warms up. Past `budget` seconds of either part it ends, the second not
+    /// before it has samples for an interval. `temperature` is read before the first step that counts and behind each.
+    pub fn timed(
+        &mut self,
+        n: usize,
+        budget: f64,
+        temperature: &mut dyn FnMut() -> Result<Option<f64>>,
+    ) -> Result<Steps> {
         let device = self.device.clone();
         let mut out = Steps {
             seconds: Vec::new(),
@@ -89,8 +100,22 @@ impl<'a> Trainer<'a> {
             to_textures: 0,
             parameters: self.trained,
             cpu: Vec::new(),
+            warm: warm_up(n),
+            temperatures: Vec::new(),
         };
-        for _ in 0..n {
+        let mut start = Instant::now();
+        for i in 0..n {
+            let over = start.elapsed().as_secs_f64() > budget;
+            if over && (2..out.warm).contains(&i) {
+                out.warm = i;
+            }
+            if over && i >= out.warm + ENOUGH {
+                break;
+            }
+            if i == out.warm {
+                out.temperatures.push(temperature()?);
+                start = Instant::now();
+            }
             let (before, moved) = (device.counters(), device.bytes_moved());
             let cpu = CpuTime::now();
             let (loss, seconds) = self.step()?;
@@ -106,6 +131,9 @@ impl<'a> Trainer<'a> {
             (out.dispatches, out.submits) = (after.0 - before.0, after.1 - before.1);
             let bytes = device.bytes_moved();
             (out.moved, out.to_textures) = (bytes.0 - moved.0, bytes.1 - moved.1);
+            if i >= out.warm {
+                out.temperatures.push(temperature()?);
+            }
         }
         Ok(out)
     }
@@ -128,17 +156,21 @@ pub struct Steps {
     pub parameters: usize,
     /// Processor time of each step, where the system tells.
     pub cpu: Vec<CpuTime>,
+    /// The first step behind the warm-up.
+    pub warm: usize,
+    /// Of the reference kernel, before that step and behind it and each further one.
+    pub temperatures: Vec<Option<f64>>,
+}
+
+/// How many of `n` steps warm up: a third, at least two, and one is left.
+pub fn warm_up(n: usize) -> usize {
+    (n / 3).max(2).min(n.saturating_sub(1))
 }
 
 impl Steps {
-    /// The first step behind the warm-up.
-    pub fn warm(&self) -> usize {
-        (self.seconds.len() / 3).max(2).min(self.seconds.len() - 1)
-    }
-
     /// Median and best of the steps behind the warm-up.
     pub fn steady(&self) -> (f64, f64) {
-        let tail = &self.seconds[self.warm()..];
+        let tail = &self.seconds[self.warm..];
         let best = tail.iter().copied().fold(f64::INFINITY, f64::min);
         (median(tail), best)
     }

@@ -9,11 +9,12 @@ use wgrad_tune::bench::attention::{self, Size};
 use wgrad_tune::bench::matmul::{self, Product, Transposes};
 use wgrad_tune::bench::{Bench, Row, peak, rows};
 
+use super::case::{Overrides, TrainCase};
 use super::decode::{self, StackArgs};
 use super::kernels::Dtype;
 use super::models;
 use super::output::OutputArgs;
-use super::train::{self, Overrides, TrainArgs, TrainCase};
+use super::train::{self, TrainArgs};
 
 /// Time all that an adapter is judged by: products, rows, attention, training and decoding
 #[derive(clap::Args)]
@@ -244,6 +245,11 @@ fn attend(bench: &mut Bench, plan: &Plan, _: &OutputArgs) -> Result<()> {
 }
 
 fn training(bench: &mut Bench, plan: &Plan, output: &OutputArgs) -> Result<()> {
+    if output.cold() {
+        let why = "a step finds in the caches what the step before left there; --cache cold is not for it";
+        bench.add(Row::skipped("train", why));
+        return Ok(());
+    }
     for (case, overrides, dtype) in &plan.train {
         let settings = TrainArgs {
             output: output.clone(),

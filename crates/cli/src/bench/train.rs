@@ -1,16 +1,17 @@
 //! `wgrad bench train`: the time of a training step, forward, backward and AdamW, the loss read back.
 
-use anyhow::{Result, bail, ensure};
-use clap::ValueEnum;
-use wgrad_runtime::Device;
-use wgrad_tensor::{DType, Generator};
-use wgrad_tune::bench::stats::{median, paired_ratio};
-use wgrad_tune::bench::{Bench, Measurement, Row, Work};
+use std::time::Instant;
 
+use anyhow::{Context, Result, bail, ensure};
+use wgrad_runtime::Device;
+use wgrad_tensor::DType;
+use wgrad_tune::bench::stats::{ENOUGH, median, paired_ratio};
+use wgrad_tune::bench::{Bench, Row, Work};
+
+use super::case::{Overrides, TrainCase};
 use super::cpu::CpuTime;
-use super::kernels::{Dtype, side};
-use super::least;
-use super::models::{Sizes, Workload, bert, gpt, mlp};
+use super::kernels::Dtype;
+use super::models::{Sizes, Workload};
 use super::output::OutputArgs;
 use super::steps::Trainer;
 
@@ -28,7 +29,7 @@ pub struct TrainArgs {
     pub dtype: Vec<Dtype>,
     #[command(flatten)]
     pub overrides: Overrides,
-    /// Steps of each; the last two thirds are timed
+    /// Steps of each at most; the last two thirds are timed, seven at least where --seconds ends it earlier
     #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(3..))]
     pub steps: u32,
     /// Show the time of each kernel too (that step is slower)
@@ -39,123 +40,23 @@ pub struct TrainArgs {
     pub freeze: bool,
 }
 
-/// Other sides than a model's own.
-#[derive(clap::Args, Clone, Copy, Default)]
-#[command(rename_all = "snake_case")]
-pub struct Overrides {
-    /// Texts or rows in a batch
-    #[arg(long, value_parser = side)]
-    pub batch: Option<usize>,
-    /// Tokens of a text
-    #[arg(long, value_parser = side)]
-    pub seq: Option<usize>,
-    /// Layers of a transformer
-    #[arg(long, value_parser = side)]
-    pub layers: Option<usize>,
-    /// Rows of the table of tokens
-    #[arg(long, value_parser = side)]
-    pub vocab: Option<usize>,
-}
-
-/// A model to train.
-#[derive(Clone, Copy, PartialEq, ValueEnum)]
-pub enum TrainCase {
-    /// MiniLM-L6-H384, 22.6M parameters, 16 x 64 tokens
-    #[value(alias = "bert-mini", alias = "minilm")]
-    Bert,
-    /// 4 layers of 128 channels, 0.8M parameters, 16 x 128 tokens
-    Gpt,
-    /// GPT-2 small, 124M parameters, 8 x 1024 tokens
-    #[value(alias = "gpt2")]
-    GptSmall,
-    /// 784-512-512-10, 0.7M parameters, 128 rows
-    Mlp,
-}
-
-impl TrainCase {
-    /// Its sides, with the changes asked for. The network for digits has a batch only.
-    pub fn sizes(self, change: Overrides) -> Result<Sizes> {
-        let own = match self {
-            TrainCase::Bert => Sizes::BERT,
-            TrainCase::Gpt => Sizes::GPT,
-            TrainCase::GptSmall => Sizes::GPT_SMALL,
-            TrainCase::Mlp => Sizes {
-                batch: 128,
-                seq: 1,
-                ..Sizes::GPT
-            },
-        };
-        let sizes = Sizes {
-            batch: change.batch.unwrap_or(own.batch),
-            seq: change
-                .seq
-                .filter(|_| self != TrainCase::Mlp)
-                .unwrap_or(own.seq),
-            layers: change.layers.unwrap_or(own.layers),
-            vocabulary: change.vocab.unwrap_or(own.vocabulary),
-            ..own
-        };
-        ensure!(
-            sizes.seq <= sizes.positions,
-            "{} has {} positions: --seq {} is too long",
-            self.name(),
-            sizes.positions,
-            sizes.seq
-        );
-        Ok(sizes)
-    }
-
-    /// The model on `device`.
-    pub fn build(self, device: &Device, sizes: Sizes) -> Result<Workload> {
-        let g = Generator::new(device, 0)?;
-        Ok(match self {
-            TrainCase::Bert => bert(device, sizes, &g)?,
-            TrainCase::Gpt | TrainCase::GptSmall => gpt(device, sizes, &g)?,
-            TrainCase::Mlp => mlp(device, sizes.batch, &g)?,
-        })
-    }
-
-    fn work(self, sizes: &Sizes) -> Work {
-        match self {
-            TrainCase::Bert => least::bert(sizes),
-            TrainCase::Gpt | TrainCase::GptSmall => least::gpt(sizes),
-            TrainCase::Mlp => least::mlp(sizes.batch),
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            TrainCase::Bert => "bert",
-            TrainCase::Gpt => "gpt",
-            TrainCase::GptSmall => "gpt-small",
-            TrainCase::Mlp => "mlp",
-        }
-    }
-
-    /// The row's name.
-    pub fn row(self, sizes: &Sizes) -> String {
-        match self {
-            TrainCase::Mlp => format!("train mlp {}", sizes.batch),
-            _ => {
-                let dtype = match sizes.dtype {
-                    DType::F32 => String::new(),
-                    other => format!(" {other} mixed"),
-                };
-                format!("train {} {}x{}{dtype}", self.name(), sizes.batch, sizes.seq)
-            }
-        }
-    }
-}
+/// Turns of whole and frozen steps that warm up.
+const FROZEN_WARM: usize = 2;
 
 /// Runs `wgrad bench train`.
 pub fn run(args: TrainArgs) -> Result<()> {
+    TrainCase::check(&args.case, &args.dtype, args.overrides)?;
+    ensure!(
+        !args.output.cold(),
+        "--cache cold: a step finds in the caches what the step before left there; leave it out"
+    );
+    ensure!(
+        !args.kernels || args.output.text(),
+        "--kernels prints text; leave out --json, --csv or --md"
+    );
     let mut rows = Vec::new();
     for dtype in &args.dtype {
         for case in &args.case {
-            ensure!(
-                *case != TrainCase::Mlp || *dtype == Dtype::F32,
-                "mlp is in f32 only; --dtype f16 is for bert, gpt and gpt-small"
-            );
             let sizes = case.sizes(args.overrides)?;
             let dtype = (*dtype).into();
             rows.push((*case, Sizes { dtype, ..sizes }));
@@ -182,10 +83,9 @@ pub fn time(bench: &mut Bench, case: TrainCase, sizes: &Sizes, args: &TrainArgs)
     // The peak is this model's own.
     device.trim()?;
     device.reset_peak();
-    let n = args.steps as usize;
     let measured = case.build(&device, *sizes).and_then(|model| {
-        let row = full(&device, &model, case, sizes, n)?;
-        let kernels = match args.kernels && args.output.text() {
+        let row = full(bench, &model, case, sizes, args)?;
+        let kernels = match args.kernels {
             true => kernels(&device, &model, sizes.dtype)?,
             false => String::new(),
         };
@@ -196,35 +96,38 @@ pub fn time(bench: &mut Bench, case: TrainCase, sizes: &Sizes, args: &TrainArgs)
             bench.add(row);
             print!("{kernels}");
         }
-        Err(error) => {
-            bench.check_alive(&error)?;
-            bench.add(Row::skipped(&name, error.to_string()));
-            return Ok(());
-        }
+        Err(error) => return bench.skip(&name, &error),
     }
     if args.freeze && case == TrainCase::Bert {
-        frozen(bench, case, sizes, n)?;
+        let name = format!("{name}, head.* trained only");
+        match frozen(bench, &name, case, sizes, args) {
+            Ok(row) => bench.add(row),
+            Err(error) => bench.skip(&name, &error)?,
+        }
     }
     Ok(())
 }
 
 fn full(
-    device: &Device,
+    bench: &mut Bench,
     model: &Workload,
     case: TrainCase,
     sizes: &Sizes,
-    n: usize,
+    args: &TrainArgs,
 ) -> Result<Row> {
+    let device = &bench.device.clone();
     let mut trainer = Trainer::new(device, model, sizes.dtype, |_| true)?;
-    let done = trainer.many(n)?;
+    let budget = args.output.seconds().unwrap_or(f64::INFINITY);
+    let mut temperature = || bench.meter.temperature();
+    let done = trainer.timed(args.steps as usize, budget, &mut temperature)?;
     let work = case.work(sizes);
-    let tail = done.seconds[done.warm()..].to_vec();
-    let step = median(&tail);
-    let mut row = Row::measured(
-        case.row(sizes),
-        work,
-        Measurement::by_clock(done.seconds[0], tail),
-    );
+    let tail = done.seconds[done.warm..].to_vec();
+    let mut measured = bench
+        .meter
+        .by_clock(vec![(done.seconds[0], tail)], &done.temperatures);
+    let measurement = measured.pop().context("no step was timed")?;
+    let step = measurement.time.median;
+    let mut row = Row::measured(case.row(sizes), work, measurement);
     let megabytes = 1e-6;
     for (name, value) in [
         ("parameters M", done.parameters as f64 * 1e-6),
@@ -241,13 +144,17 @@ fn full(
         ),
         ("memory peak MB", device.memory().peak as f64 * megabytes),
         ("loss first", f64::from(done.losses[0])),
-        ("loss last", f64::from(done.losses[n - 1])),
+        (
+            "loss last",
+            done.losses.last().map_or(f64::NAN, |loss| f64::from(*loss)),
+        ),
     ] {
         row = row.figure(name, value);
     }
-    if !done.cpu.is_empty() {
+    if done.cpu.len() == done.seconds.len() {
         let middle = |part: fn(&CpuTime) -> f64| -> f64 {
-            median(&done.cpu.iter().map(part).collect::<Vec<_>>())
+            let timed = done.cpu.iter().skip(done.warm);
+            median(&timed.map(part).collect::<Vec<_>>())
         };
         row = row
             .figure("cpu host thread ms", middle(|c| c.thread) * 1e3)
@@ -264,32 +171,60 @@ fn full(
 }
 
 /// Steps of all parameters and steps of the head's by turns, on two models.
-fn frozen(bench: &mut Bench, case: TrainCase, sizes: &Sizes, n: usize) -> Result<()> {
+fn frozen(
+    bench: &mut Bench,
+    name: &str,
+    case: TrainCase,
+    sizes: &Sizes,
+    args: &TrainArgs,
+) -> Result<Row> {
     let device = bench.device.clone();
     let (all, head) = (case.build(&device, *sizes)?, case.build(&device, *sizes)?);
     let mut all = Trainer::new(&device, &all, sizes.dtype, |_| true)?;
     let mut head = Trainer::new(&device, &head, sizes.dtype, |name| {
         name.starts_with("head.")
     })?;
-    let mut seconds = [Vec::new(), Vec::new()];
-    for _ in 0..n {
-        seconds[0].push(all.step()?.1);
-        seconds[1].push(head.step()?.1);
+    let (n, budget) = (args.steps as usize, args.output.seconds());
+    let mut turns = [Vec::new(), Vec::new()];
+    let mut first = [0.0; 2];
+    let mut temperatures = Vec::new();
+    let mut start = Instant::now();
+    for i in 0..n {
+        let pair = [all.step()?.1, head.step()?.1];
+        match i {
+            0 => first = pair,
+            _ if i < FROZEN_WARM.min(n - 1) => {}
+            _ => (0..2).for_each(|at| turns[at].push(pair[at])),
+        }
+        if i + 1 >= FROZEN_WARM.min(n - 1) {
+            if temperatures.is_empty() {
+                start = Instant::now();
+            }
+            temperatures.push(bench.meter.temperature()?);
+        }
+        let over = budget.is_some_and(|budget| start.elapsed().as_secs_f64() > budget);
+        if over && turns[0].len() >= ENOUGH {
+            break;
+        }
     }
-    let warm = 2.min(n - 1);
-    let ratio = paired_ratio(&seconds[1][warm..], &seconds[0][warm..]);
-    let first = seconds[1][0];
-    let measurement = Measurement::by_clock(first, seconds[1][warm..].to_vec());
-    let name = format!("{}, head.* trained only", case.row(sizes));
+    let [all, head] = turns;
+    let timed = vec![(first[0], all), (first[1], head)];
+    let mut both = bench.meter.by_clock(timed, &temperatures);
+    let (Some(head), Some(all)) = (both.pop(), both.pop()) else {
+        bail!("no step was timed");
+    };
+    let ratio = paired_ratio(&head.samples, &all.samples);
     // Forward is a third of the operations; the backward pass and the optimizer have next to nothing.
-    let work = Work::new(case.work(sizes).operations / 3.0, 0.0);
-    bench.add(
-        Row::measured(name, work, measurement)
-            .figure("frozen/full", ratio.median)
-            .figure("frozen/full high", ratio.high)
-            .figure("frozen/full low", ratio.low),
-    );
-    Ok(())
+    let work = case.work(sizes);
+    let work = Work {
+        operations: work.operations / 3.0,
+        bytes: 0.0,
+        ..work
+    };
+    Ok(Row::measured(name, work, head)
+        .figure("frozen/full", ratio.median)
+        .figure("frozen/full high", ratio.high)
+        .figure("frozen/full low", ratio.low))
 }
 
 /// One more step, its device time by kernel, the longest first.

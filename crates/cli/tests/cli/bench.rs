@@ -56,11 +56,74 @@ fn results_are_kept_and_compared() {
     for line in &lines[1..] {
         // Other programs may run meanwhile: any verdict, but one.
         let verdicts = ["SAME", "FASTER", "SLOWER", "UNCLEAR"];
-        let verdict = line.split(',').nth_back(1).unwrap();
+        let verdict = line.split(',').nth_back(2).unwrap();
         assert!(verdicts.contains(&verdict), "{line}");
     }
     let html = String::from_utf8(place.bytes("page.html")).unwrap();
     assert!(html.contains("<svg") && html.contains("Against first"));
+}
+
+#[test]
+fn what_was_measured_is_kept_whatever_is_wrong_then() {
+    let place = Workplace::new();
+    let folder = place.path("results").display().to_string();
+    let page = place.path("lost.html").display().to_string();
+    succeed(wgrad(&TINY).args(["--results", &folder, "--save", "warm", "--json"]));
+    let mut other = wgrad(&["bench", "rows", "--op", "add", "--size", "8x8"]);
+    other.args(["--seconds", "0.05", "--results", &folder]);
+    let line = refuse(other.args(["--save", "lost", "--compare", "warm", "--report", &page]));
+    assert!(line.contains("warm has none of these rows"), "{line}");
+    assert_eq!(
+        place.json("results/lost.json")["rows"]
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
+    assert!(!place.bytes("lost.html").is_empty());
+    // One op that cannot be stretched costs no other its rows; nor does one that is too large.
+    let ops = [
+        "bench",
+        "ops",
+        "--op",
+        "softmax,embedding",
+        "--size",
+        "64x32,200000x200000",
+    ];
+    let save = ["--seconds", "0.05", "--results", &folder, "--save", "ops"];
+    succeed(wgrad(&ops).args(save));
+    let kept = place.json("results/ops.json");
+    let rows = kept["rows"].as_array().unwrap();
+    assert!(rows[0]["median"].is_number(), "{kept}");
+    assert!(
+        rows.iter().filter(|row| row["skipped"].is_string()).count() >= 3,
+        "{kept}"
+    );
+}
+
+#[test]
+fn sizes_beyond_all_memory_are_refused() {
+    let huge = "2147483648";
+    for (args, what) in [
+        (
+            vec!["matmul", "--m", "200000", "--n", "1", "--k", "200000"],
+            "too large",
+        ),
+        (
+            vec!["matmul", "--m", huge, "--n", huge, "--k", huge],
+            "too large",
+        ),
+        (vec!["attention", "--t", huge], "too large"),
+        (vec!["decode", "--context", huge], "memory"),
+        (vec!["train", "--case", "mlp", "--batch", huge], "too large"),
+        (vec!["train", "--case", "bert", "--layers", huge], "memory"),
+    ] {
+        let line = refuse(wgrad(&["bench"]).args(&args));
+        assert!(
+            line.contains("no row could run") && line.contains(what),
+            "{line}"
+        );
+    }
 }
 
 #[test]
@@ -135,6 +198,10 @@ fn training_steps_say_what_they_move() {
     ] {
         assert!(figures[name].as_f64().unwrap() > 0.0, "{name}: {figures}");
     }
+    // Sides that are not the model's own are in the name, and the reference kernel ran between steps.
+    let row = &printed["rows"][0];
+    assert_eq!(row["name"], "train bert 2x8, layers 1, vocab 50");
+    assert!(row["reference"]["median"].as_f64().unwrap() > 0.0, "{row}");
     // What is moved cannot be less than what must be.
     assert!(
         figures["bytes moved/least"].as_f64().unwrap() >= 1.0,
@@ -158,6 +225,30 @@ fn mistakes_are_one_line() {
     place.write("results/bad.json", "{}");
     let line = refuse(wgrad(&TINY).args(["--results", &folder, "--compare", "bad"]));
     assert!(line.contains("not a result"), "{line}");
+    // A folder in the result's place.
+    place.write("results/odd.json/x", "");
+    let line = refuse(wgrad(&TINY).args(["--results", &folder, "--compare", "odd"]));
+    assert!(
+        line.contains("cannot be read") && line.contains("measure it again"),
+        "{line}"
+    );
+    let line = refuse(wgrad(&TINY).args(["--report", "none/x.html"]));
+    assert!(line.contains("--report none/x.html"), "{line}");
+    for (args, said) in [
+        (
+            &["train", "--kernels", "--json"][..],
+            "--kernels prints text",
+        ),
+        (&["train", "--cache", "cold"], "--cache cold"),
+        (
+            &["train", "--case", "mlp", "--layers", "3"],
+            "no --layers 3",
+        ),
+        (&["count", "--case", "mlp", "--dtype", "f16"], "f32 only"),
+    ] {
+        let line = refuse(wgrad(&["bench"]).args(args));
+        assert!(line.contains(said), "{line}");
+    }
     let line = refuse(&mut wgrad(&["bench", "ops", "--op", "sofmax"]));
     assert!(line.contains("no op `sofmax`"), "{line}");
     let line = refuse(&mut wgrad(&[

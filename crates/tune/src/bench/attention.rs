@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 use wgrad_tensor::ops::attention::{Variant, attention_with};
 use wgrad_tensor::{Attention, DType, Device, Tensor, no_grad};
 
-use super::row::{Row, Work};
+use super::row::Work;
 use super::session::{Bench, Way};
 use super::values::uniform;
 
@@ -30,9 +30,9 @@ impl Size {
         )
     }
 
-    /// Two products forward (of the pairs that may be seen); with the backward pass five more. Bytes of
-    /// q, k, v and the result; backward those once more, dy, and three gradients.
-    fn work(&self, backward: bool) -> Work {
+    /// Two products forward (of the pairs that may be seen); with the backward pass five more, or four where the scores
+    /// were kept. Bytes of q, k, v and the result; backward those once more, dy, and three gradients.
+    fn work(&self, backward: bool, variant: Option<Variant>) -> Work {
         let (t, d) = (self.t as f64, self.d as f64);
         let heads = (self.b * self.h) as f64;
         let pairs = match self.causal {
@@ -42,6 +42,7 @@ impl Size {
         let product = 2.0 * heads * pairs * d;
         let tensor = heads * t * d * self.dtype.size() as f64;
         let work = match backward {
+            true if variant == Some(Variant::Composed) => Work::new(6.0 * product, 12.0 * tensor),
             true => Work::new(7.0 * product, 12.0 * tensor),
             false => Work::new(2.0 * product, 4.0 * tensor),
         };
@@ -85,8 +86,7 @@ pub fn run(bench: &mut Bench, sizes: &[Size]) -> Result<()> {
         let (inputs, dy) = match made {
             Ok(made) => made,
             Err(error) => {
-                bench.check_alive(&error)?;
-                bench.add(Row::skipped(size.name(""), error.to_string()));
+                bench.skip(bench.title(size.name("").trim_end()), &error)?;
                 continue;
             }
         };
@@ -99,18 +99,19 @@ pub fn run(bench: &mut Bench, sizes: &[Size]) -> Result<()> {
         }
         let forward = ways.iter().map(|&(way, variant)| -> Way {
             let call = move || no_grad(|| attend(inputs, causal, variant)).map(|_| ());
-            (size.name(&format!("{way}forward")), Box::new(call))
+            let name = size.name(&format!("{way}forward"));
+            (name, size.work(false, variant), Box::new(call))
         });
-        bench.versus(size.work(false), forward.collect())?;
+        bench.versus(forward.collect())?;
         let both = ways.iter().map(|&(way, variant)| -> Way {
             let call = move || {
                 attend(inputs, causal, variant)?.backward_with(dy)?;
                 Ok(())
             };
-            let name = format!("{way}forward and backward");
-            (size.name(&name), Box::new(call))
+            let name = size.name(&format!("{way}forward and backward"));
+            (name, size.work(true, variant), Box::new(call))
         });
-        bench.versus(size.work(true), both.collect())?;
+        bench.versus(both.collect())?;
     }
     Ok(())
 }
@@ -131,10 +132,14 @@ mod tests {
         };
         assert_eq!(size.name("forward"), "attention f32 B2 T4 H3 D8 forward");
         // Two products of 16 pairs, 8 long, 6 heads.
-        let work = size.work(false);
+        let work = size.work(false, None);
         assert_eq!(work.operations, 2.0 * 2.0 * 16.0 * 8.0 * 6.0);
         assert_eq!(work.bytes, 4.0 * (6.0 * 4.0 * 8.0) * 4.0);
         size.causal = true;
-        assert_eq!(size.work(false).operations, work.operations * 10.0 / 16.0);
+        let causal = size.work(false, None).operations;
+        assert_eq!(causal, work.operations * 10.0 / 16.0);
+        assert_eq!(size.work(true, None).operations, 3.5 * causal);
+        let composed = size.work(true, Some(Variant::Composed));
+        assert_eq!(composed.operations, 3.0 * causal);
     }
 }

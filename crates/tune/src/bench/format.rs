@@ -1,7 +1,8 @@
 //! Rows as text, CSV and Markdown.
 
-use super::results::{Compared, Results};
-use super::row::{Outcome, Roof, Row};
+use super::compare::Compared;
+use super::results::Results;
+use super::row::{Outcome, Roof, Row, Unit};
 use super::stats::Interval;
 
 /// A time with three or four digits and its unit.
@@ -42,21 +43,56 @@ pub fn uncertainty(row: &Row) -> Option<f64> {
 /// The heads of the columns that [`cells`] fills.
 const HEADS: [&str; 6] = ["time", "+-", "GFLOP/s", "GB/s", "roofline", "row"];
 
+/// What a reader of a row's time must know, such as that it is shorter than its launch.
+pub fn remarks(row: &Row, roof: &Roof) -> Vec<String> {
+    let Some(m) = row.measurement() else {
+        return Vec::new();
+    };
+    let mut all = Vec::new();
+    if m.overhead > m.time.median {
+        all.push("shorter than its launch".to_owned());
+    }
+    if m.discarded > 0 {
+        all.push(format!("{} samples thrown away", m.discarded));
+    } else if !m.steady {
+        all.push("the machine was unsteady".to_owned());
+    }
+    // Memory may be faster than the roof where caches hold what is read; arithmetic may not.
+    let most = roof.gflops(row.work.unit);
+    if row.gflops().is_some_and(|rate| rate > ABOVE * most) {
+        all.push("above the measured roof".to_owned());
+    }
+    all
+}
+
+/// A rate above the roof by more than this is no matter of rounding.
+const ABOVE: f64 = 1.02;
+
+/// The roofline in words: what rows are held against.
+pub fn roofline(roof: &Roof) -> String {
+    let [copy, single, half] =
+        [roof.copy_gbps, roof.fma_gflops, roof.gflops(Unit::F16)].map(digits);
+    let half = match roof.half_gflops {
+        Some(own) if own < roof.fma_gflops => {
+            format!(
+                ", f16 multiply-adds {} (f16 rows are held against f32's)",
+                digits(own)
+            )
+        }
+        Some(_) => format!(", f16 {half} GFLOP/s"),
+        None => String::new(),
+    };
+    format!("copy {copy} GB/s, f32 {single} GFLOP/s{half}")
+}
+
 fn cells(row: &Row, roof: &Roof) -> [String; 6] {
     let time = row.measurement().map(|m| m.time);
     let mut name = row.name.clone();
-    match &row.outcome {
-        Outcome::Skipped { skipped } => name += &format!(": not run: {skipped}"),
-        Outcome::Measured(m) => {
-            if m.overhead > m.time.median {
-                name += " (shorter than its launch)";
-            }
-            if m.discarded > 0 {
-                name += &format!(" ({} samples thrown away)", m.discarded);
-            } else if !m.steady {
-                name += " (the machine was unsteady)";
-            }
-        }
+    if let Outcome::Skipped { skipped } = &row.outcome {
+        name += &format!(": not run: {skipped}");
+    }
+    for remark in remarks(row, roof) {
+        name += &format!(" ({remark})");
     }
     [
         or_dash(time.map(|t| t.median), seconds),
@@ -110,6 +146,12 @@ fn text_line([time, error, gflops, gbps, share, name]: &[String; 6]) -> String {
     format!("{time:>9} {error:>7} {gflops:>9} {gbps:>9} {share:>9}   {name}")
 }
 
+/// Why there is no verdict, in parentheses; nothing where there is one.
+pub fn because(compared: &Compared) -> String {
+    let why = compared.why.as_ref();
+    why.map_or(String::new(), |why| format!(" ({why})"))
+}
+
 /// A comparison as lines of text.
 pub fn text_compared(compared: &[Compared]) -> String {
     let mut out = format!(
@@ -119,12 +161,13 @@ pub fn text_compared(compared: &[Compared]) -> String {
     for c in compared {
         let interval = format!("{:.3} to {:.3}", c.ratio.low, c.ratio.high);
         out += &format!(
-            "{:>9} {:>9} {:>8.3} {interval:>17}  {:<8} {}\n",
+            "{:>9} {:>9} {:>8.3} {interval:>17}  {:<8} {}{}\n",
             seconds(c.old),
             seconds(c.new),
             c.ratio.median,
             c.verdict.name(),
-            c.name
+            c.name,
+            because(c)
         );
     }
     out
@@ -133,7 +176,7 @@ pub fn text_compared(compared: &[Compared]) -> String {
 /// All rows as comma-separated values with a head; times in seconds.
 pub fn csv(results: &Results, compared: &[Compared]) -> String {
     let mut out = String::from(
-        "name,median_s,low_s,high_s,best_s,samples_discarded,operations,bytes,gflops,gbps,roofline,ratio,ratio_low,ratio_high,verdict,skipped\n",
+        "name,median_s,low_s,high_s,best_s,samples_discarded,operations,bytes,gflops,gbps,roofline,ratio,ratio_low,ratio_high,verdict,skipped,note\n",
     );
     for row in &results.rows {
         let number = |value: Option<f64>| value.map_or(String::new(), |v| format!("{v:e}"));
@@ -143,6 +186,8 @@ pub fn csv(results: &Results, compared: &[Compared]) -> String {
             Outcome::Skipped { skipped } => skipped.as_str(),
             Outcome::Measured(_) => "",
         };
+        let mut note = remarks(row, &results.roof);
+        note.extend(c.and_then(|c| c.why.clone()));
         let fields = [
             quoted(&row.name),
             number(m.map(|m| m.time.median)),
@@ -160,6 +205,7 @@ pub fn csv(results: &Results, compared: &[Compared]) -> String {
             number(c.map(|c| c.ratio.high)),
             c.map_or(String::new(), |c| c.verdict.name().to_owned()),
             quoted(skipped),
+            quoted(&note.join("; ")),
         ];
         out += &fields.join(",");
         out.push('\n');
@@ -178,11 +224,10 @@ fn quoted(text: &str) -> String {
 /// All rows as a Markdown table under the adapter's name.
 pub fn markdown(results: &Results, compared: &[Compared]) -> String {
     let mut out = format!(
-        "{}, {}: copy {} GB/s, f32 {} GFLOP/s\n\n",
+        "{}, {}: {}\n\n",
         results.adapter,
         results.driver,
-        digits(results.roof.copy_gbps),
-        digits(results.roof.fma_gflops)
+        roofline(&results.roof)
     );
     let mut heads = vec!["row", "time", "+-", "GFLOP/s", "GB/s", "roofline"];
     if !compared.is_empty() {
@@ -203,7 +248,9 @@ pub fn markdown(results: &Results, compared: &[Compared]) -> String {
                     c.ratio.median, c.ratio.low, c.ratio.high
                 )
             }));
-            fields.push(found.map_or(String::new(), |c| c.verdict.name().to_owned()));
+            fields.push(found.map_or(String::new(), |c| {
+                format!("{}{}", c.verdict.name(), because(c))
+            }));
         }
         out += &line(fields);
     }
@@ -239,6 +286,27 @@ mod tests {
     }
 
     #[test]
+    fn the_roofline_is_what_rows_are_held_against() {
+        assert_eq!(roofline(&ROOF), "copy 10.0 GB/s, f32 100 GFLOP/s");
+        let slow = Roof {
+            half_gflops: Some(13.3),
+            ..ROOF
+        };
+        assert!(
+            roofline(&slow).ends_with(", f16 multiply-adds 13.3 (f16 rows are held against f32's)"),
+            "{}",
+            roofline(&slow)
+        );
+        let fast = Roof {
+            half_gflops: Some(200.0),
+            ..ROOF
+        };
+        assert!(roofline(&fast).ends_with(", f16 200 GFLOP/s"));
+        let row = row("x", Work::new(1e9, 0.0), 0.5e-2, 0.01);
+        assert!(remarks(&row, &ROOF).contains(&"above the measured roof".to_owned()));
+    }
+
+    #[test]
     fn csv_has_as_many_fields_as_heads() {
         let rows = vec![
             row("a, \"b\"", Work::new(1e9, 1e8), 0.02, 0.05),
@@ -257,7 +325,8 @@ mod tests {
         );
         assert!(lines[1].contains(",UNCLEAR,"), "{}", lines[1]);
         assert_eq!(lines[2].split(',').count(), heads);
-        assert!(lines[2].ends_with(",no"));
+        assert!(lines[2].ends_with(",no,"));
+        assert!(lines[1].ends_with(",1 samples thrown away"), "{}", lines[1]);
     }
 
     #[test]

@@ -136,18 +136,17 @@ pub fn parse_kernel(text: &str) -> Option<Kernel> {
     })
 }
 
-/// Times one product by each of `kernels` by turns, against the first.
+/// Times one product by each of `kernels` by turns, against the first. One in whose place another runs is no row.
 pub fn kernels(bench: &mut Bench, product: Product, kernels: &[Kernel]) -> Result<()> {
     let (a, b) = match product.operands(&bench.device) {
         Ok(operands) => operands,
         Err(error) => {
-            bench.check_alive(&error)?;
-            bench.add(Row::skipped(product.name(), error.to_string()));
-            return Ok(());
+            return bench.skip(bench.title(&product.name()), &error);
         }
     };
     let (a, b) = (&a, &b);
-    let ways = kernels.iter().map(|kernel| -> Way {
+    let mut ways: Vec<Way> = Vec::new();
+    for kernel in kernels {
         let product = Product {
             kernel: Some(*kernel),
             ..product
@@ -156,9 +155,30 @@ pub fn kernels(bench: &mut Bench, product: Product, kernels: &[Kernel]) -> Resul
             a.matmul_by(b, product.kernel)?;
             Ok(())
         };
-        (product.name(), Box::new(call))
-    });
-    bench.versus(product.work(), ways.collect())
+        if let Some(other) = instead(&bench.device, kernel.variant, call) {
+            let why = format!(
+                "{} cannot run here: {other} computes this product",
+                variant_name(kernel.variant)
+            );
+            bench.add(Row::skipped(bench.title(&product.name()), why));
+            continue;
+        }
+        ways.push((product.name(), product.work(), Box::new(call)));
+    }
+    bench.versus(ways)
+}
+
+/// The kernel that runs where `variant` was asked for and does not: adapters and operands do not allow every one. `None`
+/// too where that cannot be seen, or where the call fails, which its row will say.
+fn instead(device: &Device, variant: Variant, call: impl Fn() -> Result<()>) -> Option<String> {
+    device.start_profile().ok()?;
+    let done = call();
+    let ran = device.stop_profile().ok()?;
+    done.ok()?;
+    if ran.contains_key(variant.file()) {
+        return None;
+    }
+    ran.into_keys().find(|name| name.starts_with("matmul"))
 }
 
 /// Times each of `products`.
@@ -179,6 +199,7 @@ pub fn run(bench: &mut Bench, products: &[Product]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::settings::Settings;
     use super::*;
 
     #[test]
@@ -196,5 +217,25 @@ mod tests {
         assert_eq!(product.name(), "matmul f16 tn 2x3x4 tiled/128x64x16/8x4");
         assert!(parse_kernel("tiled/128x64").is_none());
         assert!(parse_kernel("tile").is_none());
+    }
+
+    #[test]
+    fn a_kernel_that_cannot_run_is_no_row() {
+        let device = Device::open(wgrad_tensor::DeviceOptions::default()).unwrap();
+        let mut bench = Bench::new(&device, Settings::quick(), |_, _| ()).unwrap();
+        // Vectors are for a few rows.
+        let all = [Variant::Vector, Variant::Simple].map(Kernel::from);
+        let product = Product::new(64, 64, 64, DType::F32);
+        kernels(&mut bench, product, &all).unwrap();
+        let [vector, simple] = bench.results.rows.as_slice() else {
+            panic!("{:?}", bench.results.rows);
+        };
+        assert!(vector.measurement().is_none() && vector.name.ends_with(" vector"));
+        let text = format!("{:?}", vector.outcome);
+        assert!(
+            text.contains("vector cannot run here: matmul_tiled computes"),
+            "{text}"
+        );
+        assert!(simple.measurement().is_some(), "{simple:?}");
     }
 }

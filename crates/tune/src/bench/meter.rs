@@ -5,6 +5,8 @@ use std::time::Instant;
 use anyhow::Result;
 use wgrad_runtime::{Buffer, Defines, Device, Stopwatch};
 
+use super::clock;
+use super::launch_cost::LaunchCost;
 use super::settings::{Cache, Measurement, Settings};
 use super::stats::{self, Interval};
 use super::thermometer::Thermometer;
@@ -29,22 +31,14 @@ pub struct Meter {
     watch: Stopwatch,
     thermometer: Option<Thermometer>,
     eviction: Option<(Buffer, Buffer)>,
-    /// Seconds of a reading with nothing in it.
-    empty: f64,
-    /// Seconds of an empty launch among others.
-    launch: f64,
+    launch: LaunchCost,
 }
 
 impl Meter {
     /// Calibrates: some milliseconds.
     pub fn new(device: &Device, settings: Settings) -> Result<Self> {
         let mut watch = device.stopwatch()?;
-        let mut empty = Vec::new();
-        for _ in 0..16 {
-            empty.push(watch.time(|| Ok(()))?);
-        }
-        let empty = stats::median(&empty[1..]);
-        let launch = launch_cost(device, &mut watch, empty)?;
+        let launch = LaunchCost::new(device, &mut watch)?;
         let thermometer = match settings.drift {
             Some(_) => Some(Thermometer::new(device, &mut watch)?),
             None => None,
@@ -55,14 +49,18 @@ impl Meter {
             watch,
             thermometer,
             eviction: None,
-            empty,
             launch,
         })
     }
 
     /// Seconds that one launch costs which does nothing, one after another in a pass.
     pub fn launch_cost(&self) -> f64 {
-        self.launch
+        self.launch.seconds().median
+    }
+
+    /// 10^9 operations a second of the reference kernel in its best readings.
+    pub fn reference_gflops(&self) -> Option<f64> {
+        self.thermometer.as_ref()?.gflops()
     }
 
     /// The reference kernel's time now, if it is used.
@@ -91,6 +89,10 @@ impl Meter {
     /// Times several calls by turns, so that what changes meanwhile meets them all alike. Their samples
     /// form pairs (see [`stats::paired_ratio`]): a turn is kept or thrown away as a whole.
     pub fn interleave(&mut self, calls: &mut [Call]) -> Result<Vec<Measurement>> {
+        if !self.settings.by_clock {
+            self.launch.read(&mut self.watch)?;
+            self.launch.read(&mut self.watch)?;
+        }
         let mut runs = Vec::new();
         for call in calls.iter_mut() {
             runs.push(self.prepare(*call)?);
@@ -115,28 +117,63 @@ impl Meter {
                 break;
             }
         }
-        let (kept, steady) = self.kept(&temperatures);
+        let by_device = self.watch.by_device() && !self.settings.by_clock;
+        Ok(self.judge(runs, &temperatures, by_device))
+    }
+
+    /// The same of calls that were timed elsewhere by the clock and by turns: the first of each and its samples, and
+    /// the temperature before the first turn and behind each.
+    pub fn by_clock(
+        &self,
+        timed: Vec<(f64, Vec<f64>)>,
+        temperatures: &[Option<f64>],
+    ) -> Vec<Measurement> {
+        let runs = timed.into_iter().map(|(first, samples)| Run {
+            calls: 1,
+            launches: 0.0,
+            first,
+            samples,
+        });
+        self.judge(runs.collect(), temperatures, false)
+    }
+
+    fn judge(
+        &self,
+        runs: Vec<Run>,
+        temperatures: &[Option<f64>],
+        by_device: bool,
+    ) -> Vec<Measurement> {
+        let (kept, steady) = self.kept(temperatures);
         let discarded = kept.iter().filter(|k| !**k).count();
-        Ok(runs
-            .into_iter()
-            .map(|run| {
-                let samples = run.pick(&kept);
-                Measurement {
-                    time: Interval::of(&samples),
-                    best: samples.iter().copied().fold(f64::INFINITY, f64::min),
-                    spread: stats::spread(&samples),
-                    count: samples.len(),
-                    samples,
-                    discarded,
-                    steady,
-                    calls: run.calls,
-                    launches: run.launches,
-                    overhead: run.overhead,
-                    first: run.first,
-                    by_device: self.watch.by_device() && !self.settings.by_clock,
-                }
-            })
-            .collect())
+        let readings: Vec<f64> = temperatures.iter().copied().flatten().collect();
+        let reference = (!readings.is_empty()).then(|| Interval::of(&readings));
+        let cost = match self.settings.by_clock {
+            true => Interval::default(),
+            false => self.launch.seconds(),
+        };
+        let measured = runs.into_iter().map(|run| {
+            let samples = run.pick(&kept);
+            let n = run.launches;
+            // What is taken off for launches may be too much or too little, the same for all samples.
+            let time = Interval::of(&samples)
+                .widened(n * (cost.high - cost.median), n * (cost.median - cost.low));
+            Measurement {
+                time,
+                best: samples.iter().copied().fold(f64::INFINITY, f64::min),
+                spread: stats::spread(&samples),
+                count: samples.len(),
+                samples,
+                discarded,
+                steady,
+                calls: run.calls,
+                launches: n,
+                overhead: n * cost.median,
+                first: run.first,
+                by_device,
+                reference,
+            }
+        });
+        measured.collect()
     }
 
     /// The first call, the warm-up, and how many calls make a sample.
@@ -146,13 +183,15 @@ impl Meter {
         call()?;
         self.device.synchronize()?;
         let first = start.elapsed().as_secs_f64();
-        let launched = self.device.counters().0;
         let start = Instant::now();
         let mut warm = Vec::new();
         let mut best = f64::INFINITY;
         let mut since_best = 0;
+        let mut launches;
         loop {
-            let seconds = self.span(1, call)?;
+            let span = self.span(1, call)?;
+            let seconds = span.net();
+            launches = span.launches;
             since_best = if seconds < 0.98 * best {
                 0
             } else {
@@ -166,7 +205,6 @@ impl Meter {
                 break;
             }
         }
-        let launches = (self.device.counters().0 - launched) as f64 / warm.len() as f64;
         let once = stats::median(&warm[warm.len() / 2..]);
         let calls = match self.settings.cache {
             Cache::Warm => (self.settings.sample / once.max(1e-9)).ceil() as usize,
@@ -175,7 +213,6 @@ impl Meter {
         Ok(Run {
             calls: calls.clamp(1, MOST_CALLS),
             launches,
-            overhead: launches * self.subtracted(),
             first,
             samples: Vec::new(),
         })
@@ -186,40 +223,46 @@ impl Meter {
         if self.settings.cache == Cache::Cold {
             self.evict()?;
         }
-        let before = self.device.counters().0;
-        let gross = self.span(n, call)?;
-        let launches = (self.device.counters().0 - before) as f64 / n as f64;
+        let span = self.span(n, call)?;
+        let net = span.net() - span.launches * self.subtracted();
         // What is left of a call as short as its launch is noise: a twentieth stays in any case.
-        Ok((gross - launches * self.subtracted()).max(gross / 20.0))
+        Ok(match span.launches > 0.0 {
+            true => net.max(span.gross / 20.0),
+            false => net,
+        })
     }
 
     /// What is taken off for each launch.
     fn subtracted(&self) -> f64 {
         match self.settings.by_clock {
             true => 0.0,
-            false => self.launch,
+            false => self.launch_cost(),
         }
     }
 
-    /// Seconds of one of `n` calls, launches and all.
-    fn span(&mut self, n: usize, call: Call) -> Result<f64> {
-        if self.settings.by_clock {
-            self.device.synchronize()?;
+    /// One of `n` calls, launches and all.
+    fn span(&mut self, n: usize, call: Call) -> Result<Span> {
+        let device = &self.device;
+        let mut before = 0;
+        let mut work = || {
+            before = device.counters().0;
+            (0..n).try_for_each(|_| call())
+        };
+        let (seconds, empty) = if self.settings.by_clock {
+            device.synchronize()?;
             let start = Instant::now();
-            for _ in 0..n {
-                call()?;
-            }
-            self.device.synchronize()?;
-            return Ok(start.elapsed().as_secs_f64() / n as f64);
-        }
-        self.watch.mark()?;
-        for _ in 0..n {
-            call()?;
-        }
-        self.watch.mark()?;
-        let seconds: f64 = self.watch.read()?.iter().sum();
-        // A device whose clock ticks slowly may give equal stamps: a nanosecond keeps ratios finite.
-        Ok((seconds - self.empty).max(1e-9) / n as f64)
+            work()?;
+            device.synchronize()?;
+            (start.elapsed().as_secs_f64(), 0.0)
+        } else {
+            (clock::seconds(&mut self.watch, work)?, self.launch.empty())
+        };
+        let share = 1.0 / n as f64;
+        Ok(Span {
+            gross: seconds * share,
+            empty: empty * share,
+            launches: (device.counters().0 - before) as f64 * share,
+        })
     }
 
     /// Copies memory larger than the last cache, by a kernel: a driver's own copy may go past caches.
@@ -270,11 +313,24 @@ pub fn cache_bytes(device: &Device) -> u64 {
     device.max_binding_bytes().min(wanted)
 }
 
+/// One call of a sample: seconds of its stamps or by the clock, its share of what the stamps cost, its launches.
+struct Span {
+    gross: f64,
+    empty: f64,
+    launches: f64,
+}
+
+impl Span {
+    /// Without the stamps. A nanosecond is left of a call that is no more than they are: ratios stay finite.
+    fn net(&self) -> f64 {
+        (self.gross - self.empty).max(1e-9)
+    }
+}
+
 /// One call being measured.
 struct Run {
     calls: usize,
     launches: f64,
-    overhead: f64,
     first: f64,
     samples: Vec<f64>,
 }
@@ -288,22 +344,4 @@ impl Run {
     fn interval(&self, kept: &[bool]) -> Interval {
         Interval::of(&self.pick(kept))
     }
-}
-
-/// Seconds of an empty launch, from rows of them.
-fn launch_cost(device: &Device, watch: &mut Stopwatch, empty: f64) -> Result<f64> {
-    const LAUNCHES: u32 = 64;
-    let kernel = device.kernel("peak_empty", &Defines::new())?;
-    let y = device.alloc(4)?;
-    let mut costs = Vec::new();
-    for _ in 0..10 {
-        let seconds = watch.time(|| {
-            for _ in 0..LAUNCHES {
-                device.launch(&kernel).bind(&y).groups(1)?;
-            }
-            Ok(())
-        })?;
-        costs.push((seconds - empty).max(0.0) / f64::from(LAUNCHES));
-    }
-    Ok(stats::median(&costs[1..]))
 }

@@ -5,7 +5,10 @@
 //! where they are to be compared. A [`Bench`] gathers rows of such timings into [`Results`].
 
 pub mod attention;
+mod clock;
+mod compare;
 pub mod format;
+mod launch_cost;
 pub mod matmul;
 mod meter;
 #[cfg(test)]
@@ -22,8 +25,9 @@ pub mod stats;
 mod thermometer;
 pub mod values;
 
+pub use compare::{BAND, Compared};
 pub use meter::{Call, Meter, cache_bytes, measure};
-pub use results::{BAND, Compared, Results, check_name};
+pub use results::{Results, check_name};
 pub use row::{Against, Outcome, Roof, Row, Unit, Work};
 pub use session::{Bench, Way};
 pub use settings::{Cache, Measurement, Settings};

@@ -1,11 +1,14 @@
 //! The rows of the op matrix, timed: as they stand, or at the size of a benchmark.
 
+mod work;
+
 use anyhow::{Result, bail};
 use wgrad_tensor::cases::{Case, Expect, Layout, inputs};
 use wgrad_tensor::{DType, Device, Tensor, no_grad};
 
-use super::row::Work;
 use super::session::Bench;
+use super::values::count;
+use work::{both, forward};
 
 /// Times every case that has values: forward, and with its backward pass where it has one.
 pub fn run(bench: &mut Bench, cases: &[Case]) -> Result<()> {
@@ -27,6 +30,9 @@ fn prepare(device: &Device, case: &Case) -> Result<Ready> {
     if case.inputs.iter().any(|i| i.dtype == DType::F16) && !device.has_f16() {
         bail!("the adapter has no shader-f16");
     }
+    for input in &case.inputs {
+        count(device, &input.shape, input.dtype)?;
+    }
     let inputs = inputs(device, case)?;
     let y = (case.run)(&inputs)?;
     Ok(Ready { inputs, y })
@@ -37,12 +43,10 @@ fn time(bench: &mut Bench, case: &Case) -> Result<()> {
     let ready = match prepare(&bench.device, case) {
         Ok(ready) => ready,
         Err(error) => {
-            bench.check_alive(&error)?;
-            bench.add(super::Row::skipped(name, error.to_string()));
-            return Ok(());
+            return bench.skip(bench.title(&name), &error);
         }
     };
-    let work = forward_work(case, &ready);
+    let work = forward(case, &ready.inputs, &ready.y);
     bench.time(&name, work, || {
         no_grad(|| (case.run)(&ready.inputs))?;
         Ok(())
@@ -51,7 +55,7 @@ fn time(bench: &mut Bench, case: &Case) -> Result<()> {
         let dy = ready.y.detach();
         bench.time(
             &format!("{name} with backward"),
-            both_work(case, &ready),
+            both(case, &ready.inputs, &ready.y),
             || {
                 (case.run)(&ready.inputs)?.backward_with(&dy)?;
                 Ok(())
@@ -59,56 +63,6 @@ fn time(bench: &mut Bench, case: &Case) -> Result<()> {
         )?;
     }
     Ok(())
-}
-
-fn bytes(tensor: &Tensor) -> f64 {
-    (tensor.numel() * tensor.dtype().size()) as f64
-}
-
-fn half(case: &Case, work: Work) -> Work {
-    match case.inputs.first().map(|i| i.dtype) {
-        Some(DType::F16) => work.half(),
-        _ => work,
-    }
-}
-
-fn forward_work(case: &Case, ready: &Ready) -> Work {
-    let tensors = ready.inputs.iter().chain([&ready.y]);
-    half(
-        case,
-        Work::new(operations(case, ready), tensors.map(bytes).sum()),
-    )
-}
-
-/// The backward pass reads dy and the inputs and writes the gradients; products take two more products.
-fn both_work(case: &Case, ready: &Ready) -> Work {
-    let forward = forward_work(case, ready);
-    let wanted = ready.inputs.iter().filter(|x| x.requires_grad());
-    let gradients: f64 = wanted.clone().map(bytes).sum();
-    let operations = forward.operations * (1.0 + wanted.count() as f64);
-    half(case, Work::new(operations, 2.0 * forward.bytes + gradients))
-}
-
-/// Operations of the forward pass. Exact for products; for the rest a nominal count an element: 8 for
-/// norms, GELU and the like, 5 for softmax, 1 else. Those are bound by memory, so the count does not
-/// decide anything.
-fn operations(case: &Case, ready: &Ready) -> f64 {
-    let x = &ready.inputs;
-    let side = |t: &Tensor, from_end: usize| {
-        let at = t.rank().checked_sub(from_end);
-        at.map_or(1, |at| t.shape()[at]) as f64
-    };
-    let y = ready.y.numel() as f64;
-    match (case.op, x.as_slice()) {
-        ("matmul" | "linear", [a, ..]) => 2.0 * y * side(a, 1),
-        ("scaled_dot_product_attention", [q, k, ..]) => 4.0 * q.numel() as f64 * side(k, 2),
-        ("attention_packed", [qkv, ..]) if qkv.rank() == 5 => 4.0 * y * qkv.shape()[1] as f64,
-        ("layer_norm" | "rms_norm" | "gelu" | "gelu_tanh" | "silu" | "tanh" | "erf", _) => 8.0 * y,
-        ("softmax" | "log_softmax" | "softmax_masked" | "cross_entropy", [x, ..]) => {
-            5.0 * x.numel() as f64
-        }
-        _ => x.iter().map(Tensor::numel).fold(y, |m, n| m.max(n as f64)),
-    }
 }
 
 /// The first row of `op` that can be stretched so that its first input has `shape`, stretched: other
@@ -135,7 +89,14 @@ pub fn at_size(
                 .inputs
                 .first()
                 .is_some_and(|i| i.shape.len() == shape.len() && i.dtype == dtype);
-        if !fits || !stretch(&mut case, shape) {
+        if !fits {
+            continue;
+        }
+        if !stretch(&mut case, shape) {
+            why = "its rows have sides that do not follow from --size".to_owned();
+            if matches!(op, "matmul" | "linear") {
+                why += "; `wgrad bench matmul` times products";
+            }
             continue;
         }
         match prepare(device, &case) {
@@ -152,7 +113,7 @@ fn stretch(case: &mut Case, shape: &[usize]) -> bool {
     if old.iter().zip(shape).any(|(o, n)| *o == 1 && *n != 1) {
         return false;
     }
-    case.note = "stretched".to_owned();
+    case.note = format!("{} stretched", case.note).trim_start().to_owned();
     for input in &mut case.inputs {
         input.layout = Layout::Contiguous;
         let lead = old.len().checked_sub(input.shape.len());
@@ -195,5 +156,25 @@ mod tests {
         assert_eq!(shapes(&labels), [vec![100, 10], vec![100]]);
         assert!(!stretch(&mut case(&[&[1, 64]]), &[4096, 1024]));
         assert!(!stretch(&mut case(&[&[5, 64], &[3]]), &[4096, 1024]));
+        let mut noted = case(&[&[5, 64]]).note("Composed causal");
+        assert!(stretch(&mut noted, &[10, 64]));
+        assert_eq!(noted.note, "Composed causal stretched");
+    }
+
+    #[test]
+    fn what_cannot_be_stretched_says_why() {
+        let device = Device::open(wgrad_tensor::DeviceOptions::default()).unwrap();
+        let refused = |op: &str, shape: &[usize]| {
+            let cases = wgrad_tensor::ops::cases();
+            let made = at_size(&device, cases, op, shape, DType::F32);
+            made.err().unwrap().to_string()
+        };
+        let line = refused("matmul", &[64, 32]);
+        assert!(
+            line.contains("do not follow from --size") && line.contains("bench matmul"),
+            "{line}"
+        );
+        let line = refused("softmax", &[200_000, 200_000]);
+        assert!(line.contains("too large"), "{line}");
     }
 }

@@ -130,12 +130,12 @@ fn launches(bench: &mut Bench) -> Result<()> {
         }
         Ok(())
     })?;
-    let row = Row::measured(name, Work::default(), all.clone());
+    let row = Row::measured(bench.title(&name), Work::default(), all.clone());
     bench.add(row.figure("device us a launch", cost * 1e6));
     let name = "one empty launch, its submit and the wait, by the clock";
     let one = bench.meter.measure_by_clock(&mut || Ok(launch()?))?;
     let each = (all.time.median - one.time.median) / (LAUNCHES - 1) as f64;
-    let row = Row::measured(name, Work::default(), one);
+    let row = Row::measured(bench.title(name), Work::default(), one);
     bench.add(row.figure("us of each further launch", each * 1e6));
     Ok(())
 }

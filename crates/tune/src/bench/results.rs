@@ -1,18 +1,16 @@
-//! A table of rows with the adapter it was measured on: written to a file, read again, compared.
+//! A table of rows with the adapter it was measured on: written to a file, read again.
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use wgrad_runtime::Device;
 
+use super::compare::Compared;
 use super::row::{Roof, Row};
-use super::stats::{ENOUGH, Interval, Verdict};
+use super::stats::Interval;
 
 /// What the first line of a file says.
 const FORMAT: &str = "wgrad bench 1";
-
-/// A relative difference of times that does not matter between two runs.
-pub const BAND: f64 = 0.05;
 
 /// Rows measured on one adapter.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -64,81 +62,44 @@ impl Results {
 
     /// Reads what [`Results::to_json`] wrote. `name` is for error messages.
     pub fn parse(name: &str, text: &str) -> Result<Self> {
-        let results: Results = serde_json::from_str(text)
-            .with_context(|| format!("{name}: not a result of `wgrad bench --save`"))?;
+        let results: Results = serde_json::from_str(text).with_context(|| {
+            format!("{name}: not a result of `wgrad bench --save`; measure it again with --save")
+        })?;
         if results.format != FORMAT {
             bail!(
                 "{name}: its format is \"{}\", this version reads \"{FORMAT}\"; measure it again",
                 results.format
             );
         }
+        results.check(name)?;
         Ok(results)
     }
 
-    /// Every row that both have measured, in this one's order. With too few samples for an interval the
-    /// verdict is UNCLEAR.
-    pub fn compare(&self, baseline: &Results) -> Vec<Compared> {
-        let find = |name: &str| baseline.rows.iter().find(|row| row.name == name);
-        self.rows
-            .iter()
-            .filter_map(|row| {
-                let (new, old) = (row.measurement()?, find(&row.name)?.measurement()?);
-                let enough = new.count.min(old.count) >= ENOUGH;
-                let (new, old) = (new.time, old.time);
-                let ratio = new.over(&old);
-                Some(Compared {
-                    name: row.name.clone(),
-                    old: old.median,
-                    new: new.median,
-                    ratio,
-                    verdict: match enough {
-                        true => Verdict::of(&ratio, BAND),
-                        false => Verdict::Unclear,
-                    },
-                })
-            })
-            .collect()
-    }
-
-    /// What a reader of a comparison must know: another adapter, or a machine that is slower now.
-    pub fn caution(&self, baseline: &Results) -> Option<String> {
-        let here = (&self.adapter, &self.driver);
-        let there = (&baseline.adapter, &baseline.driver);
-        if here != there {
-            return Some(format!(
-                "the baseline was measured on {} ({}), this on {} ({})",
-                there.0, there.1, here.0, here.1
-            ));
+    /// Refuses figures that no measurement gives.
+    fn check(&self, name: &str) -> Result<()> {
+        let positive = |value: f64| value.is_finite() && value > 0.0;
+        let ordered = |t: &Interval| {
+            positive(t.low) && t.low <= t.median && t.median <= t.high && positive(t.high)
+        };
+        let rates = [self.roof.copy_gbps, self.roof.fma_gflops];
+        let others = [self.roof.half_gflops, self.reference];
+        if !rates
+            .into_iter()
+            .chain(others.into_iter().flatten())
+            .all(positive)
+        {
+            bail!("{name}: its roof or reference is not above 0; measure it again with --save");
         }
-        let ratio = self.reference? / baseline.reference?;
-        ((ratio - 1.0).abs() > BAND).then(|| {
-            format!(
-                "the reference kernel, always the same work, takes {ratio:.2} times as long as in the baseline: clocks or other programs differ"
-            )
-        })
-    }
-}
-
-/// A row beside that of a baseline. Times in seconds.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Compared {
-    pub name: String,
-    pub old: f64,
-    pub new: f64,
-    /// new / old.
-    pub ratio: Interval,
-    pub verdict: Verdict,
-}
-
-impl Compared {
-    fn to_json(&self) -> Value {
-        json!({
-            "baseline": self.old,
-            "ratio": self.ratio.median,
-            "ratio_low": self.ratio.low,
-            "ratio_high": self.ratio.high,
-            "verdict": self.verdict.name(),
-        })
+        for row in &self.rows {
+            let Some(m) = row.measurement() else { continue };
+            if !ordered(&m.time) || !m.reference.as_ref().is_none_or(ordered) {
+                bail!(
+                    "{name}: the times of \"{}\" are not 0 < low <= median <= high; measure it again with --save",
+                    row.name
+                );
+            }
+        }
+        Ok(())
     }
 }
 
@@ -171,63 +132,6 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn results_come_back_and_are_compared() {
-        let work = Work::new(1e9, 1e8);
-        let old = results(vec![
-            row("same", work, 1.0, 0.01),
-            row("faster", work, 1.0, 0.01),
-            row("slower", work, 1.0, 0.01),
-            row("unclear", work, 1.0, 0.3),
-            row("gone", work, 1.0, 0.01),
-            Row::skipped("never", "no"),
-        ]);
-        let text = old.to_json(&[]).unwrap().to_string();
-        let old = Results::parse("old", &text).unwrap();
-        let new = results(vec![
-            row("new", work, 1.0, 0.01),
-            row("unclear", work, 0.8, 0.3),
-            row("slower", work, 2.0, 0.01),
-            row("same", work, 1.01, 0.01),
-            row("faster", work, 0.5, 0.01),
-            row("never", work, 0.5, 0.01),
-        ]);
-        let found = new.compare(&old);
-        let verdicts: Vec<(&str, &str)> = found
-            .iter()
-            .map(|c| (c.name.as_str(), c.verdict.name()))
-            .collect();
-        let expected = [
-            ("unclear", "UNCLEAR"),
-            ("slower", "SLOWER"),
-            ("same", "SAME"),
-            ("faster", "FASTER"),
-        ];
-        assert_eq!(verdicts, expected);
-        let json = new.to_json(&found).unwrap();
-        assert_eq!(json["rows"][2]["compared"]["verdict"], "SLOWER");
-        assert_eq!(json["rows"][2]["compared"]["ratio"], 2.0);
-        assert!(json["rows"][0].get("compared").is_none());
-        // Three samples have no interval.
-        let mut few = row("faster", work, 0.5, 0.0);
-        if let Outcome::Measured(measurement) = &mut few.outcome {
-            measurement.count = 3;
-        }
-        let found = results(vec![few]).compare(&old);
-        assert_eq!(found[0].verdict, Verdict::Unclear);
-    }
-
-    #[test]
-    fn what_differs_is_said() {
-        let old = results(Vec::new());
-        let mut new = old.clone();
-        assert_eq!(new.caution(&old), None);
-        new.reference = Some(1.3e-3);
-        assert!(new.caution(&old).unwrap().contains("1.30 times"));
-        new.driver = "d 2".to_owned();
-        assert!(new.caution(&old).unwrap().contains("(d 2)"));
-    }
-
-    #[test]
     fn other_files_are_refused() {
         for text in ["", "{}", "[1]"] {
             let error = Results::parse("x.json", text).unwrap_err().to_string();
@@ -238,6 +142,52 @@ pub(crate) mod tests {
         let text = later.to_json(&[]).unwrap().to_string();
         let error = Results::parse("x.json", &text).unwrap_err().to_string();
         assert!(error.contains("wgrad bench 2"), "{error}");
+    }
+
+    #[test]
+    fn absurd_figures_are_refused() {
+        let work = Work::new(1e9, 1e8);
+        let sound = results(vec![row("x", work, 1.0, 0.1)]);
+        let read = |results: &Results| {
+            Results::parse("x.json", &results.to_json(&[]).unwrap().to_string())
+        };
+        assert_eq!(read(&sound).unwrap(), sound);
+        let time = |low, median, high| {
+            let mut all = sound.clone();
+            if let Outcome::Measured(m) = &mut all.rows[0].outcome {
+                m.time = Interval { median, low, high };
+            }
+            all
+        };
+        for wrong in [
+            time(0.0, 1.0, 2.0),
+            time(-1.0, 1.0, 2.0),
+            time(1.5, 1.0, 2.0),
+            time(0.5, 1.0, 0.7),
+        ] {
+            let error = read(&wrong).unwrap_err().to_string();
+            assert!(
+                error.contains("\"x\"") && error.contains("--save"),
+                "{error}"
+            );
+        }
+        let mut wrong = sound.clone();
+        wrong.roof.copy_gbps = 0.0;
+        assert!(read(&wrong).unwrap_err().to_string().contains("roof"));
+        wrong = sound.clone();
+        wrong.reference = Some(-1.0);
+        assert!(read(&wrong).unwrap_err().to_string().contains("reference"));
+    }
+
+    #[test]
+    fn figures_that_are_no_numbers_are_left_out() {
+        let row = row("train", Work::new(1e9, 1e8), 1.0, 0.1)
+            .figure("loss last", f64::NAN)
+            .figure("items/s", f64::INFINITY)
+            .figure("dispatches", 3.0);
+        let text = results(vec![row]).to_json(&[]).unwrap().to_string();
+        let back = Results::parse("x.json", &text).unwrap();
+        assert_eq!(back.rows[0].figures.len(), 1);
     }
 
     #[test]

@@ -82,6 +82,13 @@ impl Roof {
         }
     }
 
+    /// Whether a rate is another one than in `other` by as much as shows.
+    pub fn differs(&self, other: &Roof) -> bool {
+        let rates = |r: &Roof| [r.copy_gbps, r.fma_gflops, r.half_gflops.unwrap_or(1.0)];
+        let pairs = rates(self).into_iter().zip(rates(other));
+        pairs.into_iter().any(|(a, b)| (a / b).ln().abs() > 0.01)
+    }
+
     /// The least seconds for `work`: min(peak, intensity * bandwidth) as a time.
     pub fn seconds(&self, work: &Work) -> f64 {
         let compute = work.operations / (self.gflops(work.unit) * 1e9);
@@ -188,9 +195,12 @@ impl Row {
         (least > 0.0).then(|| least / time)
     }
 
-    /// The row as JSON, with the rates that follow from it.
+    /// The row as JSON, with the rates that follow from it. Figures that are no numbers, such as the loss of a step
+    /// that went wrong, are left out: JSON cannot hold them.
     pub fn to_json(&self, roof: &Roof) -> serde_json::Result<Value> {
-        let mut value = serde_json::to_value(self)?;
+        let mut row = self.clone();
+        row.figures.retain(|_, value| value.is_finite());
+        let mut value = serde_json::to_value(row)?;
         let rates = [
             ("gflops", self.gflops()),
             ("gbps", self.gbps()),
@@ -234,6 +244,7 @@ pub(crate) mod tests {
             overhead: 1e-6,
             first: 0.5,
             by_device: true,
+            reference: None,
         };
         Row::measured(name, work, measurement)
     }

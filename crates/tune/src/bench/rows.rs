@@ -8,7 +8,7 @@ use wgrad_tensor::ops::softmax::softmax_with;
 use wgrad_tensor::ops::unary::unary_with;
 use wgrad_tensor::{DType, Norm, Tensor, no_grad};
 
-use super::row::{Row, Work};
+use super::row::Work;
 use super::session::{Bench, Way};
 use super::values::uniform;
 
@@ -70,9 +70,7 @@ pub fn run(bench: &mut Bench, op: &str, [r, c]: [usize; 2], dtype: DType) -> Res
     let inputs = match made() {
         Ok(inputs) => inputs,
         Err(error) => {
-            bench.check_alive(&error)?;
-            bench.add(Row::skipped(name, error.to_string()));
-            return Ok(());
+            return bench.skip(bench.title(&name), &error);
         }
     };
     let elements = (r * c) as f64;
@@ -93,7 +91,7 @@ pub fn run(bench: &mut Bench, op: &str, [r, c]: [usize; 2], dtype: DType) -> Res
     let inputs = &inputs;
     let ways = [(" plain", Some(Variant::Plain)), ("", None)].map(|(way, variant)| -> Way {
         let call = move || call(op, inputs, variant);
-        (format!("{name}{way}"), Box::new(call))
+        (format!("{name}{way}"), work, Box::new(call))
     });
-    bench.versus(work, ways.into())
+    bench.versus(ways.into())
 }

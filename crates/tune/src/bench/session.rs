@@ -6,11 +6,11 @@ use wgrad_runtime::Device;
 use super::meter::{Call, Meter};
 use super::results::Results;
 use super::row::{Against, Roof, Row, Work};
-use super::settings::{Measurement, Settings};
+use super::settings::{Cache, Measurement, Settings};
 use super::stats;
 
-/// A name and the work that it stands for.
-pub type Way<'a> = (String, Box<dyn FnMut() -> Result<()> + 'a>);
+/// A name, what must be done at least, and the call that does it.
+pub type Way<'a> = (String, Work, Box<dyn FnMut() -> Result<()> + 'a>);
 
 /// Takes each row as it comes, with the roofline.
 type Show<'a> = Box<dyn FnMut(&Row, &Roof) + 'a>;
@@ -54,6 +54,34 @@ impl<'a> Bench<'a> {
             self.temperatures.push(seconds);
             self.results.reference = Some(stats::median(&self.temperatures));
         }
+        self.raise_roof();
+        Ok(())
+    }
+
+    /// The reference kernel runs all the time and does nothing but multiply and add: what it reaches in a better
+    /// moment than the roof's own is the roof.
+    fn raise_roof(&mut self) {
+        if let Some(seen) = self.meter.reference_gflops() {
+            let roof = &mut self.results.roof;
+            roof.fma_gflops = roof.fma_gflops.max(seen);
+        }
+    }
+
+    /// The name of a row as it is measured now: rows from cold caches are not those from warm ones.
+    pub fn title(&self, name: &str) -> String {
+        match self.meter.settings.cache {
+            Cache::Warm => name.to_owned(),
+            Cache::Cold => format!("{name} cold"),
+        }
+    }
+
+    /// Adds a row that says why it could not run.
+    ///
+    /// # Errors
+    /// Where `error` says that the device is gone: then no other row can run either.
+    pub fn skip(&mut self, name: impl Into<String>, error: &Error) -> Result<()> {
+        self.check_alive(error)?;
+        self.add(Row::skipped(name, one_line(error)));
         Ok(())
     }
 
@@ -83,47 +111,57 @@ impl<'a> Bench<'a> {
     }
 
     fn take(&mut self, name: &str, work: Work, measured: Result<Measurement>) -> Result<()> {
+        let name = &self.title(name);
         match measured {
             // A view: what remains of the stamps is no time of its own.
             Ok(m) if m.launches == 0.0 && m.time.median < 1e-7 => {
                 self.add(Row::skipped(name, "nothing runs on the device"));
             }
             Ok(measurement) => self.add(Row::measured(name, work, measurement)),
-            Err(error) => {
-                self.check_alive(&error)?;
-                self.add(Row::skipped(name, one_line(&error)));
-            }
+            Err(error) => self.skip(name, &error)?,
         }
         self.read_reference()
     }
 
     /// Times several ways to the same result by turns. Every row but the first that runs says how many
     /// times as fast as that one it is, from the ratios of each turn.
-    pub fn versus(&mut self, work: Work, mut ways: Vec<Way>) -> Result<()> {
+    pub fn versus(&mut self, mut ways: Vec<Way>) -> Result<()> {
         let mut failed = Vec::new();
-        for (at, (_, call)) in ways.iter_mut().enumerate() {
+        for (at, (name, _, call)) in ways.iter_mut().enumerate() {
+            *name = self.title(name);
             if let Err(error) = call() {
                 failed.push((at, error));
             }
         }
         for (at, error) in failed.into_iter().rev() {
-            self.check_alive(&error)?;
-            let (name, _) = ways.remove(at);
-            self.add(Row::skipped(name, one_line(&error)));
+            let (name, ..) = ways.remove(at);
+            self.skip(name, &error)?;
         }
-        let (names, mut calls): (Vec<String>, Vec<_>) = ways.into_iter().unzip();
-        let mut calls: Vec<Call> = calls.iter_mut().map(|call| &mut **call as Call).collect();
+        let mut names = Vec::new();
+        let mut calls: Vec<Call> = Vec::new();
+        for (name, work, call) in &mut ways {
+            names.push((name.clone(), *work));
+            calls.push(&mut **call as Call);
+        }
         if calls.is_empty() {
             return Ok(());
         }
-        let all = self.meter.interleave(&mut calls)?;
+        let all = match self.meter.interleave(&mut calls) {
+            Ok(all) => all,
+            // One of them failed in the middle; which one is not known.
+            Err(error) => {
+                return names
+                    .iter()
+                    .try_for_each(|(name, _)| self.skip(name, &error));
+            }
+        };
         let first = all[0].samples.clone();
-        for (at, (name, measurement)) in names.iter().zip(all).enumerate() {
+        for (at, ((name, work), measurement)) in names.iter().zip(all).enumerate() {
             let ratio = stats::paired_ratio(&first, &measurement.samples);
-            let mut row = Row::measured(name, work, measurement);
+            let mut row = Row::measured(name, *work, measurement);
             if at > 0 {
                 row.against = Some(Against {
-                    name: names[0].clone(),
+                    name: names[0].0.clone(),
                     times_as_fast: ratio,
                 });
             }
@@ -145,6 +183,7 @@ impl<'a> Bench<'a> {
 
     /// Adds a row that was made elsewhere.
     pub fn add(&mut self, row: Row) {
+        self.raise_roof();
         (self.show)(&row, &self.results.roof);
         self.results.rows.push(row);
     }
@@ -161,4 +200,53 @@ fn one_line(error: &Error) -> String {
     }
     let text = parts.join(": ");
     text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use wgrad_runtime::DeviceOptions;
+
+    use super::*;
+
+    #[test]
+    fn a_way_that_fails_in_the_middle_costs_its_rows_only() {
+        let device = Device::open(DeviceOptions::default()).unwrap();
+        let mut bench = Bench::new(&device, Settings::quick(), |_, _| ()).unwrap();
+        let mut left = 4;
+        let fails = move || {
+            left -= 1;
+            anyhow::ensure!(left > 0, "out of luck");
+            Ok(())
+        };
+        let ways: Vec<Way> = vec![
+            ("one".to_owned(), Work::default(), Box::new(|| Ok(()))),
+            ("two".to_owned(), Work::default(), Box::new(fails)),
+        ];
+        bench.versus(ways).unwrap();
+        assert_eq!(bench.results.rows.len(), 2);
+        for row in &bench.results.rows {
+            assert!(row.measurement().is_none(), "{row:?}");
+        }
+        let roof = bench.results.roof.fma_gflops;
+        assert!(bench.meter.reference_gflops().unwrap() <= roof);
+        // No mark of the failed reading is left for the next.
+        let before = bench.meter.temperature().unwrap().unwrap();
+        let after = bench.meter.temperature().unwrap().unwrap();
+        assert!((0.1..10.0).contains(&(before / after)), "{before} {after}");
+    }
+
+    #[test]
+    fn rows_from_cold_caches_have_names_of_their_own() {
+        let device = Device::open(DeviceOptions::default()).unwrap();
+        let settings = Settings {
+            cache: Cache::Cold,
+            ..Settings::quick()
+        };
+        let mut bench = Bench::new(&device, settings, |_, _| ()).unwrap();
+        bench.time("x", Work::default(), || Ok(())).unwrap();
+        let way: Way = ("y".to_owned(), Work::default(), Box::new(|| Ok(())));
+        bench.versus(vec![way]).unwrap();
+        let names: Vec<&str> = bench.results.rows.iter().map(|r| r.name.as_str()).collect();
+        assert_eq!(names, ["x cold", "y cold"]);
+    }
 }

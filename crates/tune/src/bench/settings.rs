@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::stats::{self, Interval};
+use super::stats::Interval;
 
 /// What the caches hold when a sample starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,25 +101,7 @@ pub struct Measurement {
     pub first: f64,
     /// Whether the device's timestamps were read, not the clock.
     pub by_device: bool,
-}
-
-impl Measurement {
-    /// Of samples that were taken elsewhere by the clock, one call each, which must not be none. `first`
-    /// is the call before them.
-    pub fn by_clock(first: f64, samples: Vec<f64>) -> Self {
-        Self {
-            time: Interval::of(&samples),
-            best: samples.iter().copied().fold(f64::INFINITY, f64::min),
-            spread: stats::spread(&samples),
-            count: samples.len(),
-            samples,
-            discarded: 0,
-            steady: true,
-            calls: 1,
-            launches: 0.0,
-            overhead: 0.0,
-            first,
-            by_device: false,
-        }
-    }
+    /// Seconds of the reference kernel meanwhile, where it ran. Results of older versions lack it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<Interval>,
 }

@@ -18,11 +18,12 @@ fn sorted(values: &[f64]) -> Vec<f64> {
 
 /// The middle value; NaN of nothing.
 pub fn median(values: &[f64]) -> f64 {
-    quantile(&sorted(values), 0.5)
+    quantile(values, 0.5)
 }
 
-/// The value below which a share `q` of the sorted values lies, interpolated between neighbours.
-fn quantile(sorted: &[f64], q: f64) -> f64 {
+/// The value below which a share `q` of the values lies, interpolated between neighbours; NaN of nothing.
+pub fn quantile(values: &[f64], q: f64) -> f64 {
+    let sorted = sorted(values);
     let Some(last) = sorted.len().checked_sub(1) else {
         return f64::NAN;
     };
@@ -33,8 +34,7 @@ fn quantile(sorted: &[f64], q: f64) -> f64 {
 
 /// The distance of the quartiles over the median: how scattered single samples are.
 pub fn spread(values: &[f64]) -> f64 {
-    let values = sorted(values);
-    (quantile(&values, 0.75) - quantile(&values, 0.25)) / quantile(&values, 0.5)
+    (quantile(values, 0.75) - quantile(values, 0.25)) / quantile(values, 0.5)
 }
 
 /// The interval that holds the true median with `confidence`, from order statistics: the k-th smallest
@@ -77,7 +77,7 @@ pub fn steady(readings: &[f64], drift: f64) -> Vec<bool> {
 }
 
 /// A median with its interval, in seconds.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Interval {
     pub median: f64,
     pub low: f64,
@@ -98,6 +98,15 @@ impl Interval {
     /// Half of the interval's width over the median: how well the median is known.
     pub fn uncertainty(&self) -> f64 {
         (self.high - self.low) / 2.0 / self.median
+    }
+
+    /// Wider by an error of each end, in seconds. What is left of a short time stays above 0.
+    pub fn widened(&self, below: f64, above: f64) -> Interval {
+        Interval {
+            low: (self.low - below).max(self.low / 20.0),
+            high: self.high + above,
+            ..*self
+        }
     }
 
     /// This over `other`, as quotient of medians taken apart from each other: at least 95 % sure.
@@ -210,6 +219,13 @@ mod tests {
         // Exactly 96.48 % for 15 samples (ranks 4 and 12); four standard deviations are 1.2 %.
         let share = hits as f64 / f64::from(trials);
         assert!((share - 0.9648).abs() < 0.012, "{share}");
+    }
+
+    #[test]
+    fn an_error_that_no_sample_shows_widens() {
+        let time = Interval::of(&[4.0, 5.0, 6.0]).widened(1.0, 2.0);
+        assert_eq!((time.low, time.median, time.high), (3.0, 5.0, 8.0));
+        assert_eq!(time.widened(9.0, 0.0).low, 0.15);
     }
 
     #[test]

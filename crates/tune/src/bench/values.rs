@@ -1,9 +1,27 @@
 //! Inputs that benchmarks make up.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use half::f16;
-use wgrad_tensor::shape::numel;
 use wgrad_tensor::{DType, Device, Tensor};
+
+/// How many numbers `shape` has, where they fit into one binding of the device.
+///
+/// # Errors
+/// Where they do not: the host would run out of memory, or of numbers, while it makes them up.
+pub fn count(device: &Device, shape: &[usize], dtype: DType) -> Result<usize> {
+    let most = device.max_binding_bytes();
+    let count = shape
+        .iter()
+        .try_fold(1usize, |count, side| count.checked_mul(*side));
+    let bytes = count.and_then(|count| count.checked_mul(dtype.size()));
+    match (count, bytes) {
+        (Some(count), Some(bytes)) if bytes as u64 <= most => Ok(count),
+        _ => bail!(
+            "{} {shape:?} is too large for this device, one of whose bindings holds {most} bytes; take smaller sides",
+            dtype.wgsl()
+        ),
+    }
+}
 
 /// Uniform in -1..1, the same for a seed on every machine. Floats only.
 pub fn uniform(device: &Device, shape: &[usize], dtype: DType, seed: u32) -> Result<Tensor> {
@@ -13,7 +31,7 @@ pub fn uniform(device: &Device, shape: &[usize], dtype: DType, seed: u32) -> Res
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (state >> 8) as f32 / (1 << 23) as f32 - 1.0
     };
-    let count = numel(shape);
+    let count = count(device, shape, dtype)?;
     Ok(match dtype {
         DType::F16 => {
             let values: Vec<f16> = (0..count).map(|_| f16::from_f32(next())).collect();
@@ -24,4 +42,21 @@ pub fn uniform(device: &Device, shape: &[usize], dtype: DType, seed: u32) -> Res
             Tensor::from_slice(device, &values, shape)?
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use wgrad_tensor::DeviceOptions;
+
+    use super::*;
+
+    #[test]
+    fn what_is_too_large_is_refused_before_it_is_made() {
+        let device = Device::open(DeviceOptions::default()).unwrap();
+        assert_eq!(count(&device, &[3, 4], DType::F16).unwrap(), 12);
+        for shape in [&[200_000, 200_000][..], &[1 << 31, 1 << 31, 1 << 31]] {
+            let error = uniform(&device, shape, DType::F32, 1).unwrap_err();
+            assert!(error.to_string().contains("too large"), "{error}");
+        }
+    }
 }

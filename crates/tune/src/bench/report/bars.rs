@@ -2,12 +2,12 @@
 
 use std::fmt::Write;
 
-use super::super::format::seconds;
-use super::super::results::Compared;
+use super::super::compare::Compared;
+use super::super::format::{because, seconds};
 use super::escape;
 
 /// The section. A bar to the right is faster than the baseline.
-pub fn section(baseline: &str, compared: &[Compared]) -> String {
+pub fn section(baseline: &str, compared: &[Compared], cautions: &[String]) -> String {
     // Powers of two on both sides, as many as are needed.
     let speeds = compared
         .iter()
@@ -20,12 +20,16 @@ pub fn section(baseline: &str, compared: &[Compared]) -> String {
     let at = |speed: f64| 50.0 + 50.0 * (speed.log2() / limit).clamp(-1.0, 1.0);
     let mut html = format!(
         "<section><h2>Against {}</h2><p class=\"note\">How many times as fast as there; the line is the interval. The \
-         chart ends at {} times and at a {}th.</p><div class=\"card scroll\"><table class=\"bars\"><thead><tr>\
+         chart ends at {} times and at a {}th.</p>{}<div class=\"card scroll\"><table class=\"bars\"><thead><tr>\
          <th>row</th><th class=\"number\">baseline</th><th class=\"number\">now</th><th class=\"number\">times as fast</th>\
          <th></th><th class=\"wide\"></th></tr></thead><tbody>\n",
         escape(baseline),
         limit.exp2(),
-        limit.exp2()
+        limit.exp2(),
+        cautions
+            .iter()
+            .map(|text| format!("<p class=\"note\"><b>Note:</b> {}.</p>", escape(text)))
+            .collect::<String>()
     );
     for c in compared {
         let (low, middle, high) = (1.0 / c.ratio.high, 1.0 / c.ratio.median, 1.0 / c.ratio.low);
@@ -38,7 +42,7 @@ pub fn section(baseline: &str, compared: &[Compared]) -> String {
              <td><span class=\"chip {class}\">{}</span></td>\
              <td class=\"both\"><i class=\"{class}\" style=\"left:{from:.1}%;width:{:.1}%\"></i>\
              <u style=\"left:{:.1}%;width:{:.1}%\"></u></td></tr>",
-            escape(&c.name),
+            escape(&format!("{}{}", c.name, because(c))),
             seconds(c.old),
             seconds(c.new),
             c.verdict.name(),
@@ -68,9 +72,10 @@ mod tests {
                 high: median,
             },
             verdict: Verdict::Faster,
+            why: None,
         };
         // Two decades of two fit four times: twice as fast ends halfway between the middle and the end.
-        let html = section("old", &[one(0.5), one(4.0)]);
+        let html = section("old", &[one(0.5), one(4.0)], &[]);
         assert!(html.contains("left:50.0%;width:25.0%"), "{html}");
         assert!(html.contains("left:0.0%;width:50.0%"), "{html}");
         assert!(html.contains("2.00 <small>"));

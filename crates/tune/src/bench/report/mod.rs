@@ -6,9 +6,10 @@ mod roofline;
 
 use std::fmt::Write;
 
-use super::format::{digits, notes, seconds, uncertainty};
-use super::results::{Compared, Results};
-use super::row::{Outcome, Row};
+use super::compare::Compared;
+use super::format::{digits, notes, remarks, seconds, uncertainty};
+use super::results::Results;
+use super::row::{Outcome, Roof, Row, Unit};
 
 const STYLE: &str = include_str!("style.css");
 
@@ -29,9 +30,14 @@ fn escape(text: &str) -> String {
     escaped
 }
 
-/// The page. `baseline` names what `compared` compares with. The policy in the head forbids the browser to
-/// load anything at all.
-pub fn page(results: &Results, baseline: &str, compared: &[Compared]) -> String {
+/// The page. `baseline` names what `compared` compares with, `cautions` is what its reader must know. The policy in the
+/// head forbids the browser to load anything at all.
+pub fn page(
+    results: &Results,
+    baseline: &str,
+    compared: &[Compared],
+    cautions: &[String],
+) -> String {
     let mut html = format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
@@ -44,31 +50,43 @@ pub fn page(results: &Results, baseline: &str, compared: &[Compared]) -> String 
         escape(&results.driver),
         escape(&results.version)
     );
-    let roof = &results.roof;
+    html += &tiles(&results.roof);
+    if let Some(chart) = roofline::section(results) {
+        html += &chart;
+    }
+    if !compared.is_empty() {
+        html += &bars::section(baseline, compared, cautions);
+    }
+    html += &table(results);
+    html += "</main></body></html>\n";
+    html
+}
+
+/// What rows are held against: f16 rows against f32's rate where that is higher.
+fn tiles(roof: &Roof) -> String {
+    let half = match roof.half_gflops {
+        Some(own) if own < roof.fma_gflops => format!(
+            "GFLOP/s for f16, by f32 ({} by f16 multiply-adds)",
+            digits(own)
+        ),
+        _ => "GFLOP/s in f16".to_owned(),
+    };
     let mut tiles = vec![
-        ("GB/s copied", Some(roof.copy_gbps)),
-        ("GFLOP/s in f32", Some(roof.fma_gflops)),
-        ("GFLOP/s in f16", roof.half_gflops),
+        ("GB/s copied".to_owned(), roof.copy_gbps),
+        ("GFLOP/s in f32".to_owned(), roof.fma_gflops),
     ];
-    tiles.retain(|(_, value)| value.is_some());
-    html += "<section class=\"tiles\">";
+    if roof.half_gflops.is_some() {
+        tiles.push((half, roof.gflops(Unit::F16)));
+    }
+    let mut html = String::from("<section class=\"tiles\">");
     for (name, value) in tiles {
-        let value = digits(value.unwrap_or(0.0));
+        let value = digits(value);
         let _ = write!(
             html,
             "<div class=\"card tile\"><b>{value}</b><span>{name}</span></div>"
         );
     }
-    html += "</section>\n";
-    if let Some(chart) = roofline::section(results) {
-        html += &chart;
-    }
-    if !compared.is_empty() {
-        html += &bars::section(baseline, compared);
-    }
-    html += &table(results);
-    html += "</main></body></html>\n";
-    html
+    html + "</section>\n"
 }
 
 fn table(results: &Results) -> String {
@@ -105,8 +123,9 @@ fn line(number: usize, row: &Row, results: &Results) -> String {
     let bar = share.map_or(String::new(), |share| {
         format!("<i style=\"--share:{:.3}\"></i>", share.clamp(0.0, 1.0))
     });
-    let figures: String = notes(row)
+    let figures: String = remarks(row, &results.roof)
         .iter()
+        .chain(&notes(row))
         .map(|note| format!("<small>{}</small>", escape(note)))
         .collect();
     format!(
@@ -134,13 +153,20 @@ mod tests {
             Row::skipped("f16", "no \"f16\""),
         ];
         let all = results(rows);
-        let html = page(&all, "before", &all.compare(&all));
+        let cautions = ["another <driver>".to_owned()];
+        let html = page(&all, "before", &all.compare(&all), &cautions);
+        assert!(html.contains("another &lt;driver&gt;"));
+        assert!(html.contains("<small>1 samples thrown away</small>"));
         assert!(html.contains("gemm &lt;b&gt;") && !html.contains("gemm <b>"));
         assert!(html.contains("not run: no &quot;f16&quot;"));
         assert!(html.contains("<svg") && html.contains("SAME") && html.contains("before"));
         for active in ["<script", "http://", "https://", "url(", "@import", "src="] {
             assert!(!html.contains(active), "{active}");
         }
+        let mut slow = all.clone();
+        slow.roof.half_gflops = Some(13.3);
+        let html_slow = page(&slow, "", &[], &[]);
+        assert!(html_slow.contains("<b>100</b><span>GFLOP/s for f16, by f32 (13.3 by"));
         // Two heads, three rows, two of them compared.
         assert_eq!(html.matches("<tr>").count(), 7);
     }

@@ -64,7 +64,8 @@ pub fn section(results: &Results) -> Option<String> {
     if dots.is_empty() {
         return None;
     }
-    let left_out = results.rows.len() - dots.len();
+    let measured = results.rows.iter().filter(|r| r.measurement().is_some());
+    let left_out = measured.count() - dots.len();
     let mut html = String::from(
         "<section><h2>Roofline</h2><p class=\"note\">Nothing can be above the line: on the left the memory's speed is \
          the limit, on the right the arithmetic's. What caches hold is faster than memory.",
@@ -319,6 +320,17 @@ mod tests {
         // All dots lie on one spot, which has few places around it.
         assert!((2..=10).contains(&labels), "{labels}");
         assert_eq!(svg.matches("<circle").count(), 60);
+    }
+
+    #[test]
+    fn rows_that_did_not_run_are_not_counted() {
+        let rows = vec![
+            row("x", Work::new(1e9, 1e8), 0.1, 0.01),
+            row("copy", Work::new(0.0, 1e9), 1.0, 0.1),
+            Row::skipped("y", "no"),
+        ];
+        let html = section(&results(rows)).unwrap();
+        assert!(html.contains("below; 1 rows without arithmetic"), "{html}");
     }
 
     #[test]

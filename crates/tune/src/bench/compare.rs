@@ -1,0 +1,313 @@
+//! A result beside a saved one: for each row whether it is the same, faster or slower.
+
+use serde_json::{Value, json};
+
+use super::results::Results;
+use super::row::Row;
+use super::settings::Measurement;
+use super::stats::{ENOUGH, Interval, Verdict};
+
+/// A relative difference of times that does not matter between two runs.
+pub const BAND: f64 = 0.05;
+
+/// Names of rows that a note lists at most.
+const NAMED: usize = 4;
+
+/// A row beside that of a baseline. Times in seconds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Compared {
+    pub name: String,
+    pub old: f64,
+    pub new: f64,
+    /// new / old, wider by what the reference kernel changed.
+    pub ratio: Interval,
+    pub verdict: Verdict,
+    /// Why the verdict is UNCLEAR where the ratio alone does not say so.
+    pub why: Option<String>,
+}
+
+impl Compared {
+    pub(super) fn to_json(&self) -> Value {
+        let mut value = json!({
+            "baseline": self.old,
+            "ratio": self.ratio.median,
+            "ratio_low": self.ratio.low,
+            "ratio_high": self.ratio.high,
+            "verdict": self.verdict.name(),
+        });
+        if let Some(why) = &self.why {
+            value["why"] = Value::from(why.as_str());
+        }
+        value
+    }
+}
+
+impl Results {
+    /// Every row that both have measured, in this one's order.
+    pub fn compare(&self, baseline: &Results) -> Vec<Compared> {
+        let measured = self.rows.iter().filter_map(|row| {
+            let old = baseline.rows.iter().find(|old| old.name == row.name)?;
+            Some(self.beside(row, row.measurement()?, baseline, old, old.measurement()?))
+        });
+        measured.collect()
+    }
+
+    fn beside(
+        &self,
+        row: &Row,
+        new: &Measurement,
+        baseline: &Results,
+        old_row: &Row,
+        old: &Measurement,
+    ) -> Compared {
+        let plain = new.time.over(&old.time);
+        let change = match (&new.reference, &old.reference) {
+            (Some(new), Some(old)) => furthest(&new.over(old)),
+            // Of results without a reading for each row the whole run's stands for it.
+            _ => match (self.reference, baseline.reference) {
+                (Some(new), Some(old)) => (new / old).ln().abs().exp(),
+                _ => 1.0,
+            },
+        };
+        let ratio = Interval {
+            median: plain.median,
+            low: plain.low / change,
+            high: plain.high * change,
+        };
+        let fewest = new.count.min(old.count);
+        let no_verdict = if self.adapter != baseline.adapter {
+            Some("another adapter".to_owned())
+        } else if !same_work(row, old_row) {
+            Some("the baseline's row is other work".to_owned())
+        } else if fewest < ENOUGH {
+            Some(format!("fewer than {ENOUGH} samples"))
+        } else if [new, old].iter().any(|m| m.overhead > m.time.median) {
+            Some("shorter than its launch".to_owned())
+        } else {
+            None
+        };
+        let verdict = match no_verdict {
+            Some(_) => Verdict::Unclear,
+            None => Verdict::of(&ratio, BAND),
+        };
+        let changed = verdict == Verdict::Unclear && Verdict::of(&plain, BAND) != verdict;
+        let because = || {
+            let by = 100.0 * (change - 1.0);
+            changed.then(|| format!("the reference kernel changed by up to {by:.0}%"))
+        };
+        Compared {
+            name: row.name.clone(),
+            old: old.time.median,
+            new: new.time.median,
+            ratio,
+            verdict,
+            why: no_verdict.or_else(because),
+        }
+    }
+
+    /// What a reader of a comparison must know: another adapter, a machine that is slower now, rows that only one of
+    /// both has measured.
+    pub fn cautions(&self, baseline: &Results) -> Vec<String> {
+        let mut all: Vec<String> = self.machine(baseline).into_iter().collect();
+        let only = |here: &Results, there: &Results| -> Vec<String> {
+            let measured = |results: &Results, name: &str| {
+                let mut rows = results.rows.iter();
+                rows.any(|row| row.name == name && row.measurement().is_some())
+            };
+            let rows = here.rows.iter().filter(|row| row.measurement().is_some());
+            let rows = rows.filter(|row| !measured(there, &row.name));
+            rows.map(|row| row.name.clone()).collect()
+        };
+        for (rows, why) in [
+            (only(self, baseline), "measured here only"),
+            (only(baseline, self), "measured in the baseline only"),
+        ] {
+            if let Some(first) = rows.get(..rows.len().min(NAMED)).filter(|r| !r.is_empty()) {
+                let more = match rows.len() - first.len() {
+                    0 => String::new(),
+                    n => format!(" and {n} more"),
+                };
+                all.push(format!("{why}: {}{more}", first.join("; ")));
+            }
+        }
+        all
+    }
+
+    fn machine(&self, baseline: &Results) -> Option<String> {
+        let here = (&self.adapter, &self.driver);
+        let there = (&baseline.adapter, &baseline.driver);
+        if here != there {
+            return Some(format!(
+                "the baseline was measured on {} ({}), this on {} ({})",
+                there.0, there.1, here.0, here.1
+            ));
+        }
+        let ratio = self.reference? / baseline.reference?;
+        ((ratio - 1.0).abs() > BAND).then(|| {
+            format!(
+                "the reference kernel, always the same work, takes {ratio:.2} times as long as in the baseline: clocks or other programs differ"
+            )
+        })
+    }
+}
+
+/// How far an interval of ratios reaches from 1, as a factor of 1 or more.
+fn furthest(ratio: &Interval) -> f64 {
+    [ratio.low, ratio.high]
+        .map(|end| end.ln().abs())
+        .into_iter()
+        .fold(0.0, f64::max)
+        .exp()
+}
+
+fn same_work(a: &Row, b: &Row) -> bool {
+    let near = |a: f64, b: f64| (a - b).abs() <= 1e-9 * a.abs().max(b.abs());
+    near(a.work.operations, b.work.operations)
+        && near(a.work.bytes, b.work.bytes)
+        && a.work.unit == b.work.unit
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::results::tests::results;
+    use super::super::row::tests::row;
+    use super::super::row::{Outcome, Work};
+    use super::*;
+
+    const WORK: Work = Work {
+        operations: 1e9,
+        bytes: 1e8,
+        unit: super::super::row::Unit::F32,
+    };
+
+    fn point(median: f64) -> Interval {
+        Interval {
+            median,
+            low: median,
+            high: median,
+        }
+    }
+
+    /// A row with the reference kernel's time beside it.
+    fn beside(median: f64, reference: Option<f64>) -> Row {
+        changed(row("x", WORK, median, 0.01), |m| {
+            m.reference = reference.map(point);
+        })
+    }
+
+    fn changed(mut row: Row, change: impl FnOnce(&mut Measurement)) -> Row {
+        if let Outcome::Measured(measurement) = &mut row.outcome {
+            change(measurement);
+        }
+        row
+    }
+
+    fn only(new: Row, old: Row) -> Compared {
+        let mut found = results(vec![new]).compare(&results(vec![old]));
+        assert_eq!(found.len(), 1);
+        found.remove(0)
+    }
+
+    #[test]
+    fn results_come_back_and_are_compared() {
+        let work = WORK;
+        let old = results(vec![
+            row("same", work, 1.0, 0.01),
+            row("faster", work, 1.0, 0.01),
+            row("slower", work, 1.0, 0.01),
+            row("unclear", work, 1.0, 0.3),
+            row("gone", work, 1.0, 0.01),
+            Row::skipped("never", "no"),
+        ]);
+        let text = old.to_json(&[]).unwrap().to_string();
+        let old = Results::parse("old", &text).unwrap();
+        let new = results(vec![
+            row("new", work, 1.0, 0.01),
+            row("unclear", work, 0.8, 0.3),
+            row("slower", work, 2.0, 0.01),
+            row("same", work, 1.01, 0.01),
+            row("faster", work, 0.5, 0.01),
+            row("never", work, 0.5, 0.01),
+        ]);
+        let found = new.compare(&old);
+        let verdicts: Vec<(&str, &str)> = found
+            .iter()
+            .map(|c| (c.name.as_str(), c.verdict.name()))
+            .collect();
+        let expected = [
+            ("unclear", "UNCLEAR"),
+            ("slower", "SLOWER"),
+            ("same", "SAME"),
+            ("faster", "FASTER"),
+        ];
+        assert_eq!(verdicts, expected);
+        let json = new.to_json(&found).unwrap();
+        assert_eq!(json["rows"][2]["compared"]["verdict"], "SLOWER");
+        assert_eq!(json["rows"][2]["compared"]["ratio"], 2.0);
+        assert!(json["rows"][0].get("compared").is_none());
+    }
+
+    #[test]
+    fn a_slower_machine_gives_no_verdict() {
+        let found = only(beside(1.2, Some(1.25e-3)), beside(1.0, Some(1e-3)));
+        assert_eq!(found.verdict, Verdict::Unclear);
+        assert!(found.why.unwrap().contains("by up to 25%"));
+        // Nor does one row at a better moment, whatever the run's median says.
+        let found = only(beside(0.889, Some(1e-3)), beside(1.0, Some(1.25e-3)));
+        assert_eq!(found.verdict, Verdict::Unclear);
+        // More than the machine explains stays.
+        let found = only(beside(2.0, Some(1.25e-3)), beside(1.0, Some(1e-3)));
+        assert_eq!(found.verdict, Verdict::Slower);
+        let found = only(beside(1.2, Some(1e-3)), beside(1.0, Some(1e-3)));
+        assert_eq!((found.verdict, found.why), (Verdict::Slower, None));
+        // An older result has one reading for all of its rows.
+        let mut old = results(vec![beside(1.0, None)]);
+        old.reference = Some(0.8e-3);
+        let found = results(vec![beside(1.2, Some(1e-3))]).compare(&old);
+        assert_eq!(found[0].verdict, Verdict::Unclear);
+    }
+
+    #[test]
+    fn what_cannot_be_compared_is_unclear() {
+        let why = |new: Row, old: Row| {
+            let found = only(new, old);
+            assert_eq!(found.verdict, Verdict::Unclear);
+            found.why.unwrap_or_default()
+        };
+        let same = || row("x", WORK, 1.0, 0.01);
+        let more = row("x", Work::new(2e9, 1e8), 1.0, 0.01);
+        assert!(why(same(), more).contains("other work"));
+        let half = row("x", WORK.half(), 1.0, 0.01);
+        assert!(why(same(), half).contains("other work"));
+        let few = changed(row("x", WORK, 0.5, 0.01), |m| m.count = 3);
+        assert_eq!(why(few, same()), "fewer than 7 samples");
+        let short = changed(row("x", WORK, 0.5, 0.01), |m| m.overhead = 0.6);
+        assert_eq!(why(short, same()), "shorter than its launch");
+        let old = results(vec![same()]);
+        let mut new = old.clone();
+        new.adapter = "b".to_owned();
+        let found = new.compare(&old);
+        assert_eq!(found[0].why.as_deref(), Some("another adapter"));
+    }
+
+    #[test]
+    fn what_differs_is_said() {
+        let old = results(Vec::new());
+        let mut new = old.clone();
+        assert!(new.cautions(&old).is_empty());
+        new.reference = Some(1.3e-3);
+        assert!(new.cautions(&old)[0].contains("1.30 times"));
+        new.driver = "d 2".to_owned();
+        assert!(new.cautions(&old)[0].contains("(d 2)"));
+        let rows = |names: &[&str]| {
+            let one = |name: &&str| row(name, WORK, 1.0, 0.01);
+            results(names.iter().map(one).collect())
+        };
+        let found = rows(&["a", "b"]).cautions(&rows(&["b", "c", "d", "e", "f", "g"]));
+        let expected = [
+            "measured here only: a",
+            "measured in the baseline only: c; d; e; f and 1 more",
+        ];
+        assert_eq!(found, expected);
+    }
+}
