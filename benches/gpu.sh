@@ -46,8 +46,10 @@ part PyTorch
 if python3 -c 'import torch' 2> /dev/null && [ -f "$out/gpu.json" ]; then
     timeout 90 python3 "$(dirname "$0")/against_pytorch.py" "$out/gpu.json" --seconds "$seconds" |
         tee "$out/torch.txt" || true
-else
+elif [ -f "$out/gpu.json" ]; then
     echo "not run: there is no python3 with torch"
+else
+    echo "not run: the table gave no result"
 fi
 
 part tiles
