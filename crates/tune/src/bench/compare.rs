@@ -93,7 +93,7 @@ impl Results {
         let changed = verdict == Verdict::Unclear && Verdict::of(&plain, BAND) != verdict;
         let because = || {
             let by = 100.0 * (change - 1.0);
-            changed.then(|| format!("the reference kernel changed by up to {by:.0}%"))
+            changed.then(|| format!("the reference kernel moved by up to {by:.0}%"))
         };
         Compared {
             name: row.name.clone(),
@@ -258,6 +258,19 @@ mod tests {
         // More than the machine explains stays.
         let found = only(beside(2.0, Some(1.25e-3)), beside(1.0, Some(1e-3)));
         assert_eq!(found.verdict, Verdict::Slower);
+        // A machine that was not quiet in either run could have done it.
+        let restless = |m: &mut Measurement| {
+            m.reference = Some(Interval {
+                low: 0.9e-3,
+                median: 1e-3,
+                high: 1.2e-3,
+            });
+        };
+        let old = changed(beside(1.0, None), restless);
+        let found = only(changed(beside(0.78, None), restless), old.clone());
+        assert_eq!(found.verdict, Verdict::Unclear);
+        let found = only(changed(beside(0.5, None), restless), old);
+        assert_eq!(found.verdict, Verdict::Faster);
         let found = only(beside(1.2, Some(1e-3)), beside(1.0, Some(1e-3)));
         assert_eq!((found.verdict, found.why), (Verdict::Slower, None));
         // An older result has one reading for all of its rows.
