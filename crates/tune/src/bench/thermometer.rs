@@ -13,7 +13,7 @@ const SECONDS: f64 = 3e-4;
 /// A long reading lasts about this long.
 const LONG: f64 = 4e-3;
 /// Readings are given as seconds of this many groups.
-const GROUPS: u64 = 128;
+const GROUPS: u64 = 32;
 /// Links of the chains in the kernel are 16 times this.
 const ROUNDS: u32 = 16;
 /// Which of the fastest readings tells the adapter's rate: the very fastest may be a slip of its clock.
