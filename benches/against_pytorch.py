@@ -181,7 +181,7 @@ def training(case, batch, seq, half, millions):
 def call_of(row):
     """What computes in PyTorch what the row computes, or None."""
     name = row["name"]
-    if found := re.fullmatch(r"matmul (f32|f16) ([nt]{2}) (\d+)x(\d+)x(\d+)(?: \w+)?", name):
+    if found := re.fullmatch(r"matmul (f32|f16) ([nt]{2}) (\d+)x(\d+)x(\d+)(?: (?!cold)\w+)?", name):
         return product(TYPES[found[1]], found[2], *(int(found[i]) for i in (3, 4, 5)))
     if found := re.fullmatch(r"(softmax|layer_norm|rms_norm|gelu|add) (f32|f16) (\d+)x(\d+)", name):
         return memory(found[1], TYPES[found[2]], int(found[3]), int(found[4]))

@@ -118,7 +118,7 @@ fn full(
     let device = &bench.device.clone();
     let mut trainer = Trainer::new(device, model, sizes.dtype, |_| true)?;
     let budget = args.output.seconds().unwrap_or(f64::INFINITY);
-    let mut temperature = || bench.meter.temperature();
+    let mut temperature = || bench.meter.long_temperature();
     let done = trainer.timed(args.steps as usize, budget, &mut temperature)?;
     let work = case.work(sizes);
     let tail = done.seconds[done.warm..].to_vec();
@@ -200,7 +200,7 @@ fn frozen(
             if temperatures.is_empty() {
                 start = Instant::now();
             }
-            temperatures.push(bench.meter.temperature()?);
+            temperatures.push(bench.meter.long_temperature()?);
         }
         let over = budget.is_some_and(|budget| start.elapsed().as_secs_f64() > budget);
         if over && turns[0].len() >= ENOUGH {

@@ -86,14 +86,17 @@ impl Results {
         } else {
             None
         };
-        let verdict = match no_verdict {
-            Some(_) => Verdict::Unclear,
-            None => Verdict::of(&ratio, BAND),
-        };
-        let changed = verdict == Verdict::Unclear && Verdict::of(&plain, BAND) != verdict;
-        let because = || {
-            let by = 100.0 * (change - 1.0);
-            changed.then(|| format!("the reference kernel changed by up to {by:.0}%"))
+        let without_reference = Verdict::of(&plain, BAND);
+        let (verdict, why) = match (no_verdict, Verdict::of(&ratio, BAND)) {
+            (Some(why), _) => (Verdict::Unclear, Some(why)),
+            (None, Verdict::Unclear) if without_reference != Verdict::Unclear => {
+                let by = 100.0 * (change - 1.0);
+                let why = format!("the reference kernel moved by up to {by:.0}%");
+                (Verdict::Unclear, Some(why))
+            }
+            (None, Verdict::Slower) if new.best < old.time.median => overlap(),
+            (None, Verdict::Faster) if old.best < new.time.median => overlap(),
+            (None, verdict) => (verdict, None),
         };
         Compared {
             name: row.name.clone(),
@@ -101,7 +104,7 @@ impl Results {
             new: new.time.median,
             ratio,
             verdict,
-            why: no_verdict.or_else(because),
+            why,
         }
     }
 
@@ -149,6 +152,11 @@ impl Results {
             )
         })
     }
+}
+
+/// Where the slower side had a sample as fast as the other's median, something else may have slowed down the rest.
+fn overlap() -> (Verdict, Option<String>) {
+    (Verdict::Unclear, Some("samples of both overlap".to_owned()))
 }
 
 /// How far an interval of ratios reaches from 1, as a factor of 1 or more.
@@ -258,8 +266,25 @@ mod tests {
         // More than the machine explains stays.
         let found = only(beside(2.0, Some(1.25e-3)), beside(1.0, Some(1e-3)));
         assert_eq!(found.verdict, Verdict::Slower);
+        // A machine that was not quiet in either run could have done it.
+        let restless = |m: &mut Measurement| {
+            m.reference = Some(Interval {
+                low: 0.9e-3,
+                median: 1e-3,
+                high: 1.2e-3,
+            });
+        };
+        let old = changed(beside(1.0, None), restless);
+        let found = only(changed(beside(0.78, None), restless), old.clone());
+        assert_eq!(found.verdict, Verdict::Unclear);
+        let found = only(changed(beside(0.5, None), restless), old);
+        assert_eq!(found.verdict, Verdict::Faster);
         let found = only(beside(1.2, Some(1e-3)), beside(1.0, Some(1e-3)));
         assert_eq!((found.verdict, found.why), (Verdict::Slower, None));
+        // What made the kernel slow at times need not show in the reference.
+        let slow = changed(beside(1.7, Some(1e-3)), |m| m.best = 0.98);
+        let found = only(slow, beside(1.0, Some(1e-3)));
+        assert_eq!(found.why.as_deref(), Some("samples of both overlap"));
         // An older result has one reading for all of its rows.
         let mut old = results(vec![beside(1.0, None)]);
         old.reference = Some(0.8e-3);

@@ -69,6 +69,12 @@ impl Meter {
         self.thermometer.as_mut().map(read).transpose()
     }
 
+    /// The same over some milliseconds: what other programs take shows in it.
+    pub fn long_temperature(&mut self) -> Result<Option<f64>> {
+        let read = |t: &mut Thermometer| t.read_long(&mut self.watch);
+        self.thermometer.as_mut().map(read).transpose()
+    }
+
     /// Times one call.
     pub fn measure(&mut self, call: Call) -> Result<Measurement> {
         let mut all = self.interleave(&mut [call])?;
@@ -98,8 +104,14 @@ impl Meter {
             runs.push(self.prepare(*call)?);
         }
         let mut temperatures = vec![self.temperature()?];
+        let mut long = vec![self.long_temperature()?];
         let start = Instant::now();
+        let mut last = start;
         loop {
+            if last.elapsed().as_secs_f64() > LONG_EVERY {
+                long.push(self.long_temperature()?);
+                last = Instant::now();
+            }
             for (run, call) in runs.iter_mut().zip(calls.iter_mut()) {
                 let seconds = self.sample(run.calls, *call)?;
                 run.samples.push(seconds);
@@ -118,11 +130,11 @@ impl Meter {
             }
         }
         let by_device = self.watch.by_device() && !self.settings.by_clock;
-        Ok(self.judge(runs, &temperatures, by_device))
+        Ok(self.judge(runs, &temperatures, &long, by_device))
     }
 
     /// The same of calls that were timed elsewhere by the clock and by turns: the first of each and its samples, and
-    /// the temperature before the first turn and behind each.
+    /// the long temperature before the first turn and behind each.
     pub fn by_clock(
         &self,
         timed: Vec<(f64, Vec<f64>)>,
@@ -134,19 +146,20 @@ impl Meter {
             first,
             samples,
         });
-        self.judge(runs.collect(), temperatures, false)
+        self.judge(runs.collect(), temperatures, temperatures, false)
     }
 
     fn judge(
         &self,
         runs: Vec<Run>,
         temperatures: &[Option<f64>],
+        long: &[Option<f64>],
         by_device: bool,
     ) -> Vec<Measurement> {
         let (kept, steady) = self.kept(temperatures);
         let discarded = kept.iter().filter(|k| !**k).count();
-        let readings: Vec<f64> = temperatures.iter().copied().flatten().collect();
-        let reference = (!readings.is_empty()).then(|| Interval::of(&readings));
+        let readings: Vec<f64> = long.iter().copied().flatten().collect();
+        let reference = (!readings.is_empty()).then(|| Interval::range(&readings));
         let cost = match self.settings.by_clock {
             true => Interval::default(),
             false => self.launch.seconds(),
@@ -300,6 +313,8 @@ impl Meter {
     }
 }
 
+/// Seconds between two long readings of the reference kernel: they take a quarter of the time at most.
+const LONG_EVERY: f64 = 0.015;
 /// Calls in one sample at most: a recording has room for so many.
 const MOST_CALLS: usize = 100;
 

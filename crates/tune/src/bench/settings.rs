@@ -101,7 +101,8 @@ pub struct Measurement {
     pub first: f64,
     /// Whether the device's timestamps were read, not the clock.
     pub by_device: bool,
-    /// Seconds of the reference kernel meanwhile, where it ran. Results of older versions lack it.
+    /// Seconds of the reference kernel meanwhile, where it ran: the range of its readings, whose width says how quiet the
+    /// machine was. Results of older versions lack it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<Interval>,
 }

@@ -95,6 +95,13 @@ impl Interval {
         }
     }
 
+    /// The median of values with what eight of ten of them lie between: their scatter, which more of them make no
+    /// narrower.
+    pub fn range(values: &[f64]) -> Self {
+        let [low, median, high] = [0.1, 0.5, 0.9].map(|q| quantile(values, q));
+        Self { median, low, high }
+    }
+
     /// Half of the interval's width over the median: how well the median is known.
     pub fn uncertainty(&self) -> f64 {
         (self.high - self.low) / 2.0 / self.median
@@ -226,6 +233,13 @@ mod tests {
         let time = Interval::of(&[4.0, 5.0, 6.0]).widened(1.0, 2.0);
         assert_eq!((time.low, time.median, time.high), (3.0, 5.0, 8.0));
         assert_eq!(time.widened(9.0, 0.0).low, 0.15);
+    }
+
+    #[test]
+    fn a_range_holds_most_values() {
+        let values: Vec<f64> = (0..=10).map(f64::from).collect();
+        let range = Interval::range(&values);
+        assert_eq!((range.low, range.median, range.high), (1.0, 5.0, 9.0));
     }
 
     #[test]
