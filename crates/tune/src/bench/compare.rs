@@ -61,13 +61,9 @@ impl Results {
         old: &Measurement,
     ) -> Compared {
         let plain = new.time.over(&old.time);
-        let change = match (&new.reference, &old.reference) {
-            (Some(new), Some(old)) => furthest(&new.over(old)),
-            // Of results without a reading for each row the whole run's stands for it.
-            _ => match (self.reference, baseline.reference) {
-                (Some(new), Some(old)) => (new / old).ln().abs().exp(),
-                _ => 1.0,
-            },
+        let change = match (self.reference_of(new), baseline.reference_of(old)) {
+            (Some(new), Some(old)) => furthest(&new.over(&old)),
+            _ => 1.0,
         };
         let ratio = Interval {
             median: plain.median,
@@ -106,6 +102,12 @@ impl Results {
             verdict,
             why,
         }
+    }
+
+    /// Of results without readings for each row the whole run's stands for them.
+    fn reference_of(&self, row: &Measurement) -> Option<Interval> {
+        let whole = self.reference.map(|seconds| Interval::range(&[seconds]));
+        row.reference.or(whole)
     }
 
     /// What a reader of a comparison must know: another adapter, a machine that is slower now, rows that only one of
