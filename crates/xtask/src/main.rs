@@ -6,11 +6,13 @@
 mod adapter;
 mod dataset;
 mod demo;
+mod dependencies;
 mod fetch;
 mod interrupt;
 mod json;
 mod options;
 mod plan;
+mod pytorch;
 mod sha256;
 mod test;
 
@@ -27,7 +29,8 @@ commands:
   demo    fine-tune a pretrained BERT on movie reviews and show what it learnt:
           finds or installs a Vulkan adapter, builds, fetches model and data, trains
   fetch   only fetch and unpack model and data, and print the two folders
-  test    find or install a Vulkan adapter, then formatting, clippy, all tests and doc tests
+  test    find or install a Vulkan adapter, then check formatting, packages, dependencies, lints
+          and documentation, run all tests and examples, and compare with PyTorch where it is installed
 
 options of demo:
   --small             short run for a machine without GPU (chosen by itself there)

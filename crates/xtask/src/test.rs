@@ -3,23 +3,24 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::{adapter, cargo, readable, repository};
+use crate::{adapter, cargo, dependencies, pytorch, readable, repository};
+
+/// Examples that need files of the user's, which this check does not have.
+const NEED_FILES: &[&str] = &["finetune"];
+
+/// A check, by its name in the summary.
+type Step = (&'static str, fn() -> Result<(), String>);
 
 /// The checks, cheapest first; doc tests are part of `cargo test`.
-const STEPS: &[(&str, &[&str])] = &[
-    ("formatting", &["fmt", "--all", "--check"]),
-    (
-        "clippy",
-        &[
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--",
-            "-D",
-            "warnings",
-        ],
-    ),
-    ("tests", &["test", "--workspace"]),
+const STEPS: &[Step] = &[
+    ("formatting", || run_cargo(&["fmt", "--all", "--check"])),
+    ("packages", packages),
+    ("dependencies", check_dependencies),
+    ("clippy", clippy),
+    ("documentation", documentation),
+    ("tests", || run_cargo(&["test", "--workspace"])),
+    ("examples", examples),
+    ("PyTorch", pytorch::compare),
 ];
 
 /// Runs the checks in order and stops at the first that fails. A missing adapter is a failure: no
@@ -28,21 +29,13 @@ pub fn run() -> Result<(), String> {
     adapter::ensure()?;
     components()?;
     let mut times: Vec<(&str, Duration)> = Vec::new();
-    for (name, arguments) in STEPS {
-        println!("{name}: cargo {}", arguments.join(" "));
+    for (name, check) in STEPS {
         let start = Instant::now();
-        let status = Command::new(cargo())
-            .args(*arguments)
-            .current_dir(repository())
-            .status()
-            .map_err(|e| format!("cannot run cargo: {e}"))?;
+        let outcome = check();
         times.push((name, start.elapsed()));
-        if !status.success() {
+        if let Err(message) = outcome {
             summary(&times);
-            return Err(format!(
-                "{name} failed: cargo {} ({status})",
-                arguments.join(" ")
-            ));
+            return Err(format!("{name}: {message}"));
         }
     }
     summary(&times);
@@ -56,19 +49,128 @@ fn summary(times: &[(&str, Duration)]) {
     }
 }
 
+/// Prints a cargo command, for people to repeat, and runs it in the repository.
+pub fn run_cargo(arguments: &[&str]) -> Result<(), String> {
+    run_cargo_with(arguments, &[])
+}
+
+fn run_cargo_with(arguments: &[&str], variables: &[(&str, &str)]) -> Result<(), String> {
+    let shown: String = variables
+        .iter()
+        .map(|(name, value)| format!("{name}={value:?} "))
+        .collect();
+    let line = format!("{shown}cargo {}", arguments.join(" "));
+    println!("$ {line}");
+    let status = Command::new(cargo())
+        .args(arguments)
+        .envs(variables.iter().copied())
+        .stdin(Stdio::null())
+        .current_dir(repository())
+        .status()
+        .map_err(|e| format!("cannot run cargo: {e}"))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("{line} failed ({status})"))
+    }
+}
+
+/// Every crate that is published can be packaged: complete manifests, versions beside paths.
+fn packages() -> Result<(), String> {
+    let package = [
+        "package",
+        "--workspace",
+        "--exclude",
+        "xtask",
+        "--no-verify",
+        "--allow-dirty",
+        "--quiet",
+    ];
+    // With the index in cargo's cache this takes a second; a fresh machine has to fetch it first.
+    let offline = Command::new(cargo())
+        .args(package)
+        .arg("--offline")
+        .stderr(Stdio::null())
+        .current_dir(repository())
+        .status();
+    if offline.is_ok_and(|status| status.success()) {
+        println!("$ cargo {} --offline", package.join(" "));
+        return Ok(());
+    }
+    run_cargo(&package)
+}
+
+/// Licences, sources and minimum Rust versions of the dependencies.
+fn check_dependencies() -> Result<(), String> {
+    let metadata = Command::new(cargo())
+        .args(["metadata", "--format-version", "1", "--locked"])
+        .stderr(Stdio::inherit())
+        .current_dir(repository())
+        .output()
+        .map_err(|e| format!("cannot run cargo: {e}"))?;
+    if !metadata.status.success() {
+        return Err("cargo metadata --locked failed: is Cargo.lock up to date?".to_string());
+    }
+    let path = repository().join("deny.toml");
+    let deny = std::fs::read_to_string(&path)
+        .map_err(|e| format!("{} cannot be read: {e}", path.display()))?;
+    let found = dependencies::check(&String::from_utf8_lossy(&metadata.stdout), &deny)?;
+    println!("dependencies: {found}");
+    if has_command("deny") {
+        run_cargo(&["deny", "--offline", "check", "licenses", "bans", "sources"])
+    } else {
+        println!("dependencies: cargo-deny is not installed, its other checks were skipped");
+        Ok(())
+    }
+}
+
+/// Lints, among them `missing_docs` and uses of a standard library newer than `rust-version`.
+fn clippy() -> Result<(), String> {
+    run_cargo(&[
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ])
+}
+
+/// The documentation builds without a broken link or another warning.
+fn documentation() -> Result<(), String> {
+    run_cargo_with(
+        &["doc", "--workspace", "--no-deps"],
+        &[("RUSTDOCFLAGS", "-D warnings")],
+    )
+}
+
+/// Runs every example; each asserts what it shows.
+fn examples() -> Result<(), String> {
+    let folder = repository().join("examples");
+    let entries = std::fs::read_dir(&folder)
+        .map_err(|e| format!("{} cannot be read: {e}", folder.display()))?;
+    let mut names: Vec<String> = entries
+        .flatten()
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            name.strip_suffix(".rs").map(str::to_string)
+        })
+        .filter(|name| !NEED_FILES.contains(&name.as_str()))
+        .collect();
+    names.sort();
+    for name in names {
+        let start = Instant::now();
+        run_cargo(&["run", "--quiet", "--example", &name])?;
+        println!("example {name}: {}", readable(start.elapsed()));
+    }
+    Ok(())
+}
+
 /// A toolchain of the "minimal" profile lacks rustfmt and clippy.
 fn components() -> Result<(), String> {
     let missing: Vec<&str> = [("fmt", "rustfmt"), ("clippy", "clippy")]
         .into_iter()
-        .filter(|(command, _)| {
-            !Command::new(cargo())
-                .args([command, "--version"])
-                .current_dir(repository())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .status()
-                .is_ok_and(|status| status.success())
-        })
+        .filter(|(command, _)| !has_command(command))
         .map(|(_, component)| component)
         .collect();
     if missing.is_empty() {
@@ -79,4 +181,16 @@ fn components() -> Result<(), String> {
         missing.join(" and "),
         missing.join(" ")
     ))
+}
+
+/// Whether `cargo NAME` is installed.
+fn has_command(name: &str) -> bool {
+    Command::new(cargo())
+        .args([name, "--version"])
+        .current_dir(repository())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
 }

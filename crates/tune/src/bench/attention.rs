@@ -11,12 +11,17 @@ use super::values::uniform;
 /// One size of attention: queries, keys and values are (B, H, T, D).
 #[derive(Debug, Clone, Copy)]
 pub struct Size {
+    /// Texts in a batch.
     pub b: usize,
+    /// Tokens of queries and of keys.
     pub t: usize,
+    /// Heads.
     pub h: usize,
+    /// Channels of a head.
     pub d: usize,
     /// f32 or f16.
     pub dtype: DType,
+    /// Whether a query sees only the keys up to its own position.
     pub causal: bool,
 }
 

@@ -16,11 +16,15 @@ const NAMED: usize = 4;
 /// A row beside that of a baseline. Times in seconds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Compared {
+    /// The name that both rows have.
     pub name: String,
+    /// The median in the baseline.
     pub old: f64,
+    /// The median measured now.
     pub new: f64,
     /// new / old, wider by what the reference kernel changed.
     pub ratio: Interval,
+    /// What `ratio` says.
     pub verdict: Verdict,
     /// Why the verdict is UNCLEAR where the ratio alone does not say so.
     pub why: Option<String>,

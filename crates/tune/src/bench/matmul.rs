@@ -11,7 +11,9 @@ use super::values::uniform;
 /// How an operand lies in memory: `n` as written, `t` transposed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Transposes {
+    /// Whether the left operand is stored transposed, (K, M).
     pub a: bool,
+    /// Whether the right operand is stored transposed, (N, K).
     pub b: bool,
 }
 
@@ -41,11 +43,15 @@ impl Transposes {
 /// One product to time: (m, k) times (k, n).
 #[derive(Debug, Clone, Copy)]
 pub struct Product {
+    /// Rows of the left operand and of the result.
     pub m: usize,
+    /// The inner size, which the sum runs over.
     pub k: usize,
+    /// Columns of the right operand and of the result.
     pub n: usize,
     /// f32 or f16.
     pub dtype: DType,
+    /// How the operands are stored.
     pub transposes: Transposes,
     /// The kernel; the fitting one if `None`.
     pub kernel: Option<Kernel>,

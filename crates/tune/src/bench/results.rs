@@ -20,12 +20,15 @@ pub struct Results {
     pub version: String,
     /// The adapter's name, back end and driver.
     pub adapter: String,
+    /// The back end, such as `Vulkan`.
     pub backend: String,
+    /// The driver's name and version.
     pub driver: String,
     /// What the adapter reaches.
     pub roof: Roof,
     /// Seconds of the reference kernel while this was measured.
     pub reference: Option<f64>,
+    /// The rows, in the order in which they were measured.
     pub rows: Vec<Row>,
 }
 

@@ -54,7 +54,9 @@ impl Work {
 /// What an adapter was measured to reach: 10^9 operations and 10^9 bytes a second.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Roof {
+    /// 10^9 bytes a second of a copy, reads and writes counted.
     pub copy_gbps: f64,
+    /// 10^9 f32 operations a second of multiply-adds, each counted as two.
     pub fma_gflops: f64,
     /// The better of f16 multiply-adds and cooperative matrices, where the adapter has either.
     pub half_gflops: Option<f64>,
@@ -101,6 +103,7 @@ impl Roof {
 pub struct Row {
     /// What was timed; rows of two results that have the same name are compared.
     pub name: String,
+    /// What the call computes and moves at least.
     #[serde(flatten)]
     pub work: Work,
     /// The timing, or why there is none.
@@ -117,7 +120,9 @@ pub struct Row {
 /// How many times as fast as another row a row is: the median of the ratio in each turn, its interval.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Against {
+    /// The name of the other row.
     pub name: String,
+    /// The time of the other row over the time of this one.
     pub times_as_fast: Interval,
 }
 
@@ -125,7 +130,9 @@ pub struct Against {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Outcome {
+    /// It ran and was timed.
     Measured(Measurement),
+    /// It could not run.
     Skipped {
         /// Why the row could not run here.
         skipped: String,

@@ -79,8 +79,11 @@ pub fn steady(readings: &[f64], drift: f64) -> Vec<bool> {
 /// A median with its interval, in seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Interval {
+    /// The median.
     pub median: f64,
+    /// The lower end of the interval.
     pub low: f64,
+    /// The upper end of the interval.
     pub high: f64,
 }
 

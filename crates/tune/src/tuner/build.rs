@@ -13,7 +13,9 @@ use super::wgsl;
 /// Why a choice cannot be built, by the names of [`super::outcome::Status`].
 #[derive(Debug)]
 pub enum Refused {
+    /// The preprocessor, naga or a uniform without a value stops it; the message says which.
     Compile(String),
+    /// A constraint of the spec or a limit of the adapter forbids it; the message names it.
     Constraint(String),
 }
 
@@ -22,7 +24,9 @@ pub enum Refused {
 pub struct Built {
     /// The whole WGSL.
     pub text: String,
+    /// The bindings, parameters and workgroup size, reflected from the text.
     pub info: KernelInfo,
+    /// Workgroups along x, y and z.
     pub workgroups: [u64; 3],
     /// Values of the uniform's members, in their order, as 32-bit words.
     pub uniform: Vec<(String, Vec<u32>)>,

@@ -20,6 +20,7 @@ use crate::bench::stats::Interval;
 pub struct Source {
     /// The file's name, for messages.
     pub name: String,
+    /// The file's content.
     pub text: String,
 }
 
@@ -30,6 +31,7 @@ pub struct Job {
     pub name: String,
     /// The spec's file name, for messages.
     pub spec_name: String,
+    /// The spec's TOML.
     pub spec: String,
     /// The kernel files, in the spec's order.
     pub kernels: Vec<Source>,
@@ -210,8 +212,11 @@ pub enum Reply {
 pub enum Phase {
     /// Contents of buffers and references, once for all candidates.
     Prepare,
+    /// The candidate's WGSL is built and compiled.
     Compile,
+    /// The candidate runs at the checked sizes and is compared with the reference.
     Check,
+    /// The candidate is timed.
     Time,
     /// On an emulated GPU.
     Watch,
@@ -220,15 +225,20 @@ pub enum Phase {
 /// Where the worker runs, and what moving and computing costs there at least.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Machine {
+    /// The adapter's name.
     pub adapter: String,
+    /// The driver's name and version.
     pub driver: String,
+    /// The back end, such as `Vulkan`.
     pub backend: String,
+    /// The kind of adapter, such as `DiscreteGpu` or `Cpu`.
     pub device_type: String,
     /// See [`super::facts`].
     #[serde(default)]
     pub facts: Scope,
     /// Bytes and operations of each timed size, where the spec knows.
     pub bytes: Vec<f64>,
+    /// Operations of each timed size.
     pub flops: Vec<f64>,
 }
 

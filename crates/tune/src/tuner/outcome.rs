@@ -57,15 +57,18 @@ pub enum Watched {
 pub struct Needs {
     /// Invocations of a workgroup.
     pub invocations: u32,
+    /// Bytes of workgroup memory.
     pub workgroup_bytes: u64,
 }
 
 /// One candidate at one problem size. Times in seconds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
+    /// The values of the tuned parameters.
     pub values: Scope,
     /// The index of the timed size.
     pub size: usize,
+    /// How it ended.
     pub status: Status,
     /// Why it failed, in one line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -76,14 +79,19 @@ pub struct Outcome {
     /// Its time over the incumbent's, from pairs of samples.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ratio: Option<Interval>,
+    /// The samples behind `time`, in seconds.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub samples: Vec<f64>,
+    /// Seconds spent on compiling.
     #[serde(default)]
     pub compile_seconds: f64,
+    /// Seconds spent on checking.
     #[serde(default)]
     pub check_seconds: f64,
+    /// What the kernel takes of the adapter.
     #[serde(default)]
     pub needs: Needs,
+    /// What the emulated GPU saw of it.
     #[serde(default)]
     pub watched: Watched,
 }

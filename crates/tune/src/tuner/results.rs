@@ -28,6 +28,7 @@ pub struct Head {
     pub data: String,
     /// Of the buffers' contents.
     pub seed: u64,
+    /// Where it ran.
     pub machine: Machine,
     /// The timed problem sizes.
     pub sizes: Vec<Scope>,
@@ -53,6 +54,7 @@ enum Line {
 /// What earlier runs say of a choice.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Known {
+    /// How the choice ended there.
     pub outcome: Outcome,
     /// Seconds of the default in the same run.
     pub default_seconds: Option<f64>,

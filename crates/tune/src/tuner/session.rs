@@ -23,6 +23,7 @@ mod size;
 /// How to tune.
 #[derive(Debug, Clone)]
 pub struct Options {
+    /// How the next choice is picked.
     pub strategy: Strategy,
     /// Seconds for all of it.
     pub budget: f64,
@@ -66,11 +67,15 @@ pub enum Event<'a> {
 /// What came out for one problem size.
 #[derive(Debug, Clone)]
 pub struct Tuned {
+    /// The problem size.
     pub sizes: Scope,
+    /// The parameters that the search started from.
     pub default: Scope,
+    /// The fastest correct candidate; the default where none beat it.
     pub best: Outcome,
     /// Seconds of the default and of the best, from the last comparison.
     pub default_time: Interval,
+    /// Seconds of the best, from the same comparison.
     pub best_time: Interval,
     /// Default over best: how many times as fast, from pairs.
     pub speedup: Interval,
@@ -87,10 +92,13 @@ pub struct Tuned {
 /// What came out in all.
 #[derive(Debug, Clone)]
 pub struct Report {
+    /// What was tuned, and where.
     pub head: Head,
+    /// The result of each timed size.
     pub tuned: Vec<Tuned>,
     /// How many candidates ended how; what the spec forbids counts as `Constraint`.
     pub counts: BTreeMap<Status, u64>,
+    /// Every candidate of this run.
     pub outcomes: Vec<Outcome>,
     /// What an emulated GPU saw of the defaults and the best. With a fault of a default nothing else was held to it.
     pub watched: Watched,

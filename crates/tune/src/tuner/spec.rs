@@ -30,6 +30,7 @@ pub struct Spec {
     pub constraints: Vec<Expr>,
     /// An output fails where |y - expected| > atol + rtol * |expected|. Default: 1e-5 and 1e-6; for integers 0.
     pub rtol: Option<f64>,
+    /// The absolute part of the tolerance: see `rtol`.
     pub atol: Option<f64>,
     /// Whether sizes reach the WGSL as constants too; they do where it has no uniform.
     pub size_constants: Option<bool>,
@@ -82,7 +83,9 @@ fn default_true() -> bool {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
 pub enum OneOrMore<T> {
+    /// A single value.
     One(T),
+    /// A list of values.
     More(Vec<T>),
 }
 
@@ -108,6 +111,7 @@ impl<T> OneOrMore<T> {
 pub struct BufferSpec {
     /// The variable's name in the WGSL.
     pub name: String,
+    /// The type of its elements.
     pub dtype: Dtype,
     /// Elements.
     pub size: Expr,
@@ -116,6 +120,7 @@ pub struct BufferSpec {
     pub fill: Option<Fill>,
     /// Lowest and highest value of `uniform`. Default: -1 and 1, for integers 0 and 100.
     pub low: Option<f64>,
+    /// The highest value of `uniform`: see `low`.
     pub high: Option<f64>,
     /// The file of `file`: raw little-endian values; `{NAME}` stands for a size.
     pub file: Option<String>,
@@ -138,9 +143,13 @@ impl BufferSpec {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Dtype {
+    /// 32-bit floats.
     F32,
+    /// 16-bit floats.
     F16,
+    /// Unsigned 32-bit integers.
     U32,
+    /// Signed 32-bit integers.
     I32,
 }
 
@@ -163,7 +172,9 @@ impl Dtype {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Fill {
+    /// 0.
     Zeros,
+    /// 1.
     Ones,
     /// 0, 1, 2, …
     Iota,
@@ -171,6 +182,7 @@ pub enum Fill {
     Uniform,
     /// Mean 0, deviation 1 (floats).
     Normal,
+    /// The content of the buffer's `file`.
     File,
 }
 
@@ -191,7 +203,9 @@ pub struct Reference {
     pub shape: BTreeMap<String, Expr>,
     /// Another WGSL kernel over the same buffers, run with the default parameters.
     pub kernel: Option<String>,
+    /// The entry point of `kernel`, where the file has several.
     pub entry: Option<String>,
+    /// Workgroups of `kernel` along x, y and z.
     #[serde(default)]
     pub workgroups: Vec<Expr>,
     /// Files of raw little-endian values by output; `{NAME}` stands for a size.

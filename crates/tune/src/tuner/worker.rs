@@ -80,7 +80,9 @@ fn answer(
 /// How to start a worker: a program that calls [`serve`] on its standard input and output.
 #[derive(Debug, Clone)]
 pub struct WorkerCommand {
+    /// The program to start.
     pub program: PathBuf,
+    /// The arguments that make it call [`serve`].
     pub arguments: Vec<String>,
 }
 

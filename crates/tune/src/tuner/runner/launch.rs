@@ -7,6 +7,7 @@ use super::{POISON, Problem, Ready, Runner};
 
 /// A buffer bound to a kernel.
 pub(super) struct Bound {
+    /// The buffer, padding included.
     pub buffer: Buffer,
     /// Its bytes without padding.
     pub exact: u64,

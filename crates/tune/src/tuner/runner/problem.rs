@@ -17,6 +17,7 @@ pub(super) type Expected = BTreeMap<usize, Vec<f64>>;
 
 /// A problem size: first contents of the buffers.
 pub(super) struct Problem {
+    /// The names of the sizes and their values.
     pub sizes: Scope,
     /// By buffer; `None` for outputs that hold nothing at first.
     pub contents: Vec<Option<Vec<u8>>>,
