@@ -1,6 +1,8 @@
 //! BERT (arXiv:1810.04805) and its relatives RoBERTa and DistilBERT: the encoder, sentence embeddings
 //! and sequence classification.
 
+pub mod names;
+
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -9,10 +11,11 @@ use wgrad_nn::{
 };
 use wgrad_tensor::{DType, Device, Tensor};
 
+use crate::bert::names::canonical_names;
 use crate::config::{BertConfig, Family};
 use crate::folder::Pooling;
+use crate::io::safetensors::Weights;
 use crate::tokenizer::PaddedBatch;
-use crate::weights::{Weights, canonical_names};
 
 /// A padded batch on the device.
 pub struct TokenBatch {

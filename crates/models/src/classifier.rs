@@ -8,11 +8,12 @@ use wgrad_nn::{Dropout, Init, Linear, Mode, Parameters};
 use wgrad_tensor::{DType, Device, Generator, Tensor, no_grad};
 use wgrad_train::fs::write_atomic;
 
+use crate::bert::names::{canonical_names, export_name};
 use crate::bert::{BertModel, TokenBatch, optional_linear};
 use crate::config::{Family, ProblemType};
 use crate::folder::{ModelFolder, Pooling, copy_tokenizer_files};
+use crate::io::safetensors::{SafeFile, SafeWriter, Weights, check_finite};
 use crate::tokenizer::pad_batch;
-use crate::weights::{SafeFile, SafeWriter, Weights, canonical_names, check_finite, export_name};
 
 /// Sequences of a batch are padded to a multiple of this: kernels read whole texels, and fewer shapes
 /// mean fewer buffers.

@@ -22,7 +22,7 @@ use wgrad_train::trainer::{self, Callbacks, Outcome, StopReason};
 
 use crate::classifier::SequenceClassifier;
 use crate::folder::ModelFolder;
-use crate::weights::write;
+use crate::io::safetensors::write;
 use task::{Examples, FineTuneTask, Frozen};
 
 /// What a fine-tuning gave.

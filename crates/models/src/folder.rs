@@ -6,8 +6,8 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::Value;
 
 use crate::config::{BertConfig, read_json};
+use crate::io::safetensors::Weights;
 use crate::tokenizer::TextTokenizer;
-use crate::weights::Weights;
 
 /// The files that together make a tokenizer, in whichever form the folder has it.
 const TOKENIZER_FILES: [&str; 9] = [
@@ -248,7 +248,7 @@ mod tests {
             r#"{"model_type": "bert", "max_position_embeddings": 128}"#,
         );
         let tensors = [("embeddings.LayerNorm.bias".to_owned(), vec![1], vec![0.5])];
-        crate::weights::write(dir.path().join("model.safetensors"), &tensors, &[]).unwrap();
+        crate::io::safetensors::write(dir.path().join("model.safetensors"), &tensors, &[]).unwrap();
         dir
     }
 

@@ -3,13 +3,13 @@
 //! A model is a folder as `transformers` saves it: `config.json`, weights in safetensors,
 //! a tokenizer. [`folder::ModelFolder`] opens one and says in one line what is wrong with it;
 //! [`config`] reads and writes `config.json`, [`tokenizer`] turns text into token ids as
-//! Python's `AutoTokenizer` does, [`weights`] reads and writes safetensors and knows by which
+//! Python's `AutoTokenizer` does, [`io`] reads and writes weights, and [`bert::names`] knows by which
 //! names each family stores its parameters.
 //!
 //! On them stand [`bert`], the encoder, [`classifier`], the encoder with a classification head, and
 //! [`finetune`], which trains one from a table of texts.
 //!
-//! The first four modules work on the host alone: they hold no tensor and need no adapter.
+//! Those modules work on the host alone: they hold no tensor and need no adapter.
 //! They treat every file as untrusted: sizes are checked before anything is allocated, paths
 //! found inside files may not leave the folder, and no pickle is ever read.
 
@@ -19,8 +19,8 @@ pub mod config;
 pub mod embed;
 pub mod finetune;
 pub mod folder;
+pub mod io;
 pub mod tokenizer;
-pub mod weights;
 
 #[cfg(test)]
 mod testing {

@@ -1,7 +1,7 @@
 //! One line that says what is wrong, where, and what would mend it, for every kind of bad input.
 
 use serde_json::{Value, json};
-use wgrad_models::weights::write;
+use wgrad_models::io::safetensors::write;
 
 use crate::support::{Workplace, files_below, refuse, tensors, wgrad};
 

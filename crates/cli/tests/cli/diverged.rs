@@ -1,6 +1,6 @@
 //! A training that diverges ends with an error, and no checkpoint holds what it made.
 
-use wgrad_models::weights::write;
+use wgrad_models::io::safetensors::write;
 
 use crate::support::{Workplace, refuse, succeed, tensors, wgrad};
 
@@ -61,7 +61,7 @@ fn weights_that_are_not_finite_are_refused_by_name() {
     let broken: Vec<(String, Vec<usize>, Vec<f32>)> = tensors(&path)
         .into_iter()
         .map(|(name, mut values)| {
-            let shape = wgrad_models::weights::SafeFile::open(&path)
+            let shape = wgrad_models::io::safetensors::SafeFile::open(&path)
                 .unwrap()
                 .shape(&name)
                 .unwrap()

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use wgrad_models::weights::{SafeFile, write};
+use wgrad_models::io::safetensors::{SafeFile, write};
 
 use crate::support::{Workplace, refuse, succeed, wgrad};
 

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::{Value, json};
-use wgrad_models::weights::{SafeFile, write};
+use wgrad_models::io::safetensors::{SafeFile, write};
 
 pub const HIDDEN: usize = 32;
 const LAYERS: usize = 2;

@@ -8,9 +8,9 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use ::safetensors::tensor::{Dtype, TensorInfo};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use half::{bf16, f16};
-use safetensors::tensor::{Dtype, TensorInfo};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! Weights: safetensors files, alone or in shards, and the parameter names inside them.
+//! Weights in safetensors files, alone or in shards.
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path};
@@ -9,13 +9,11 @@ use serde_json::Value;
 use crate::config::read_json;
 
 mod file;
-mod names;
 mod write;
 
-pub use file::SafeFile;
-pub use names::{canonical_names, export_name, rename_for};
 /// A tensor's element type as the file states it.
-pub use safetensors::Dtype;
+pub use ::safetensors::Dtype;
+pub use file::SafeFile;
 pub use write::{SafeWriter, write};
 
 const SINGLE: &str = "model.safetensors";

@@ -175,9 +175,9 @@ fn header(layout: &[(&str, &[usize])], metadata: &[(&str, &str)]) -> Result<(Vec
 
 #[cfg(test)]
 mod tests {
+    use super::super::SafeFile;
     use super::*;
     use crate::testing::{TempDir, error_line};
-    use crate::weights::SafeFile;
 
     fn tensor(name: &str, shape: &[usize], values: &[f32]) -> (String, Vec<usize>, Vec<f32>) {
         (name.to_owned(), shape.to_vec(), values.to_vec())
@@ -214,7 +214,7 @@ mod tests {
         assert_eq!(file.metadata()["step"], "12");
         // The reference implementation agrees.
         let bytes = std::fs::read(&path).unwrap();
-        let reference = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let reference = ::safetensors::SafeTensors::deserialize(&bytes).unwrap();
         assert_eq!(reference.tensor("many").unwrap().shape(), [500, 100]);
         // Replacing works, and no temporary file stays.
         write(&path, &tensors[..1], &[]).unwrap();
