@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::repository;
-use crate::test::run_cargo;
+use crate::test::executables;
 
 /// Ops whose rows are compared: one of each kind, a few hundred rows together.
 const OPS: &[&str] = &["softmax", "layer_norm", "cross_entropy", "attention"];
@@ -47,21 +47,21 @@ pub fn compare() -> Result<(), String> {
         }
     };
     check("test_compare_ops.py", None)?;
+    let wgrad = executables()?
+        .into_iter()
+        .find(|path| path.file_stem().is_some_and(|stem| stem == "wgrad"))
+        .ok_or("cargo built no binary named wgrad")?;
     let dump = std::env::temp_dir().join(format!("wgrad-pytorch-{}", std::process::id()));
     let outcome = OPS.iter().try_for_each(|op| {
-        let path = dump.to_string_lossy();
-        run_cargo(&[
-            "run",
-            "--quiet",
-            "-p",
-            "wgrad-cli",
-            "--",
-            "doctor",
-            "--op",
-            op,
-            "--dump",
-            &path,
-        ])?;
+        let status = Command::new(&wgrad)
+            .args(["doctor", "--op", op, "--dump"])
+            .arg(&dump)
+            .stdin(Stdio::null())
+            .status()
+            .map_err(|e| format!("cannot run {}: {e}", wgrad.display()))?;
+        if !status.success() {
+            return Err(format!("wgrad doctor --op {op} failed ({status})"));
+        }
         check("compare_ops.py", Some(&dump))
     });
     let _ = std::fs::remove_dir_all(&dump);

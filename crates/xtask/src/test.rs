@@ -1,9 +1,10 @@
 //! `cargo xtask test`: what must hold before a change goes in.
 
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::{adapter, cargo, dependencies, pytorch, readable, repository};
+use crate::{adapter, cargo, dependencies, json, pytorch, readable, repository};
 
 /// Examples that need files of the user's, which this check does not have.
 const NEED_FILES: &[&str] = &["finetune"];
@@ -50,7 +51,7 @@ fn summary(times: &[(&str, Duration)]) {
 }
 
 /// Prints a cargo command, for people to repeat, and runs it in the repository.
-pub fn run_cargo(arguments: &[&str]) -> Result<(), String> {
+fn run_cargo(arguments: &[&str]) -> Result<(), String> {
     run_cargo_with(arguments, &[])
 }
 
@@ -146,24 +147,57 @@ fn documentation() -> Result<(), String> {
 
 /// Runs every example; each asserts what it shows.
 fn examples() -> Result<(), String> {
-    let folder = repository().join("examples");
-    let entries = std::fs::read_dir(&folder)
-        .map_err(|e| format!("{} cannot be read: {e}", folder.display()))?;
-    let mut names: Vec<String> = entries
-        .flatten()
-        .filter_map(|entry| {
-            let name = entry.file_name().into_string().ok()?;
-            name.strip_suffix(".rs").map(str::to_string)
+    let all = executables()?;
+    let mut examples: Vec<&PathBuf> = all
+        .iter()
+        .filter(|path| path.parent().is_some_and(|p| p.ends_with("examples")))
+        .filter(|path| {
+            !path
+                .file_stem()
+                .is_some_and(|stem| NEED_FILES.iter().any(|name| stem == *name))
         })
-        .filter(|name| !NEED_FILES.contains(&name.as_str()))
         .collect();
-    names.sort();
-    for name in names {
+    examples.sort();
+    if examples.is_empty() {
+        return Err("cargo built no example".to_string());
+    }
+    for path in examples {
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        println!("$ cargo run --example {name}");
         let start = Instant::now();
-        run_cargo(&["run", "--quiet", "--example", &name])?;
+        let status = Command::new(path)
+            .stdin(Stdio::null())
+            .current_dir(repository())
+            .status()
+            .map_err(|e| format!("cannot run {}: {e}", path.display()))?;
+        if !status.success() {
+            return Err(format!("example {name} failed ({status})"));
+        }
         println!("example {name}: {}", readable(start.elapsed()));
     }
     Ok(())
+}
+
+/// All programs and examples, built with the features that the tests were built with, so that nothing is
+/// compiled a second time.
+pub fn executables() -> Result<Vec<PathBuf>, String> {
+    let output = Command::new(cargo())
+        .args(["build", "--workspace", "--bins", "--examples", "--quiet"])
+        .arg("--message-format=json-render-diagnostics")
+        .current_dir(repository())
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|e| format!("cannot run cargo: {e}"))?;
+    if !output.status.success() {
+        return Err(format!("the build failed ({})", output.status));
+    }
+    Ok(json::objects(&String::from_utf8_lossy(&output.stdout))
+        .iter()
+        .filter_map(|message| message.get("executable"))
+        .filter(|path| *path != "null")
+        .map(PathBuf::from)
+        .collect())
 }
 
 /// A toolchain of the "minimal" profile lacks rustfmt and clippy.

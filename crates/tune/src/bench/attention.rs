@@ -1,4 +1,4 @@
-//! Scaled dot-product attention: the op as it chooses its kernels, and composed of products and softmax.
+//! Scaled dot-product attention: the op with the kernel it chooses, against products and softmax one by one.
 
 use anyhow::{Result, bail};
 use wgrad_tensor::ops::attention::{Variant, attention_with};
@@ -97,7 +97,7 @@ pub fn run(bench: &mut Bench, sizes: &[Size]) -> Result<()> {
         };
         let (inputs, dy, causal) = (&inputs, &dy, size.causal);
         let mut ways = vec![("composed ", Some(Variant::Composed)), ("", None)];
-        // What matrix units give: by rule GPUs use them for f16.
+        // GPUs use matrix units for f16 by rule; this row shows what they gain.
         let units = bench.device.matrix_unit().is_some_and(|unit| unit.half);
         if size.dtype == DType::F16 && units && !bench.device.adapter().is_software() {
             ways.push(("tiled ", Some(Variant::Tiled)));

@@ -1,13 +1,13 @@
-//! A stopwatch that is read until it gives a time.
+//! Reads the stopwatch again until it gives a valid time.
 
 use anyhow::{Result, bail};
 use wgrad_runtime::Stopwatch;
 
-/// Readings that give no time in a row, at most.
+/// Consecutive invalid readings that are accepted before giving up.
 const TRIES: usize = 5;
 
-/// Seconds of `work`, which is done again where the device's stamps were equal or ran backwards: such a reading is
-/// none, and counted as a very short one it would be the best of all.
+/// Seconds of `work`. Repeats the work while the device's timestamps are equal or run backwards: such a reading is
+/// invalid, and would be taken for the fastest of all.
 pub fn seconds(watch: &mut Stopwatch, mut work: impl FnMut() -> Result<()>) -> Result<f64> {
     first_time(|| watch.time(&mut work))
 }

@@ -1,4 +1,4 @@
-//! A result beside a saved one: for each row whether it is the same, faster or slower.
+//! Compares a result with a saved one: is each row the same, faster or slower?
 
 use serde_json::{Value, json};
 
@@ -7,13 +7,13 @@ use super::row::Row;
 use super::settings::Measurement;
 use super::stats::{ENOUGH, Interval, Verdict};
 
-/// A relative difference of times that does not matter between two runs.
+/// The relative difference of times that is ignored between two runs.
 pub const BAND: f64 = 0.05;
 
-/// Names of rows that a note lists at most.
+/// The largest number of row names in a note.
 const NAMED: usize = 4;
 
-/// A row beside that of a baseline. Times in seconds.
+/// A row compared with the same row of a baseline. Times in seconds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Compared {
     /// The name that both rows have.
@@ -22,7 +22,7 @@ pub struct Compared {
     pub old: f64,
     /// The median measured now.
     pub new: f64,
-    /// new / old, wider by what the reference kernel changed.
+    /// new / old. The interval is widened by the change of the reference kernel.
     pub ratio: Interval,
     /// What `ratio` says.
     pub verdict: Verdict,
@@ -108,14 +108,14 @@ impl Results {
         }
     }
 
-    /// Of results without readings for each row the whole run's stands for them.
+    /// Where a result has no readings for each row, the reading of the whole run is used.
     fn reference_of(&self, row: &Measurement) -> Option<Interval> {
         let whole = self.reference.map(|seconds| Interval::range(&[seconds]));
         row.reference.or(whole)
     }
 
-    /// What a reader of a comparison must know: another adapter, a machine that is slower now, rows that only one of
-    /// both has measured.
+    /// Warnings for the reader of a comparison: another adapter, a machine that is slower now, rows that only one of
+    /// the two results has.
     pub fn cautions(&self, baseline: &Results) -> Vec<String> {
         let mut all: Vec<String> = self.machine(baseline).into_iter().collect();
         let only = |here: &Results, there: &Results| -> Vec<String> {
@@ -160,7 +160,8 @@ impl Results {
     }
 }
 
-/// Where the slower side had a sample as fast as the other's median, something else may have slowed down the rest.
+/// Whether the slower side had a sample as fast as the median of the other: then other work on the machine may have
+/// slowed down the rest.
 fn overlap() -> (Verdict, Option<String>) {
     (Verdict::Unclear, Some("samples of both overlap".to_owned()))
 }

@@ -17,7 +17,7 @@ pub fn seconds(value: f64) -> String {
     format!("{} {unit}", digits(scaled))
 }
 
-/// A number with three digits, or all in front of its point.
+/// A number with three significant digits, or all digits of its whole part.
 pub fn digits(value: f64) -> String {
     match value.abs() {
         v if v >= 100.0 => format!("{value:.0}"),
@@ -43,7 +43,7 @@ pub fn uncertainty(row: &Row) -> Option<f64> {
 /// The heads of the columns that [`cells`] fills.
 const HEADS: [&str; 6] = ["time", "+-", "GFLOP/s", "GB/s", "roofline", "row"];
 
-/// What a reader of a row's time must know, such as that it is shorter than its launch.
+/// Warnings about a row's time, such as that it is shorter than its launch.
 pub fn remarks(row: &Row, roof: &Roof) -> Vec<String> {
     let Some(m) = row.measurement() else {
         return Vec::new();
@@ -57,7 +57,7 @@ pub fn remarks(row: &Row, roof: &Roof) -> Vec<String> {
     } else if !m.steady {
         all.push("the machine was unsteady".to_owned());
     }
-    // Memory may be faster than the roof where caches hold what is read; arithmetic may not.
+    // Bandwidth may exceed the roof where caches hold the data; arithmetic may not.
     let most = roof.gflops(row.work.unit);
     if row.gflops().is_some_and(|rate| rate > ABOVE * most) {
         all.push("above the measured roof".to_owned());
@@ -65,10 +65,10 @@ pub fn remarks(row: &Row, roof: &Roof) -> Vec<String> {
     all
 }
 
-/// A rate above the roof by more than this is no matter of rounding.
+/// A rate above the roof by more than this factor is not a rounding error.
 const ABOVE: f64 = 1.02;
 
-/// The roofline in words: what rows are held against.
+/// The roofline in words.
 pub fn roofline(roof: &Roof) -> String {
     let [copy, single, half] =
         [roof.copy_gbps, roof.fma_gflops, roof.gflops(Unit::F16)].map(digits);
@@ -118,7 +118,7 @@ pub fn text_row(row: &Row, roof: &Roof) -> String {
     line
 }
 
-/// What else there is to say of a row: its ratio to another, and its figures.
+/// Further facts about a row: its ratio to another row, and its figures.
 pub fn notes(row: &Row) -> Vec<String> {
     let against = row.against.as_ref().map(|a| {
         let Interval { median, low, high } = a.times_as_fast;

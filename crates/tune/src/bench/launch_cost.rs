@@ -1,4 +1,4 @@
-//! What a launch costs that does nothing: it is taken off every launch of what is measured.
+//! The cost of an empty launch. It is subtracted for every launch of a measured call.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,14 +10,14 @@ use wgrad_runtime::{Buffer, Defines, Device, Kernel, Stopwatch};
 use super::clock;
 use super::stats::{self, Interval};
 
-/// Launches of one reading.
+/// Empty launches in one reading.
 const LAUNCHES: u32 = 64;
-/// Readings at first.
+/// Readings taken at the start.
 const FIRST: usize = 16;
-/// Readings kept; later ones take the place of the oldest.
+/// Readings kept; a new one replaces the oldest.
 const KEPT: usize = 48;
 
-/// The costs of measuring itself, read again and again while rows are measured.
+/// The costs of measuring itself, measured again while the rows are measured.
 pub struct LaunchCost {
     device: Device,
     kernel: Arc<Kernel>,
@@ -26,7 +26,7 @@ pub struct LaunchCost {
     empty: f64,
     /// Seconds of an empty launch among others.
     readings: VecDeque<f64>,
-    /// The same by the host's clock, with submit and wait: the device's share is no more.
+    /// The same by the host's clock, with submit and wait: an upper bound of the device's share.
     by_clock: f64,
 }
 
@@ -54,7 +54,7 @@ impl LaunchCost {
         Ok(this)
     }
 
-    /// One reading more.
+    /// Takes one more reading.
     pub fn read(&mut self, watch: &mut Stopwatch) -> Result<()> {
         self.device.synchronize()?;
         let mut start = Instant::now();
@@ -86,7 +86,7 @@ impl LaunchCost {
     }
 }
 
-/// The lower quartile, because other programs only ever add; between the least and the median. No more than `most`.
+/// The lower quartile, because other programs can only add time. At most `most`.
 fn estimate(readings: impl Iterator<Item = f64>, most: f64) -> Interval {
     let readings: Vec<f64> = readings.map(|seconds| seconds.min(most)).collect();
     let [low, median, high] = [0.0, 0.25, 0.5].map(|q| stats::quantile(&readings, q));

@@ -53,12 +53,12 @@ pub struct Product {
     pub dtype: DType,
     /// How the operands are stored.
     pub transposes: Transposes,
-    /// The kernel; the fitting one if `None`.
+    /// The kernel; `None` lets the op choose.
     pub kernel: Option<Kernel>,
 }
 
 impl Product {
-    /// `f32`, neither operand transposed, by the fitting kernel.
+    /// Neither operand transposed; the op chooses the kernel.
     pub fn new(m: usize, k: usize, n: usize, dtype: DType) -> Self {
         Self {
             m,
@@ -142,7 +142,8 @@ pub fn parse_kernel(text: &str) -> Option<Kernel> {
     })
 }
 
-/// Times one product by each of `kernels` by turns, against the first. One in whose place another runs is no row.
+/// Times one product with each of `kernels` by turns, against the first. A kernel that another one replaces here gets
+/// no row.
 pub fn kernels(bench: &mut Bench, product: Product, kernels: &[Kernel]) -> Result<()> {
     let (a, b) = match product.operands(&bench.device) {
         Ok(operands) => operands,
@@ -174,8 +175,8 @@ pub fn kernels(bench: &mut Bench, product: Product, kernels: &[Kernel]) -> Resul
     bench.versus(ways)
 }
 
-/// The kernel that runs where `variant` was asked for and does not: adapters and operands do not allow every one. `None`
-/// too where that cannot be seen, or where the call fails, which its row will say.
+/// The kernel that runs in place of `variant`, since adapters and operands do not allow every variant. `None` where
+/// `variant` runs, where this cannot be seen, or where the call fails (its row then says so).
 fn instead(device: &Device, variant: Variant, call: impl Fn() -> Result<()>) -> Option<String> {
     device.start_profile().ok()?;
     let done = call();

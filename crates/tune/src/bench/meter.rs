@@ -11,7 +11,7 @@ use super::settings::{Cache, Measurement, Settings};
 use super::stats::{self, Interval};
 use super::thermometer::Thermometer;
 
-/// Times `call`, which records some work and need not wait for it.
+/// Times `call`. It records work on the device and does not have to wait for it.
 pub fn measure(
     device: &Device,
     settings: &Settings,
@@ -23,7 +23,7 @@ pub fn measure(
 /// A piece of work to time.
 pub type Call<'a> = &'a mut dyn FnMut() -> Result<()>;
 
-/// A stopwatch with its own costs known, a thermometer, and what empties the caches.
+/// A stopwatch calibrated for its own costs, the reference kernel, and the memory that empties the caches.
 pub struct Meter {
     device: Device,
     /// May be changed between measurements.
@@ -53,7 +53,7 @@ impl Meter {
         })
     }
 
-    /// Seconds that one launch costs which does nothing, one after another in a pass.
+    /// Seconds of an empty launch among others in a pass.
     pub fn launch_cost(&self) -> f64 {
         self.launch.seconds().median
     }
@@ -69,7 +69,7 @@ impl Meter {
         self.thermometer.as_mut().map(read).transpose()
     }
 
-    /// The same over some milliseconds: what other programs take shows in it.
+    /// The same over some milliseconds, where the load of other programs shows.
     pub fn long_temperature(&mut self) -> Result<Option<f64>> {
         let read = |t: &mut Thermometer| t.read_long(&mut self.watch);
         self.thermometer.as_mut().map(read).transpose()
@@ -92,8 +92,8 @@ impl Meter {
         done
     }
 
-    /// Times several calls by turns, so that what changes meanwhile meets them all alike. Their samples
-    /// form pairs (see [`stats::paired_ratio`]): a turn is kept or thrown away as a whole.
+    /// Times several calls by turns, so that a change of the machine affects all of them alike. Their samples
+    /// form pairs (see [`stats::paired_ratio`]): a turn is kept or discarded as a whole.
     pub fn interleave(&mut self, calls: &mut [Call]) -> Result<Vec<Measurement>> {
         if !self.settings.by_clock {
             self.launch.read(&mut self.watch)?;
@@ -167,7 +167,7 @@ impl Meter {
         let measured = runs.into_iter().map(|run| {
             let samples = run.pick(&kept);
             let n = run.launches;
-            // What is taken off for launches may be too much or too little, the same for all samples.
+            // The cost subtracted for launches may be too large or too small, equally for all samples.
             let time = Interval::of(&samples)
                 .widened(n * (cost.high - cost.median), n * (cost.median - cost.low));
             Measurement {
@@ -238,14 +238,14 @@ impl Meter {
         }
         let span = self.span(n, call)?;
         let net = span.net() - span.launches * self.subtracted();
-        // What is left of a call as short as its launch is noise: a twentieth stays in any case.
+        // The rest of a call as short as its launch is noise: keep at least a twentieth.
         Ok(match span.launches > 0.0 {
             true => net.max(span.gross / 20.0),
             false => net,
         })
     }
 
-    /// What is taken off for each launch.
+    /// The seconds that are subtracted for each launch.
     fn subtracted(&self) -> f64 {
         match self.settings.by_clock {
             true => 0.0,
@@ -253,7 +253,7 @@ impl Meter {
         }
     }
 
-    /// One of `n` calls, launches and all.
+    /// Seconds of one of `n` calls, launches included.
     fn span(&mut self, n: usize, call: Call) -> Result<Span> {
         let device = &self.device;
         let mut before = 0;
@@ -304,7 +304,7 @@ impl Meter {
         let near = stats::steady(&readings, drift);
         let kept: Vec<bool> = near.windows(2).map(|pair| pair[0] && pair[1]).collect();
         let count = kept.iter().filter(|k| **k).count();
-        // Where it is never steady (a machine shared with others), choosing would be guessing.
+        // On a machine where it is never steady (one shared with others), dropping samples would be guesswork.
         if 2 * count < turns {
             (vec![true; turns], false)
         } else {
@@ -336,7 +336,7 @@ struct Span {
 }
 
 impl Span {
-    /// Without the stamps. A nanosecond is left of a call that is no more than they are: ratios stay finite.
+    /// Seconds without the cost of the timestamps; at least a nanosecond, so that ratios stay finite.
     fn net(&self) -> f64 {
         (self.gross - self.empty).max(1e-9)
     }

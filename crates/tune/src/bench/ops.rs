@@ -79,7 +79,7 @@ pub fn at_size(
         shape.len(),
         dtype.wgsl()
     );
-    // A row with a note may be of a kernel that would not be chosen here.
+    // A row with a note may name a kernel that the op would not choose here.
     let (plain, noted): (Vec<Case>, Vec<Case>) =
         cases.into_iter().partition(|case| case.note.is_empty());
     for mut case in plain.into_iter().chain(noted) {

@@ -1,4 +1,4 @@
-//! What the adapter reaches at best, row by row.
+//! The best rates that the adapter reaches, row by row.
 
 use anyhow::Result;
 use wgrad_runtime::{Defines, Device};
@@ -26,7 +26,7 @@ pub fn run(bench: &mut Bench) -> Result<()> {
     launches(bench)
 }
 
-/// The roof is the best that was ever seen: these rows were measured longer than it.
+/// Raises the roof to the best rate seen: these rows were measured for longer than the roof.
 fn raise(bench: &mut Bench) {
     let roof = &mut bench.results.roof;
     for row in &bench.results.rows {
@@ -74,7 +74,7 @@ fn fma(bench: &mut Bench, ty: &str) -> Result<()> {
     };
     let (kernel, operations) = device.fma_kernel(ty)?;
     let n = groups * u64::from(kernel.info.workgroup_size[0]);
-    // What it writes is nothing beside its arithmetic.
+    // The time of its writes is negligible beside its arithmetic.
     let work = Work::new(n as f64 * operations, 0.0);
     let work = if ty == "f16" { work.half() } else { work };
     bench.time_with(
@@ -115,7 +115,7 @@ fn matrix(bench: &mut Bench) -> Result<()> {
     )
 }
 
-/// By the host's clock: what it spends counts.
+/// By the host's clock, because the host's time counts here.
 fn launches(bench: &mut Bench) -> Result<()> {
     const LAUNCHES: usize = 100;
     let cost = bench.meter.launch_cost();

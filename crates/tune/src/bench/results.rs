@@ -1,4 +1,4 @@
-//! A table of rows with the adapter it was measured on: written to a file, read again.
+//! Rows with the adapter that they were measured on, as a file.
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use super::compare::Compared;
 use super::row::{Roof, Row};
 use super::stats::Interval;
 
-/// What the first line of a file says.
+/// The format that the first line of a file names.
 const FORMAT: &str = "wgrad bench 1";
 
 /// Rows measured on one adapter.
@@ -24,7 +24,7 @@ pub struct Results {
     pub backend: String,
     /// The driver's name and version.
     pub driver: String,
-    /// What the adapter reaches.
+    /// The rates that the adapter reaches.
     pub roof: Roof,
     /// Seconds of the reference kernel while this was measured.
     pub reference: Option<f64>,
@@ -33,7 +33,7 @@ pub struct Results {
 }
 
 impl Results {
-    /// Without rows yet.
+    /// Results without rows.
     pub fn new(device: &Device, roof: Roof) -> Self {
         let adapter = device.adapter();
         Self {

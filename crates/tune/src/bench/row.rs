@@ -84,7 +84,7 @@ impl Roof {
         }
     }
 
-    /// Whether a rate is another one than in `other` by as much as shows.
+    /// Whether a rate differs from that of `other` by more than 1 %.
     pub fn differs(&self, other: &Roof) -> bool {
         let rates = |r: &Roof| [r.copy_gbps, r.fma_gflops, r.half_gflops.unwrap_or(1.0)];
         let pairs = rates(self).into_iter().zip(rates(other));
@@ -109,7 +109,7 @@ pub struct Row {
     /// The timing, or why there is none.
     #[serde(flatten)]
     pub outcome: Outcome,
-    /// How it does against another row that was timed by turns with it.
+    /// The comparison with another row that was timed by turns with this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub against: Option<Against>,
     /// Further figures of the row by name, such as dispatches.
@@ -117,7 +117,7 @@ pub struct Row {
     pub figures: BTreeMap<String, f64>,
 }
 
-/// How many times as fast as another row a row is: the median of the ratio in each turn, its interval.
+/// How many times as fast as another row a row is: the median of the ratios of all turns, with its interval.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Against {
     /// The name of the other row.
@@ -140,7 +140,7 @@ pub enum Outcome {
 }
 
 impl Row {
-    /// A row that was measured. Its single samples are let go.
+    /// A row that was measured. Its single samples are dropped.
     pub fn measured(name: impl Into<String>, work: Work, mut measurement: Measurement) -> Self {
         measurement.samples.clear();
         Self {
@@ -194,8 +194,8 @@ impl Row {
         (amount > 0.0).then(|| amount / time / 1e9)
     }
 
-    /// The share of the roofline reached: 1 is what the adapter's memory or arithmetic allows. More than
-    /// 1 is possible where caches hold what is read.
+    /// The share of the roofline: 1 is the limit of the adapter's memory or arithmetic. It exceeds 1 where caches hold
+    /// the data.
     pub fn share(&self, roof: &Roof) -> Option<f64> {
         let least = roof.seconds(&self.work);
         let time = self.measurement()?.time.median;

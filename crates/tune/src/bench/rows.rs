@@ -1,4 +1,4 @@
-//! Ops that memory bounds, at one size: the plain kernel and the others by turns.
+//! Ops limited by memory bandwidth: the plain kernel and the chosen one by turns.
 
 use anyhow::{Result, bail};
 use wgrad_tensor::ops::binary::binary_with;
@@ -15,7 +15,7 @@ use super::values::uniform;
 /// The ops that [`run`] knows.
 pub const OPS: [&str; 5] = ["softmax", "layer_norm", "rms_norm", "gelu", "add"];
 
-/// What an op works on.
+/// The inputs of an op.
 struct Inputs {
     x: Tensor,
     other: Tensor,
@@ -74,7 +74,7 @@ pub fn run(bench: &mut Bench, op: &str, [r, c]: [usize; 2], dtype: DType) -> Res
         }
     };
     let elements = (r * c) as f64;
-    // Nominal counts: memory decides.
+    // Nominal counts: memory is the limit, not arithmetic.
     let (operations, tensors, rows) = match op {
         "softmax" => (5.0, 2.0, 0.0),
         "layer_norm" => (8.0, 2.0, 2.0),

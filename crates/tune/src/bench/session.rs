@@ -1,4 +1,4 @@
-//! One run of the benchmark: a device, its roofline, and the rows as they come.
+//! One run of the benchmark: a device, its roofline, and the rows measured so far.
 
 use anyhow::{Error, Result};
 use wgrad_runtime::Device;
@@ -9,10 +9,10 @@ use super::row::{Against, Roof, Row, Work};
 use super::settings::{Cache, Measurement, Settings};
 use super::stats;
 
-/// A name, what must be done at least, and the call that does it.
+/// A name, the least work, and the call that does the work.
 pub type Way<'a> = (String, Work, Box<dyn FnMut() -> Result<()> + 'a>);
 
-/// Takes each row as it comes, with the roofline.
+/// Receives each row when it is measured, with the roofline.
 type Show<'a> = Box<dyn FnMut(&Row, &Roof) + 'a>;
 
 /// Measures rows and hands each to `show` at once.
@@ -58,8 +58,8 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
-    /// The reference kernel runs all the time and does nothing but multiply and add: what it reaches in a better
-    /// moment than the roof's own is the roof.
+    /// Raises the roof to the best rate of the reference kernel, which only multiplies and adds and runs all the
+    /// time.
     fn raise_roof(&mut self) {
         if let Some(seen) = self.meter.reference_gflops() {
             let roof = &mut self.results.roof;
@@ -113,7 +113,7 @@ impl<'a> Bench<'a> {
     fn take(&mut self, name: &str, work: Work, measured: Result<Measurement>) -> Result<()> {
         let name = &self.title(name);
         match measured {
-            // A view: what remains of the stamps is no time of its own.
+            // A view launches nothing; the rest of the timestamps is no time.
             Ok(m) if m.launches == 0.0 && m.time.median < 1e-7 => {
                 self.add(Row::skipped(name, "nothing runs on the device"));
             }
@@ -148,7 +148,7 @@ impl<'a> Bench<'a> {
         }
         let all = match self.meter.interleave(&mut calls) {
             Ok(all) => all,
-            // One of them failed in the middle; which one is not known.
+            // One of the calls failed; it is not known which one.
             Err(error) => {
                 return names
                     .iter()

@@ -1,34 +1,34 @@
-//! How to measure, and what was measured.
+//! Settings of a measurement, and its result.
 
 use serde::{Deserialize, Serialize};
 
 use super::stats::Interval;
 
-/// What the caches hold when a sample starts.
+/// The content of the caches when a sample starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Cache {
-    /// What the call before left there.
+    /// The data of the call before.
     Warm,
-    /// Something else: memory larger than the last cache is copied before each sample, which is one call.
+    /// Other data: memory larger than the last cache is copied before each sample, and a sample is one call.
     Cold,
 }
 
-/// How to measure. Times in seconds.
+/// Settings of a measurement. Times in seconds.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Warm-up at most. It ends earlier, after a quarter of this, once three calls in a row were no
+    /// The longest warm-up. It ends earlier, but not before a quarter of this, when three calls in a row were no
     /// faster than those before.
     pub warmup: f64,
-    /// A sample at least: short calls are repeated in it, and their mean is the sample.
+    /// The least time of a sample: a short call is repeated, and the mean is the sample.
     pub sample: f64,
-    /// Samples kept, at least ([`stats::ENOUGH`] for an interval).
+    /// The least number of samples kept ([`stats::ENOUGH`] for an interval).
     pub floor: usize,
-    /// Samples taken, at most.
+    /// The largest number of samples taken.
     pub most: usize,
     /// Sampling ends when half of the median's interval is this share of the median, or less.
     pub uncertainty: f64,
-    /// Sampling ends after this time too, once the floor is reached; after four times this in any case.
+    /// Sampling also ends after this time if enough samples were kept, and after four times this in any case.
     pub budget: f64,
     /// What the caches hold.
     pub cache: Cache,
@@ -72,7 +72,7 @@ impl Settings {
     }
 }
 
-/// What was measured. Times in seconds of one call.
+/// The result of a measurement. Times in seconds of one call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Measurement {
     /// The median of the samples kept, with its interval.
@@ -89,19 +89,19 @@ pub struct Measurement {
     pub samples: Vec<f64>,
     /// Samples thrown away because the reference kernel drifted.
     pub discarded: usize,
-    /// Whether the reference kernel was steady often enough. If not, no sample was thrown away.
+    /// Whether the reference kernel was steady often enough. If not, no sample was discarded.
     pub steady: bool,
     /// Calls in one sample.
     pub calls: usize,
     /// Launches of one call.
     pub launches: f64,
-    /// The cost of its empty launches, taken off every call.
+    /// The cost of its empty launches, subtracted from every call.
     pub overhead: f64,
     /// The first call by the clock, with the compilation of its kernels.
     pub first: f64,
     /// Whether the device's timestamps were read, not the clock.
     pub by_device: bool,
-    /// Seconds of the reference kernel meanwhile, where it ran: the range of its readings, whose width says how quiet the
+    /// Seconds of the reference kernel during the measurement, where it ran. The width of the range shows how quiet the
     /// machine was. Results of older versions lack it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<Interval>,

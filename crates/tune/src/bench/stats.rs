@@ -1,9 +1,8 @@
-//! What timings are judged by: medians, intervals that assume nothing of a distribution, and verdicts on
-//! ratios. Plain functions of numbers.
+//! Statistics of timings: medians, intervals without an assumed distribution, and verdicts on ratios.
 
 use serde::{Deserialize, Serialize};
 
-/// How sure an interval of one median is. The ratio of two such medians then lies in the quotient of
+/// The confidence of the interval of one median. The ratio of two such medians then lies in the quotient of
 /// their intervals with 95 %.
 pub const CONFIDENCE: f64 = 0.975;
 
@@ -16,7 +15,7 @@ fn sorted(values: &[f64]) -> Vec<f64> {
     values
 }
 
-/// The middle value; NaN of nothing.
+/// The median; NaN without values.
 pub fn median(values: &[f64]) -> f64 {
     quantile(values, 0.5)
 }
@@ -98,19 +97,19 @@ impl Interval {
         }
     }
 
-    /// The median of values with what eight of ten of them lie between: their scatter, which more of them make no
-    /// narrower.
+    /// The median of values with the range of eight out of ten of them. This scatter does not get narrower with more
+    /// values.
     pub fn range(values: &[f64]) -> Self {
         let [low, median, high] = [0.1, 0.5, 0.9].map(|q| quantile(values, q));
         Self { median, low, high }
     }
 
-    /// Half of the interval's width over the median: how well the median is known.
+    /// Half of the interval's width over the median: the relative uncertainty of the median.
     pub fn uncertainty(&self) -> f64 {
         (self.high - self.low) / 2.0 / self.median
     }
 
-    /// Wider by an error of each end, in seconds. What is left of a short time stays above 0.
+    /// The interval widened by an error in seconds at each end. The low end stays above 0.
     pub fn widened(&self, below: f64, above: f64) -> Interval {
         Interval {
             low: (self.low - below).max(self.low / 20.0),
@@ -119,7 +118,7 @@ impl Interval {
         }
     }
 
-    /// This over `other`, as quotient of medians taken apart from each other: at least 95 % sure.
+    /// This over `other`, for medians that were measured separately; at least 95 % confidence.
     pub fn over(&self, other: &Interval) -> Interval {
         Interval {
             median: self.median / other.median,
@@ -129,20 +128,24 @@ impl Interval {
     }
 }
 
-/// The ratio `new / old` of samples taken by turns, from the ratio of each pair: what slows both down
-/// for a while does not count.
+/// The ratio `new / old` of samples taken by turns, from the ratio of each pair: a load that slows down both of a pair
+/// cancels out.
 pub fn paired_ratio(new: &[f64], old: &[f64]) -> Interval {
     let ratios: Vec<f64> = new.iter().zip(old).map(|(n, o)| n / o).collect();
     Interval::of(&ratios)
 }
 
-/// What a ratio of times new / old says.
+/// The verdict on a ratio of times new / old.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Verdict {
+    /// The whole interval lies within the band.
     Same,
+    /// The new time is certainly smaller, by more than the band.
     Faster,
+    /// The new time is certainly larger, by more than the band.
     Slower,
+    /// The interval allows more than one answer.
     Unclear,
 }
 

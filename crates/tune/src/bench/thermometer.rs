@@ -1,5 +1,5 @@
-//! The reference kernel: always the same work, timed between samples. What makes it slower (a clock that
-//! drops, another program) makes samples slower too, and they are thrown away.
+//! The reference kernel: always the same work, timed between samples. When it is slower than usual (a lower clock,
+//! another program), the samples beside it are slower too and are discarded.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ const LONG: f64 = 4e-3;
 const GROUPS: u64 = 32;
 /// Links of the chains in the kernel are 16 times this.
 const ROUNDS: u32 = 16;
-/// Which of the fastest readings tells the adapter's rate: the very fastest may be a slip of its clock.
+/// The rank of the reading that gives the adapter's rate: the very fastest may be an error of its clock.
 const BEST: usize = 3;
 
 /// A launch of multiplications and additions in registers, long enough to be timed.

@@ -1,4 +1,4 @@
-//! Inputs that benchmarks make up.
+//! Inputs for benchmarks.
 
 use anyhow::{Result, bail};
 use half::f16;
@@ -7,7 +7,7 @@ use wgrad_tensor::{DType, Device, Tensor};
 /// How many numbers `shape` has, where they fit into one binding of the device.
 ///
 /// # Errors
-/// Where they do not: the host would run out of memory, or of numbers, while it makes them up.
+/// They do not fit: the host would run out of memory while it generates them.
 pub fn count(device: &Device, shape: &[usize], dtype: DType) -> Result<usize> {
     let most = device.max_binding_bytes();
     let count = shape

@@ -171,15 +171,22 @@ pub enum Request {
     /// Check `values` and time them at problem `size` (an index of `time`) by turns with `incumbent`; if they lead,
     /// and `watch` says so, run them on an emulated GPU.
     Try {
+        /// The candidate's parameters.
         values: Scope,
+        /// The index of the timed size.
         size: usize,
+        /// The parameters of the best candidate so far.
         incumbent: Option<Scope>,
+        /// Whether the emulated GPU runs a candidate that takes the lead.
         watch: bool,
     },
     /// Time `values` and `against` by turns, longer: the last word.
     Compare {
+        /// The parameters of one side.
         values: Scope,
+        /// The parameters of the other side.
         against: Scope,
+        /// The index of the timed size.
         size: usize,
     },
     /// Measure the adapter.
@@ -191,16 +198,26 @@ pub enum Request {
 pub enum Reply {
     /// Where it is: what the parent says if it hears no more.
     Phase(Phase),
+    /// The device is open.
     Opened(Machine),
+    /// The answer to `Try`.
     Tried(Box<Outcome>),
+    /// The answer to `Compare`. Times in seconds.
     Compared {
+        /// `values` over `against`, from pairs.
         ratio: Interval,
+        /// The time of `values`.
         new: Interval,
+        /// The time of `against`.
         old: Interval,
+        /// The samples of `values`.
         samples: Vec<f64>,
     },
+    /// The answer to `Peak`.
     Peak {
+        /// 10^9 bytes a second of a copy.
         copy_gbps: f64,
+        /// 10^9 f32 operations a second of multiply-adds.
         fma_gflops: f64,
     },
     /// The request makes no sense: a mistake in the spec, which no other candidate will mend.

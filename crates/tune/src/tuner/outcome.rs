@@ -45,6 +45,7 @@ pub enum Watched {
     /// It never led, or watching was off.
     #[default]
     No,
+    /// It ran without a fault.
     Clean,
     /// Something that is not emulated, or too slow there.
     Unknown(String),

@@ -14,8 +14,11 @@ use super::space::Space;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Strategy {
+    /// Every allowed choice, in order.
     Exhaustive,
+    /// Allowed choices in random order.
     Random,
+    /// Simulated annealing: see the head of this module.
     Anneal,
 }
 

@@ -20,51 +20,59 @@ use crate::bench::stats::Interval;
 
 mod size;
 
-/// How to tune.
+/// Settings of a tuning run.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// How the next choice is picked.
     pub strategy: Strategy,
     /// Seconds for all of it.
     pub budget: f64,
-    /// Of the search.
+    /// The seed of the search.
     pub seed: u64,
     /// Seconds that one candidate may take from start to end.
     pub time_limit: f64,
     /// The file that outcomes are appended to.
     pub results: PathBuf,
-    /// Whether what the file knows already is taken as known.
+    /// Whether results that the file already holds are used and not measured again.
     pub resume: bool,
-    /// What is said to be fast: it is tried first, and stays only if it is.
+    /// Choices that are said to be fast. They are tried first.
     pub table: VariantTable,
 }
 
 /// Seconds for opening a device and its first reference.
 const OPENING: Duration = Duration::from_secs(60);
-/// What happens, as it happens.
+/// The progress of a run, told while it happens.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// The device is open; so many choices are allowed, so many forbidden at the size with the most, so many
-    /// known already.
+    /// The device is open.
     Opened {
+        /// Where the worker runs.
         machine: &'a Machine,
+        /// Choices that the constraints allow.
         allowed: usize,
+        /// Choices that the constraints forbid, at the size with the most.
         forbidden: u64,
+        /// Choices with a result from an earlier run.
         known: usize,
     },
-    /// A candidate has ended, one of so many that are allowed at its size. `best` is the incumbent's time over
-    /// the default's, `incumbent` its values.
+    /// A candidate has ended.
     Tried {
+        /// How the candidate ended.
         outcome: &'a Outcome,
+        /// The parameters of the best candidate so far.
         incumbent: &'a Scope,
+        /// Candidates tried at this size.
         tried: usize,
+        /// Choices that the constraints allow at this size.
         allowed: usize,
+        /// The time of the best candidate over that of the default.
         best: f64,
+        /// Seconds since the run started.
         seconds: f64,
     },
 }
 
-/// What came out for one problem size.
+/// The result for one problem size.
 #[derive(Debug, Clone)]
 pub struct Tuned {
     /// The problem size.
@@ -89,18 +97,19 @@ pub struct Tuned {
     pub in_table: bool,
 }
 
-/// What came out in all.
+/// The result of a whole run.
 #[derive(Debug, Clone)]
 pub struct Report {
     /// What was tuned, and where.
     pub head: Head,
     /// The result of each timed size.
     pub tuned: Vec<Tuned>,
-    /// How many candidates ended how; what the spec forbids counts as `Constraint`.
+    /// The number of candidates for each status; choices that the spec forbids count as `Constraint`.
     pub counts: BTreeMap<Status, u64>,
     /// Every candidate of this run.
     pub outcomes: Vec<Outcome>,
-    /// What an emulated GPU saw of the defaults and the best. With a fault of a default nothing else was held to it.
+    /// The faults that the emulated GPU found in the defaults and the best. If a default has one, other candidates were not
+    /// required to be free of it.
     pub watched: Watched,
     /// Seconds it took.
     pub seconds: f64,

@@ -1,4 +1,4 @@
-//! What a row of the op matrix must do at least.
+//! The least work of a row of the op matrix.
 
 use wgrad_tensor::cases::Case;
 use wgrad_tensor::{DType, Tensor};
