@@ -7,13 +7,15 @@ use wgrad::prelude::*;
 fn main() -> anyhow::Result<()> {
     let device = Device::open(DeviceOptions::default())?;
     let generator = Generator::new(&device, 1)?;
-    let hidden = Linear::new(&device, 2, 16, &generator)?;
-    let output = Linear::new(&device, 16, 1, &generator)?;
-    let mut parameters = Vec::new();
-    hidden.parameters("hidden", &mut parameters);
-    output.parameters("output", &mut parameters);
-    let groups = vec![ParamGroup::new(parameters)];
-    let mut optimizer = Optimizer::adam(Adam::default(), groups, 0.05)?;
+    let vb = VarBuilder::fresh(&device, &generator);
+    let hidden = Linear::new(2, 16, &vb.pp("hidden"))?;
+    let output = Linear::new(16, 1, &vb.pp("output"))?;
+    let parameters = (&hidden, &output).named_parameters();
+    let config = AdamConfig {
+        lr: 0.05,
+        ..Default::default()
+    };
+    let mut optimizer = Adam::new(parameters, config)?;
 
     let x = Tensor::from_slice(&device, &[0f32, 0., 0., 1., 1., 0., 1., 1.], &[4, 2])?;
     let y = Tensor::from_slice(&device, &[0f32, 1., 1., 0.], &[4, 1])?;

@@ -1,9 +1,9 @@
 //! Training on emulated GPUs: every kernel of a step as a GPU with matrix units runs it, none of which this machine
 //! would take.
 
-use wgrad::nn::optim::{Adam, GradScaler, Optimizer, no_decay};
-use wgrad::nn::{Activation, Embedding, FeedForward, Init, LayerNorm, Linear, Mode};
-use wgrad::nn::{MultiHeadAttention, Parameters};
+use wgrad::nn::optim::{AdamW, AdamWConfig, GradScaler, Optimizer, no_decay};
+use wgrad::nn::{Activation, Embedding, FeedForward, Init, LayerNorm, Linear, Mode, Module};
+use wgrad::nn::{MultiHeadAttention, VarBuilder};
 use wgrad::runtime::{Emulated, Error, MatrixUnit};
 use wgrad::tensor::ops::cross_entropy::CrossEntropy;
 use wgrad::tensor::{DType, Device, DeviceOptions, Generator, Result, Tensor};
@@ -32,17 +32,22 @@ fn train(device: &Device, dtype: DType) -> Result<(Vec<f32>, Vec<f32>)> {
         mean: 0.0,
         std: 0.5,
     };
-    let embedding = Embedding::new(device, TOKENS as usize, CHANNELS, normal, &generator)?;
-    let norm = LayerNorm::new(device, CHANNELS, 1e-5, &generator)?;
-    let attention = MultiHeadAttention::new(device, CHANNELS, 2, 0.0, &generator)?;
-    let feed_forward = FeedForward::new(device, CHANNELS, 64, Activation::Gelu, &generator)?;
-    let head = Linear::new(device, CHANNELS, TOKENS as usize, &generator)?;
-    let mut parameters = Parameters::new();
-    embedding.parameters("embedding", &mut parameters);
-    norm.parameters("norm", &mut parameters);
-    attention.parameters("attention", &mut parameters);
-    feed_forward.parameters("feed_forward", &mut parameters);
-    head.parameters("head", &mut parameters);
+    let vb = VarBuilder::fresh(device, &generator);
+    let (tokens, hidden) = (TOKENS as usize, 64);
+    let embedding = Embedding::with_init(tokens, CHANNELS, normal, &vb.pp("embedding"))?;
+    let norm = LayerNorm::new(CHANNELS, 1e-5, &vb.pp("norm"))?;
+    let attention = MultiHeadAttention::new(CHANNELS, 2, 0.0, &vb.pp("attention"))?;
+    let feed_forward =
+        FeedForward::new(CHANNELS, hidden, Activation::Gelu, &vb.pp("feed_forward"))?;
+    let head = Linear::new(CHANNELS, tokens, &vb.pp("head"))?;
+    let parameters = [
+        &embedding as &dyn Module,
+        &norm,
+        &attention,
+        &feed_forward,
+        &head,
+    ]
+    .named_parameters();
 
     let (batch, time) = (3, 37);
     let numbers: Vec<u32> = (0..=batch * time)
@@ -51,7 +56,11 @@ fn train(device: &Device, dtype: DType) -> Result<(Vec<f32>, Vec<f32>)> {
     let ids = Tensor::from_slice(device, &numbers[..batch * time], &[batch, time])?;
     let next = Tensor::from_slice(device, &numbers[1..], &[batch * time])?;
     let groups = no_decay(parameters, 0.01);
-    let mut optimizer = Optimizer::adamw(Adam::default(), groups, 1e-2)?;
+    let config = AdamWConfig {
+        lr: 1e-2,
+        ..AdamWConfig::default()
+    };
+    let mut optimizer = AdamW::new(groups, config)?;
     if dtype == DType::F16 {
         optimizer.set_grad_scaler(GradScaler::default())?;
     }
@@ -60,7 +69,7 @@ fn train(device: &Device, dtype: DType) -> Result<(Vec<f32>, Vec<f32>)> {
         let x = embedding.forward(&ids)?.cast(dtype)?;
         let attended = attention.forward(&norm.forward(&x)?, None, true, &Mode::eval())?;
         let x = x.add(&attended)?;
-        let x = x.add(&feed_forward.forward(&x)?)?;
+        let x = x.add(&feed_forward.forward(&x, &Mode::eval())?)?;
         let logits = head.forward(&x.reshape(&[batch * time, CHANNELS])?)?;
         let loss = logits
             .cast(DType::F32)?
@@ -69,7 +78,7 @@ fn train(device: &Device, dtype: DType) -> Result<(Vec<f32>, Vec<f32>)> {
         let gradients = optimizer.scale(&loss)?.backward()?;
         optimizer.step(&gradients, None)?;
     }
-    Ok((losses, head.weight.to_vec()?))
+    Ok((losses, head.weight().to_vec()?))
 }
 
 #[test]

@@ -2,10 +2,10 @@
 
 mod init;
 
-use wgrad::nn::optim::{Adam, Optimizer, no_decay};
+use wgrad::nn::optim::{AdamW, AdamWConfig, Optimizer, no_decay};
 use wgrad::nn::{
-    Activation, Dropout, Embedding, FeedForward, Init, LayerNorm, Linear, Mode, MultiHeadAttention,
-    Parameters, freeze, unfreeze,
+    Activation, Dropout, Embedding, FeedForward, LayerNorm, Linear, Mode, Module,
+    MultiHeadAttention, VarBuilder, freeze, unfreeze,
 };
 use wgrad::runtime::Emulated;
 use wgrad::tensor::Generator;
@@ -20,6 +20,7 @@ fn device() -> Device {
 }
 
 /// A transformer block with causal self-attention.
+#[derive(Module)]
 struct Block {
     embedding: Embedding,
     norm: LayerNorm,
@@ -30,31 +31,19 @@ struct Block {
 impl Block {
     /// 8 channels, 2 heads, 7 ids, 12 hidden.
     fn new(device: &Device, activation: Activation, generator: &Generator) -> Result<Self> {
-        let normal = Init::Normal {
-            mean: 0.0,
-            std: 1.0,
-        };
+        let vb = VarBuilder::fresh(device, generator);
         Ok(Self {
-            embedding: Embedding::new(device, 7, 8, normal, generator)?,
-            norm: LayerNorm::new(device, 8, 1e-5, generator)?,
-            attention: MultiHeadAttention::new(device, 8, 2, 0.1, generator)?,
-            feed_forward: FeedForward::new(device, 8, 12, activation, generator)?,
+            embedding: Embedding::new(7, 8, &vb.pp("embedding"))?,
+            norm: LayerNorm::new(8, 1e-5, &vb.pp("norm"))?,
+            attention: MultiHeadAttention::new(8, 2, 0.1, &vb.pp("attention"))?,
+            feed_forward: FeedForward::new(8, 12, activation, &vb.pp("feed_forward"))?,
         })
-    }
-
-    fn parameters(&self) -> Parameters {
-        let mut out = Parameters::new();
-        self.embedding.parameters("embedding", &mut out);
-        self.norm.parameters("norm", &mut out);
-        self.attention.parameters("attention", &mut out);
-        self.feed_forward.parameters("feed_forward", &mut out);
-        out
     }
 
     fn loss(&self, ids: &Tensor, mask: &Tensor, mode: &Mode) -> Result<Tensor> {
         let x = self.norm.forward(&self.embedding.forward(ids)?)?;
         let y = x.add(&self.attention.forward(&x, Some(mask), true, mode)?)?;
-        let z = y.add(&self.feed_forward.forward(&y)?)?;
+        let z = y.add(&self.feed_forward.forward(&y, mode)?)?;
         z.mul(&z)?.mean_all()
     }
 }
@@ -201,7 +190,7 @@ fn against_pytorch(device: &Device) {
     for (name, loss, norms) in TORCH {
         let activation = Activation::from_name(name).unwrap();
         let block = Block::new(device, activation, &generator).unwrap();
-        let params = block.parameters();
+        let params = block.named_parameters();
         let names: Vec<&str> = params.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(
             names[..5],
@@ -254,10 +243,10 @@ fn frozen_layers_get_no_gradient() {
     let generator = Generator::new(&device, 1).unwrap();
     let (ids, mask) = batch(&device);
     let block = Block::new(&device, Activation::Gelu, &generator).unwrap();
-    let params = block.parameters();
-    assert_eq!(freeze(&params, "embedding.*").unwrap(), 1);
-    assert_eq!(freeze(&params, "attention.*").unwrap(), 8);
-    assert_eq!(unfreeze(&params, "attention.o*.bias").unwrap(), 1);
+    let params = block.named_parameters();
+    assert_eq!(freeze(&block, "embedding.*").unwrap(), 1);
+    assert_eq!(freeze(&block, "attention.*").unwrap(), 8);
+    assert_eq!(unfreeze(&block, "attention.o*.bias").unwrap(), 1);
     let gradients = block
         .loss(&ids, &mask, &Mode::eval())
         .unwrap()
@@ -268,7 +257,7 @@ fn frozen_layers_get_no_gradient() {
             || name == "attention.out.bias";
         assert_eq!(gradients.get(tensor).is_some(), trained, "{name}");
     }
-    let error = freeze(&params, "encoder.*").unwrap_err().to_string();
+    let error = freeze(&block, "encoder.*").unwrap_err().to_string();
     assert!(
         error.contains("`encoder.*`") && error.contains("embedding.weight"),
         "{error}"
@@ -311,11 +300,10 @@ fn dropout_acts_in_training_only_and_repeats() {
 fn a_small_network_learns_xor() {
     let device = device();
     let generator = Generator::new(&device, 2).unwrap();
-    let hidden = Linear::new(&device, 2, 8, &generator).unwrap();
-    let out = Linear::new(&device, 8, 1, &generator).unwrap();
-    let mut params = Parameters::new();
-    hidden.parameters("hidden", &mut params);
-    out.parameters("out", &mut params);
+    let vb = VarBuilder::fresh(&device, &generator);
+    let hidden = Linear::new(2, 8, &vb.pp("hidden")).unwrap();
+    let out = Linear::new(8, 1, &vb.pp("out")).unwrap();
+    let params = (&hidden, &out).named_parameters();
     let x = Tensor::from_slice(
         &device,
         &[0.0f32, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0],
@@ -323,7 +311,11 @@ fn a_small_network_learns_xor() {
     )
     .unwrap();
     let y = Tensor::from_slice(&device, &[0.0f32, 1.0, 1.0, 0.0], &[4, 1]).unwrap();
-    let mut optimizer = Optimizer::adamw(Adam::default(), no_decay(params, 0.01), 0.05).unwrap();
+    let config = AdamWConfig {
+        lr: 0.05,
+        ..AdamWConfig::default()
+    };
+    let mut optimizer = AdamW::new(no_decay(params, 0.01), config).unwrap();
     let mut last = f32::MAX;
     for _ in 0..200 {
         let error = out
@@ -348,11 +340,15 @@ fn layers_refuse_tensors_that_do_not_fit() {
     let text = |result: Result<()>| result.unwrap_err().to_string();
     let error = text(Linear::from_tensors(zeros(&[3, 2]), Some(zeros(&[2]))).map(|_| ()));
     assert!(error.contains("(out, in)"), "{error}");
-    let error = text(Embedding::from_tensors(zeros(&[3, 2]), Some(3)).map(|_| ()));
+    let error = text(Embedding::from_tensor(zeros(&[3])).map(|_| ()));
     assert!(error.contains("(V, C)"), "{error}");
+    let table = Embedding::from_tensor(zeros(&[3, 2])).unwrap();
+    let error = text(table.with_padding_idx(Some(3)).map(|_| ()));
+    assert!(error.contains("the table has 3 rows"), "{error}");
     let error = text(LayerNorm::from_tensors(zeros(&[3]), zeros(&[2]), 1e-5).map(|_| ()));
     assert!(error.contains("(C)"), "{error}");
-    let error = text(MultiHeadAttention::new(&device, 8, 3, 0.0, &generator).map(|_| ()));
+    let vb = VarBuilder::fresh(&device, &generator);
+    let error = text(MultiHeadAttention::new(8, 3, 0.0, &vb).map(|_| ()));
     assert!(
         error.contains("8 channels do not divide into 3 heads"),
         "{error}"
@@ -362,7 +358,7 @@ fn layers_refuse_tensors_that_do_not_fit() {
         error.contains("`mish`") && error.contains("gelu_new"),
         "{error}"
     );
-    let attention = MultiHeadAttention::new(&device, 8, 2, 0.0, &generator).unwrap();
+    let attention = MultiHeadAttention::new(8, 2, 0.0, &vb).unwrap();
     let error = text(
         attention
             .forward(&zeros(&[5, 8]), None, false, &Mode::eval())

@@ -1,8 +1,8 @@
 //! Memory stays flat, frozen parameters cost nothing, and a device that fails gives errors.
 
 use half::f16;
-use wgrad::nn::optim::{Adam, Optimizer, ParamGroup};
-use wgrad::nn::{Linear, Parameters};
+use wgrad::nn::optim::{AdamW, AdamWConfig, Optimizer};
+use wgrad::nn::{Linear, Module, VarBuilder};
 use wgrad::runtime::Error as DeviceError;
 use wgrad::tensor::{DType, Device, DeviceOptions, Error, Generator, Result, Tensor};
 
@@ -11,9 +11,12 @@ fn device() -> Device {
 }
 
 /// 8 - 32 - 32 - 3 with tanh, fitted to a fixed function.
+#[derive(Module)]
 struct Mlp {
     layers: Vec<Linear>,
+    #[module(skip)]
     x: Tensor,
+    #[module(skip)]
     target: Tensor,
 }
 
@@ -23,23 +26,17 @@ impl Mlp {
         let rows = 40;
         let x: Vec<f32> = (0..rows * 8).map(|i| (i as f32 * 0.37).sin()).collect();
         let target: Vec<f32> = (0..rows * 3).map(|i| (i as f32 * 0.21).cos()).collect();
+        let vb = VarBuilder::fresh(device, &g).pp("layers");
         let layers = [(8, 32), (32, 32), (32, 3)]
             .iter()
-            .map(|(inputs, outputs)| Linear::new(device, *inputs, *outputs, &g))
+            .enumerate()
+            .map(|(i, (inputs, outputs))| Linear::new(*inputs, *outputs, &vb.pp(i)))
             .collect::<Result<_>>()?;
         Ok(Self {
             layers,
             x: Tensor::from_slice(device, &x, &[rows, 8])?,
             target: Tensor::from_slice(device, &target, &[rows, 3])?,
         })
-    }
-
-    fn parameters(&self) -> Parameters {
-        let mut out = Parameters::new();
-        for (i, layer) in self.layers.iter().enumerate() {
-            layer.parameters(&format!("layers.{i}"), &mut out);
-        }
-        out
     }
 
     fn loss(&self) -> Result<Tensor> {
@@ -49,12 +46,15 @@ impl Mlp {
         error.mul(&error)?.mean_all()
     }
 
-    fn optimizer(&self) -> Result<Optimizer> {
-        for (_, tensor) in self.parameters() {
+    fn optimizer(&self) -> Result<AdamW> {
+        for (_, tensor) in self.named_parameters() {
             tensor.set_requires_grad(true)?;
         }
-        let group = ParamGroup::new(self.parameters()).weight_decay(0.01);
-        Optimizer::adamw(Adam::default(), vec![group], 1e-2)
+        let config = AdamWConfig {
+            lr: 1e-2,
+            ..AdamWConfig::default()
+        };
+        AdamW::new(self.named_parameters(), config)
     }
 }
 
@@ -86,7 +86,7 @@ fn step_200_uses_what_step_20_used() {
 fn frozen_parameters_get_no_gradient() {
     let device = device();
     let mlp = Mlp::new(&device).unwrap();
-    let parameters = mlp.parameters();
+    let parameters = mlp.named_parameters();
     for (_, tensor) in &parameters {
         tensor.set_requires_grad(true).unwrap();
     }
@@ -120,7 +120,7 @@ fn a_frozen_part_passes_gradients_on() {
     // Trained below, frozen above: the gradient must come through.
     let device = device();
     let mlp = Mlp::new(&device).unwrap();
-    let parameters = mlp.parameters();
+    let parameters = mlp.named_parameters();
     for (_, tensor) in &parameters {
         tensor.set_requires_grad(true).unwrap();
     }
@@ -142,7 +142,7 @@ fn a_lost_device_gives_errors_and_another_can_be_opened() {
     let device = device();
     let mlp = Mlp::new(&device).unwrap();
     let mut optimizer = mlp.optimizer().unwrap();
-    let step = |mlp: &Mlp, optimizer: &mut Optimizer| -> Result<f32> {
+    let step = |mlp: &Mlp, optimizer: &mut AdamW| -> Result<f32> {
         let loss = mlp.loss()?;
         optimizer.step(&loss.backward()?, None)?;
         loss.item()
@@ -377,8 +377,8 @@ fn values_overwritten_before_backward_are_refused() {
     refused(y.sum_all().unwrap(), "exp");
 
     // Of two losses the second loses its values to the step of the first.
-    let group = vec![ParamGroup::new(vec![("p".into(), p.clone())])];
-    let mut optimizer = Optimizer::adamw(Adam::default(), group, 0.1).unwrap();
+    let parameters = vec![("p".into(), p.clone())];
+    let mut optimizer = AdamW::new(parameters, AdamWConfig::default()).unwrap();
     let (first, second) = (square(), square());
     optimizer.step(&first.backward().unwrap(), None).unwrap();
     refused(second, "mul");

@@ -4,7 +4,10 @@ mod behaviour;
 mod scaling;
 
 use wgrad::nn::Parameters;
-use wgrad::nn::optim::{Adam, Optimizer, ParamGroup, Sgd, no_decay};
+use wgrad::nn::optim::{
+    Adam, AdamConfig, AdamW, AdamWConfig, Optimizer, ParamGroup, ParamGroups, Sgd, SgdConfig,
+    no_decay,
+};
 use wgrad::tensor::{Device, DeviceOptions, Gradients, Result, Tensor};
 
 const STEPS: usize = 20;
@@ -65,10 +68,30 @@ fn groups(params: &Parameters, weight_decay: f64) -> Vec<ParamGroup> {
     no_decay(params.clone(), weight_decay)
 }
 
+type Made = Result<Box<dyn Optimizer>>;
+
+fn sgd(config: SgdConfig, groups: impl Into<ParamGroups>, lr: f64) -> Made {
+    Ok(Box::new(Sgd::new(groups, SgdConfig { lr, ..config })?))
+}
+
+fn adam(config: AdamConfig, groups: impl Into<ParamGroups>, lr: f64) -> Made {
+    Ok(Box::new(Adam::new(groups, AdamConfig { lr, ..config })?))
+}
+
+fn adamw(config: AdamConfig, groups: impl Into<ParamGroups>, lr: f64) -> Made {
+    let config = AdamWConfig {
+        lr,
+        betas: config.betas,
+        eps: config.eps,
+        ..AdamWConfig::default()
+    };
+    Ok(Box::new(AdamW::new(groups, config)?))
+}
+
 /// Runs [`STEPS`] steps; returns the parameters and the norms of the gradients.
 fn train(
     device: &Device,
-    make: impl Fn(&Parameters) -> Result<Optimizer>,
+    make: impl Fn(&Parameters) -> Made,
     max_norm: Option<f64>,
 ) -> (Vec<f32>, Vec<f32>) {
     let params = small(device);
@@ -99,32 +122,35 @@ fn close(what: &str, got: &[f32], want: &[f64]) {
 #[test]
 fn twenty_steps_give_pytorchs_numbers() {
     let device = device();
-    let adam = Adam::default();
-    let other = Adam {
+    let usual = AdamConfig::default();
+    let other = AdamConfig {
         betas: (0.8, 0.95),
         eps: 1e-6,
+        ..Default::default()
     };
-    let momentum = Sgd {
+    let momentum = SgdConfig {
         momentum: 0.9,
         dampening: 0.2,
         nesterov: false,
+        ..Default::default()
     };
-    let nesterov = Sgd {
+    let nesterov = SgdConfig {
         momentum: 0.8,
         dampening: 0.0,
         nesterov: true,
+        ..Default::default()
     };
-    type Make<'a> = &'a dyn Fn(&Parameters) -> Result<Optimizer>;
+    type Make<'a> = &'a dyn Fn(&Parameters) -> Made;
     let rows: [(&str, Make, Option<f64>, [f64; 4]); 6] = [
         (
             "sgd",
-            &|p| Optimizer::sgd(Sgd::default(), groups(p, 0.0), LR),
+            &|p| sgd(SgdConfig::default(), groups(p, 0.0), LR),
             None,
             [0.5375, -1.0625, 1.975, -0.275],
         ),
         (
             "sgd with momentum, dampening, weight decay",
-            &|p| Optimizer::sgd(momentum, groups(p, 0.1), LR),
+            &|p| sgd(momentum, groups(p, 0.1), LR),
             None,
             [
                 0.62251474946,
@@ -135,7 +161,7 @@ fn twenty_steps_give_pytorchs_numbers() {
         ),
         (
             "sgd with nesterov",
-            &|p| Optimizer::sgd(nesterov, groups(p, 0.1), LR),
+            &|p| sgd(nesterov, groups(p, 0.1), LR),
             None,
             [
                 0.464350282635,
@@ -146,7 +172,7 @@ fn twenty_steps_give_pytorchs_numbers() {
         ),
         (
             "adam",
-            &|p| Optimizer::adam(adam, groups(p, 0.1), LR),
+            &|p| adam(usual, groups(p, 0.1), LR),
             None,
             [
                 0.609468257799,
@@ -157,7 +183,7 @@ fn twenty_steps_give_pytorchs_numbers() {
         ),
         (
             "adamw",
-            &|p| Optimizer::adamw(adam, groups(p, 0.1), LR),
+            &|p| adamw(usual, groups(p, 0.1), LR),
             None,
             [
                 0.614239864578,
@@ -168,7 +194,7 @@ fn twenty_steps_give_pytorchs_numbers() {
         ),
         (
             "adamw with clipping",
-            &|p| Optimizer::adamw(other, groups(p, 0.1), LR),
+            &|p| adamw(other, groups(p, 0.1), LR),
             Some(1.0),
             [
                 0.498503464129,
@@ -213,7 +239,7 @@ struct Memory {
     weight_decay: f64,
 }
 
-fn host_sgd(memory: &mut Memory, p: f64, g: f64, t: usize, sgd: Sgd) -> f64 {
+fn host_sgd(memory: &mut Memory, p: f64, g: f64, t: usize, sgd: SgdConfig) -> f64 {
     let g = g + memory.weight_decay * p;
     memory.m = match t {
         0 => g,
@@ -227,7 +253,14 @@ fn host_sgd(memory: &mut Memory, p: f64, g: f64, t: usize, sgd: Sgd) -> f64 {
     p - LR * if sgd.momentum == 0.0 { g } else { d }
 }
 
-fn host_adam(memory: &mut Memory, p: f64, g: f64, t: usize, adam: Adam, decoupled: bool) -> f64 {
+fn host_adam(
+    memory: &mut Memory,
+    p: f64,
+    g: f64,
+    t: usize,
+    adam: AdamConfig,
+    decoupled: bool,
+) -> f64 {
     let (beta1, beta2) = adam.betas;
     let wd = memory.weight_decay;
     let (p, g) = if decoupled {
@@ -253,56 +286,65 @@ fn every_variant_follows_the_formulas() {
                 (0.5, 0.5, false),
                 (0.9, 0.0, true),
             ] {
-                let sgd = Sgd {
+                let config = SgdConfig {
                     momentum,
                     dampening,
                     nesterov,
+                    ..SgdConfig::default()
                 };
                 let (got, _) = train(
                     &device,
-                    |p| Optimizer::sgd(sgd, groups(p, weight_decay), LR),
+                    |p| sgd(config, groups(p, weight_decay), LR),
                     max_norm,
                 );
                 let want = host(
-                    |m, p, g, t| host_sgd(m, p, g, t, sgd),
+                    |m, p, g, t| host_sgd(m, p, g, t, config),
                     weight_decay,
                     max_norm,
                 );
-                close(&format!("{sgd:?} {weight_decay} {max_norm:?}"), &got, &want);
+                close(
+                    &format!("{config:?} {weight_decay} {max_norm:?}"),
+                    &got,
+                    &want,
+                );
             }
             for (betas, eps) in [
                 ((0.9, 0.999), 1e-8),
                 ((0.0, 0.9), 1e-3),
                 ((0.95, 0.98), 1e-6),
             ] {
-                let adam = Adam { betas, eps };
+                let config = AdamConfig {
+                    betas,
+                    eps,
+                    ..AdamConfig::default()
+                };
                 let (got, _) = train(
                     &device,
-                    |p| Optimizer::adam(adam, groups(p, weight_decay), LR),
+                    |p| adam(config, groups(p, weight_decay), LR),
                     max_norm,
                 );
                 let want = host(
-                    |m, p, g, t| host_adam(m, p, g, t, adam, false),
+                    |m, p, g, t| host_adam(m, p, g, t, config, false),
                     weight_decay,
                     max_norm,
                 );
                 close(
-                    &format!("adam {adam:?} {weight_decay} {max_norm:?}"),
+                    &format!("adam {config:?} {weight_decay} {max_norm:?}"),
                     &got,
                     &want,
                 );
                 let (got, _) = train(
                     &device,
-                    |p| Optimizer::adamw(adam, groups(p, weight_decay), LR),
+                    |p| adamw(config, groups(p, weight_decay), LR),
                     max_norm,
                 );
                 let want = host(
-                    |m, p, g, t| host_adam(m, p, g, t, adam, true),
+                    |m, p, g, t| host_adam(m, p, g, t, config, true),
                     weight_decay,
                     max_norm,
                 );
                 close(
-                    &format!("adamw {adam:?} {weight_decay} {max_norm:?}"),
+                    &format!("adamw {config:?} {weight_decay} {max_norm:?}"),
                     &got,
                     &want,
                 );

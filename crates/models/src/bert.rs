@@ -5,9 +5,10 @@ pub mod names;
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use wgrad_nn::{
-    Dropout, Embedding, FeedForward, LayerNorm, Linear, Mode, MultiHeadAttention, Parameters,
+    AttentionNames, Dropout, Embedding, FeedForward, LayerNorm, Linear, Mode, Module,
+    MultiHeadAttention, TensorSource, VarBuilder,
 };
 use wgrad_tensor::{DType, Device, Tensor};
 
@@ -75,91 +76,140 @@ impl TokenBatch {
 }
 
 /// One encoder layer: attention and feed-forward, each followed by dropout, the residual and a norm.
+#[derive(Debug, Module)]
 pub struct BertLayer {
     attention: MultiHeadAttention,
+    #[module(rename = "attention.output.LayerNorm")]
     attention_norm: LayerNorm,
+    #[module(flatten)]
     feed_forward: FeedForward,
+    #[module(rename = "output.LayerNorm")]
     output_norm: LayerNorm,
     dropout: Dropout,
 }
 
+/// What BERT calls the layers of an attention.
+const ATTENTION: AttentionNames = AttentionNames {
+    query: "self.query",
+    key: "self.key",
+    value: "self.value",
+    out: "output.dense",
+};
+/// What BERT calls the layers of the feed-forward part.
+const FEED_FORWARD: [&str; 2] = ["intermediate.dense", "output.dense"];
+
 impl BertLayer {
+    fn new(config: &BertConfig, vb: &VarBuilder) -> Result<Self> {
+        let hidden = config.hidden_size;
+        let dropout = Dropout::new(config.hidden_dropout_prob as f32)?;
+        let norm = |name: &str| LayerNorm::new(hidden, config.layer_norm_eps as f32, &vb.pp(name));
+        Ok(Self {
+            attention: MultiHeadAttention::with_names(
+                hidden,
+                config.num_attention_heads,
+                config.attention_probs_dropout_prob as f32,
+                ATTENTION,
+                &vb.pp("attention"),
+            )?,
+            attention_norm: norm("attention.output.LayerNorm")?,
+            feed_forward: FeedForward::with_names(
+                hidden,
+                config.intermediate_size,
+                config.hidden_act,
+                FEED_FORWARD,
+                vb,
+            )?,
+            output_norm: norm("output.LayerNorm")?,
+            dropout,
+        })
+    }
+
     fn forward(&self, x: &Tensor, mask: &Tensor, mode: &Mode) -> Result<Tensor> {
         let y = self.attention.forward(x, Some(mask), false, mode)?;
         let x = self
             .attention_norm
             .forward_residual(&y, x, &self.dropout, mode)?;
-        let y = self.feed_forward.forward(&x)?;
+        let y = self.feed_forward.forward(&x, mode)?;
         Ok(self
             .output_norm
             .forward_residual(&y, &x, &self.dropout, mode)?)
     }
 }
 
-/// The encoder.
+/// The tables that tokens are looked up in, and the norm of their sum.
+#[derive(Debug, Module)]
+struct BertEmbeddings {
+    #[module(rename = "word_embeddings")]
+    word: Embedding,
+    #[module(rename = "position_embeddings")]
+    position: Embedding,
+    #[module(rename = "token_type_embeddings")]
+    token_type: Option<Embedding>,
+    #[module(rename = "LayerNorm")]
+    norm: LayerNorm,
+}
+
+impl BertEmbeddings {
+    fn new(config: &BertConfig, vb: &VarBuilder) -> Result<Self> {
+        let hidden = config.hidden_size;
+        let pad = Some(config.pad_token_id as usize);
+        let table = |name: &str, rows| Embedding::new(rows, hidden, &vb.pp(name));
+        let position_pad = pad.filter(|_| config.family == Family::Roberta);
+        Ok(Self {
+            word: table("word_embeddings", config.vocab_size)?.with_padding_idx(pad)?,
+            position: table("position_embeddings", config.max_position_embeddings)?
+                .with_padding_idx(position_pad)?,
+            token_type: match config.type_vocab_size {
+                0 => None,
+                rows => Some(table("token_type_embeddings", rows)?),
+            },
+            norm: LayerNorm::new(hidden, config.layer_norm_eps as f32, &vb.pp("LayerNorm"))?,
+        })
+    }
+}
+
+/// The encoder, with parameters under the names of `transformers`' `BertModel`.
+#[derive(Debug, Module)]
 pub struct BertModel {
     /// What it was built from.
+    #[module(skip)]
     pub config: BertConfig,
-    word: Embedding,
-    position: Embedding,
-    token_type: Option<Embedding>,
-    norm: LayerNorm,
+    embeddings: BertEmbeddings,
     dropout: Dropout,
+    #[module(rename = "encoder.layer")]
     layers: Vec<BertLayer>,
+    #[module(rename = "pooler.dense")]
     pooler: Option<Linear>,
 }
 
-/// Takes tensors out of a folder's weights by their canonical names.
-struct Source<'a> {
-    device: &'a Device,
+/// The weights of a folder under canonical names.
+pub(crate) struct CanonicalWeights<'a> {
     weights: &'a Weights,
     names: BTreeMap<String, String>,
 }
 
-impl Source<'_> {
-    fn has(&self, name: &str) -> bool {
-        self.names.contains_key(name)
+impl<'a> CanonicalWeights<'a> {
+    /// Errors: two of the weights are one parameter.
+    pub(crate) fn new(config: &BertConfig, weights: &'a Weights) -> Result<Self> {
+        let names = canonical_names(config.family, weights.names())?;
+        Ok(Self { weights, names })
+    }
+}
+
+impl TensorSource for CanonicalWeights<'_> {
+    fn names(&self) -> Vec<String> {
+        self.names.keys().cloned().collect()
     }
 
-    fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
-        let key = self.names.get(name).with_context(|| {
-            format!("the weights have no `{name}`; is this checkpoint of another architecture?")
-        })?;
-        let found = self.weights.shape(key)?;
-        ensure!(
-            found == shape,
-            "`{key}` has shape {found:?}, config.json asks for {shape:?}; are both of the same model?"
-        );
-        let tensor = Tensor::from_slice(self.device, &self.weights.to_f32(key)?, shape)?;
-        tensor.set_requires_grad(true)?;
-        Ok(tensor)
+    fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        let shape = self.weights.shape(self.names.get(name)?).ok()?;
+        Some(shape.to_vec())
     }
 
-    fn linear(&self, name: &str, outputs: usize, inputs: usize) -> Result<Linear> {
-        let weight = self.tensor(&format!("{name}.weight"), &[outputs, inputs])?;
-        let bias = self.tensor(&format!("{name}.bias"), &[outputs])?;
-        Ok(Linear::from_tensors(weight, Some(bias))?)
-    }
-
-    fn norm(&self, name: &str, config: &BertConfig) -> Result<LayerNorm> {
-        let weight = self.tensor(&format!("{name}.weight"), &[config.hidden_size])?;
-        let bias = self.tensor(&format!("{name}.bias"), &[config.hidden_size])?;
-        Ok(LayerNorm::from_tensors(
-            weight,
-            bias,
-            config.layer_norm_eps as f32,
-        )?)
-    }
-
-    fn embedding(
-        &self,
-        name: &str,
-        rows: usize,
-        config: &BertConfig,
-        pad: Option<u32>,
-    ) -> Result<Embedding> {
-        let weight = self.tensor(&format!("{name}.weight"), &[rows, config.hidden_size])?;
-        Ok(Embedding::from_tensors(weight, pad.map(|id| id as usize))?)
+    fn read(&self, name: &str) -> wgrad_tensor::Result<Vec<f32>> {
+        let key = self.names.get(name).map_or(name, String::as_str);
+        let values = self.weights.to_f32(key);
+        values.map_err(|error| wgrad_tensor::Error::op("load", format!("{error:#}")))
     }
 }
 
@@ -167,63 +217,23 @@ impl BertModel {
     /// Loads the encoder onto `device`, every parameter trainable. Errors name the tensor that is
     /// missing or has another shape than `config.json` says.
     pub fn load(device: &Device, config: &BertConfig, weights: &Weights) -> Result<Self> {
-        let source = source(device, config, weights)?;
-        Self::from_source(&source, config)
+        let source = CanonicalWeights::new(config, weights)?;
+        Self::new(config, &VarBuilder::from_source(device, Box::new(source)))
     }
 
-    fn from_source(source: &Source, config: &BertConfig) -> Result<Self> {
+    /// The encoder with the tensors that `vb` gives. From a source it has a pooler if the source has one.
+    pub fn new(config: &BertConfig, vb: &VarBuilder) -> Result<Self> {
         let hidden = config.hidden_size;
-        let pad = Some(config.pad_token_id);
-        let dropout = Dropout::new(config.hidden_dropout_prob as f32)?;
-        let mut layers = Vec::with_capacity(config.num_hidden_layers);
-        for i in 0..config.num_hidden_layers {
-            let at = |part: &str| format!("encoder.layer.{i}.{part}");
-            let own = |part: &str| source.linear(&at(part), hidden, hidden);
-            let attention = MultiHeadAttention {
-                query: own("attention.self.query")?,
-                key: own("attention.self.key")?,
-                value: own("attention.self.value")?,
-                out: own("attention.output.dense")?,
-                heads: config.num_attention_heads,
-                dropout: Dropout::new(config.attention_probs_dropout_prob as f32)?,
-            };
-            attention.pack()?;
-            layers.push(BertLayer {
-                attention,
-                attention_norm: source.norm(&at("attention.output.LayerNorm"), config)?,
-                feed_forward: FeedForward {
-                    linear1: source.linear(
-                        &at("intermediate.dense"),
-                        config.intermediate_size,
-                        hidden,
-                    )?,
-                    activation: config.hidden_act,
-                    linear2: source.linear(
-                        &at("output.dense"),
-                        hidden,
-                        config.intermediate_size,
-                    )?,
-                },
-                output_norm: source.norm(&at("output.LayerNorm"), config)?,
-                dropout,
-            });
-        }
-        let table = |name: &str, rows: usize, pad| {
-            source.embedding(&format!("embeddings.{name}_embeddings"), rows, config, pad)
-        };
-        let position_pad = pad.filter(|_| config.family == Family::Roberta);
+        let pooler = vb.pp("pooler.dense");
+        let layer = |i: usize| BertLayer::new(config, &vb.pp("encoder.layer").pp(i));
         Ok(Self {
-            word: table("word", config.vocab_size, pad)?,
-            position: table("position", config.max_position_embeddings, position_pad)?,
-            token_type: match config.type_vocab_size {
-                0 => None,
-                rows => Some(table("token_type", rows, None)?),
-            },
-            norm: source.norm("embeddings.LayerNorm", config)?,
-            dropout,
-            layers,
-            pooler: match source.has("pooler.dense.weight") {
-                true => Some(source.linear("pooler.dense", hidden, hidden)?),
+            embeddings: BertEmbeddings::new(config, &vb.pp("embeddings"))?,
+            dropout: Dropout::new(config.hidden_dropout_prob as f32)?,
+            layers: (0..config.num_hidden_layers)
+                .map(layer)
+                .collect::<Result<_>>()?,
+            pooler: match !pooler.has_source() || pooler.contains("weight") {
+                true => Some(Linear::new(hidden, hidden, &pooler)?),
                 false => None,
             },
             config: config.clone(),
@@ -232,18 +242,19 @@ impl BertModel {
 
     /// Token, position and type embeddings, normalised: f32 (B, T, C).
     pub fn embed(&self, batch: &TokenBatch, mode: &Mode) -> Result<Tensor> {
-        let words = self.word.forward(&batch.input_ids)?;
+        let tables = &self.embeddings;
+        let words = tables.word.forward(&batch.input_ids)?;
         let tokens = batch.input_ids.shape()[1];
         let mut shared = match &batch.position_ids {
-            Some(ids) => self.position.forward(ids)?,
-            None => self.position.weight.narrow(0, 0, tokens)?,
+            Some(ids) => tables.position.forward(ids)?,
+            None => tables.position.weight().narrow(0, 0, tokens)?,
         };
         // One segment only: every token is of type 0. Rows that all texts share are added up first.
-        if let Some(types) = &self.token_type {
-            shared = shared.add(&types.weight.narrow(0, 0, 1)?)?;
+        if let Some(types) = &tables.token_type {
+            shared = shared.add(&types.weight().narrow(0, 0, 1)?)?;
         }
         let x = words.add(&shared)?;
-        Ok(self.dropout.forward(&self.norm.forward(&x)?, mode)?)
+        Ok(self.dropout.forward(&tables.norm.forward(&x)?, mode)?)
     }
 
     /// Layers `from..` over hidden states (B, T, C) with a mask u32 (B, T). They compute in the mode's type,
@@ -303,90 +314,21 @@ impl BertModel {
         })
     }
 
-    /// Parameters under the names of `transformers`' `BertModel`.
-    pub fn parameters(&self) -> Parameters {
-        let mut out = Vec::new();
-        self.word.parameters("embeddings.word_embeddings", &mut out);
-        self.position
-            .parameters("embeddings.position_embeddings", &mut out);
-        if let Some(types) = &self.token_type {
-            types.parameters("embeddings.token_type_embeddings", &mut out);
-        }
-        self.norm.parameters("embeddings.LayerNorm", &mut out);
-        for (i, layer) in self.layers.iter().enumerate() {
-            let at = |part: &str| format!("encoder.layer.{i}.{part}");
-            let attention = &layer.attention;
-            attention
-                .query
-                .parameters(&at("attention.self.query"), &mut out);
-            attention
-                .key
-                .parameters(&at("attention.self.key"), &mut out);
-            attention
-                .value
-                .parameters(&at("attention.self.value"), &mut out);
-            attention
-                .out
-                .parameters(&at("attention.output.dense"), &mut out);
-            layer
-                .attention_norm
-                .parameters(&at("attention.output.LayerNorm"), &mut out);
-            layer
-                .feed_forward
-                .linear1
-                .parameters(&at("intermediate.dense"), &mut out);
-            layer
-                .feed_forward
-                .linear2
-                .parameters(&at("output.dense"), &mut out);
-            layer
-                .output_norm
-                .parameters(&at("output.LayerNorm"), &mut out);
-        }
-        if let Some(pooler) = &self.pooler {
-            pooler.parameters("pooler.dense", &mut out);
-        }
-        out
-    }
-
     /// Sets the probability of every dropout of the encoder.
     pub fn set_dropout(&mut self, p: f32) -> Result<()> {
         self.dropout = Dropout::new(p)?;
         for layer in &mut self.layers {
             layer.dropout = self.dropout;
-            layer.attention.dropout = self.dropout;
+            layer.attention.set_dropout(self.dropout);
         }
         Ok(())
     }
 
-    pub(crate) fn set_pooler(&mut self, pooler: Linear) {
-        self.pooler = Some(pooler);
+    pub(crate) fn set_pooler(&mut self, pooler: Option<Linear>) {
+        self.pooler = pooler;
     }
 
     pub(crate) fn pooler(&self) -> Option<&Linear> {
         self.pooler.as_ref()
     }
-}
-
-fn source<'a>(device: &'a Device, config: &BertConfig, weights: &'a Weights) -> Result<Source<'a>> {
-    Ok(Source {
-        device,
-        weights,
-        names: canonical_names(config.family, weights.names())?,
-    })
-}
-
-/// Tensors of a classification head that the weights hold, by canonical name.
-pub(crate) fn optional_linear(
-    device: &Device,
-    config: &BertConfig,
-    weights: &Weights,
-    name: &str,
-    outputs: usize,
-) -> Result<Option<Linear>> {
-    let source = source(device, config, weights)?;
-    if !source.has(&format!("{name}.weight")) {
-        return Ok(None);
-    }
-    source.linear(name, outputs, config.hidden_size).map(Some)
 }

@@ -3,13 +3,13 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
-use wgrad_nn::{Dropout, Init, Linear, Mode, Parameters};
+use anyhow::{Context, Result, ensure};
+use wgrad_nn::{Dropout, Init, Linear, Mode, Module, Parameters, VarBuilder, load_from};
 use wgrad_tensor::{DType, Device, Generator, Tensor, no_grad};
 use wgrad_train::fs::write_atomic;
 
-use crate::bert::names::{canonical_names, export_name};
-use crate::bert::{BertModel, TokenBatch, optional_linear};
+use crate::bert::names::export_name;
+use crate::bert::{BertModel, CanonicalWeights, TokenBatch};
 use crate::config::{Family, ProblemType};
 use crate::folder::{ModelFolder, Pooling, copy_tokenizer_files};
 use crate::io::safetensors::{SafeFile, SafeWriter, Weights, check_finite};
@@ -21,23 +21,44 @@ pub const PAD_TO_MULTIPLE_OF: usize = 8;
 /// Texts in a batch when nothing is trained.
 const EVAL_BATCH: usize = 32;
 
-/// An encoder with a classification head.
+/// An encoder with a classification head: the encoder's parameters under `BertModel`'s names, the head's
+/// under its family's.
+#[derive(Debug, Module)]
 pub struct SequenceClassifier {
     /// The encoder, with BERT's pooler where it has one.
+    #[module(flatten)]
     pub encoder: BertModel,
-    /// RoBERTa's `classifier.dense`, DistilBERT's `pre_classifier`; BERT uses its pooler.
-    dense: Option<Linear>,
-    /// The layer that gives the logits.
-    output: Linear,
+    #[module(flatten)]
+    head: Head,
     dropout: Dropout,
+    #[module(skip)]
     labels: Vec<String>,
 }
 
-fn head_names(family: Family) -> (Option<&'static str>, &'static str) {
-    match family {
-        Family::Bert => (None, "classifier"),
-        Family::Roberta => (Some("classifier.dense"), "classifier.out_proj"),
-        Family::DistilBert => (Some("pre_classifier"), "classifier"),
+/// What gives the logits, as each family has it.
+#[derive(Debug, Module)]
+enum Head {
+    /// BERT goes through its pooler first.
+    Bert { classifier: Linear },
+    Roberta {
+        #[module(rename = "classifier.dense")]
+        dense: Linear,
+        #[module(rename = "classifier.out_proj")]
+        output: Linear,
+    },
+    DistilBert {
+        pre_classifier: Linear,
+        classifier: Linear,
+    },
+}
+
+impl Head {
+    /// The layer that gives the logits.
+    fn output(&self) -> &Linear {
+        match self {
+            Head::Bert { classifier } | Head::DistilBert { classifier, .. } => classifier,
+            Head::Roberta { output, .. } => output,
+        }
     }
 }
 
@@ -84,54 +105,51 @@ impl SequenceClassifier {
         generator: &Generator,
     ) -> Result<(Self, bool)> {
         let config = &folder.config;
-        let weights = &folder.weights;
-        let hidden = config.hidden_size;
-        let mut encoder = BertModel::load(device, config, weights)?;
+        let source = CanonicalWeights::new(config, &folder.weights)?;
+        let strict = VarBuilder::from_source(device, Box::new(&source));
+        let mut encoder = BertModel::new(config, &strict)?;
+        // The head may be missing, all of it or a part, and starts anew then.
+        let kept = VarBuilder::from_source_or_fresh(device, Box::new(&source), generator);
+        let fresh = VarBuilder::fresh(device, generator);
         let normal = Init::Normal {
             mean: 0.0,
             std: config.initializer_range as f32,
         };
-        let fresh = |outputs: usize| {
-            Linear::with_init(
-                device,
-                hidden,
-                outputs,
-                normal,
-                Some(Init::Zeros),
-                generator,
-            )
+        let hidden = config.hidden_size;
+        let layer = |vb: &VarBuilder, name: &str, outputs: usize| {
+            Linear::with_init(hidden, outputs, normal, Some(Init::Zeros), &vb.pp(name))
         };
-        // False once a part of the head had to be made anew.
-        let mut complete = true;
-        if config.family == Family::Bert && encoder.pooler().is_none() {
-            complete = false;
-            encoder.set_pooler(fresh(hidden)?);
-        }
-        let (dense_name, output_name) = head_names(config.family);
-        let dense = match dense_name {
-            None => None,
-            Some(name) => match optional_linear(device, config, weights, name, hidden)? {
-                Some(found) => Some(found),
-                None => {
-                    complete = false;
-                    Some(fresh(hidden)?)
+        let same_labels = labels.len() == config.id2label.len();
+        let output = |name: &str| match same_labels {
+            true => layer(&kept, name, labels.len()),
+            false => layer(&fresh, name, labels.len()),
+        };
+        let head = match config.family {
+            Family::Bert => {
+                if encoder.pooler().is_none() {
+                    encoder.set_pooler(Some(layer(&kept, "pooler.dense", hidden)?));
                 }
+                Head::Bert {
+                    classifier: output("classifier")?,
+                }
+            }
+            Family::Roberta => {
+                // Its pooler is no part of the classifier.
+                encoder.set_pooler(None);
+                Head::Roberta {
+                    dense: layer(&kept, "classifier.dense", hidden)?,
+                    output: output("classifier.out_proj")?,
+                }
+            }
+            Family::DistilBert => Head::DistilBert {
+                pre_classifier: layer(&kept, "pre_classifier", hidden)?,
+                classifier: output("classifier")?,
             },
         };
-        let keep = labels.len() == config.id2label.len();
-        let found = match keep {
-            true => optional_linear(device, config, weights, output_name, labels.len())?,
-            false => None,
-        };
-        complete &= found.is_some();
-        let output = match found {
-            Some(found) => found,
-            None => fresh(labels.len())?,
-        };
+        let complete = same_labels && kept.report().missing.is_empty();
         let model = Self {
             encoder,
-            dense,
-            output,
+            head,
             dropout: Dropout::new(config.classifier_dropout as f32)?,
             labels,
         };
@@ -154,8 +172,8 @@ impl SequenceClassifier {
     pub fn init_classifier(&mut self, path: &Path) -> Result<()> {
         let file = SafeFile::open(path)?;
         for (name, target) in [
-            ("classifier.weight", Some(&self.output.weight)),
-            ("classifier.bias", self.output.bias.as_ref()),
+            ("classifier.weight", Some(self.head.output().weight())),
+            ("classifier.bias", self.head.output().bias()),
         ] {
             let Some(target) = target else { continue };
             let shape = file.shape(name)?;
@@ -185,23 +203,23 @@ impl SequenceClassifier {
     /// computes in f32, whatever the encoder does.
     pub fn head(&self, first: &Tensor, mode: &Mode) -> Result<Tensor> {
         let first = &first.cast(DType::F32)?;
-        let x = match (self.encoder.config.family, &self.dense) {
-            (Family::Bert, _) => {
+        let x = match &self.head {
+            Head::Bert { .. } => {
                 let pooler = self.encoder.pooler().context("the model has no pooler")?;
                 pooler.forward(first)?.tanh()?
             }
-            (Family::Roberta, Some(dense)) => {
+            Head::Roberta { dense, .. } => {
                 dense.forward(&self.dropout.forward(first, mode)?)?.tanh()?
             }
-            (_, Some(dense)) => dense.forward(first)?.relu()?,
-            (_, None) => bail!("the model has no classification head"),
+            Head::DistilBert { pre_classifier, .. } => pre_classifier.forward(first)?.relu()?,
         };
-        Ok(self.output.forward(&self.dropout.forward(&x, mode)?)?)
+        let output = self.head.output();
+        Ok(output.forward(&self.dropout.forward(&x, mode)?)?)
     }
 
     /// Logits of token sequences, in their order, computed in batches of like length.
     pub fn logits(&self, ids: &[Vec<u32>]) -> Result<Vec<Vec<f32>>> {
-        let device = self.output.weight.device().clone();
+        let device = self.head.output().weight().device().clone();
         let lengths: Vec<usize> = ids.iter().map(Vec::len).collect();
         in_batches_by_length(&lengths, |texts| {
             let batch = self.batch(&device, &picked(ids, texts))?;
@@ -219,23 +237,10 @@ impl SequenceClassifier {
         padded_batch(device, &self.encoder, ids)
     }
 
-    /// Parameters of the encoder under `BertModel`'s names, and of the head under its family's.
-    pub fn parameters(&self) -> Parameters {
-        let family = self.encoder.config.family;
-        let (dense, output) = head_names(family);
-        let mut out = self.encoder.parameters();
-        out.retain(|(name, _)| export_name(family, name, true).is_some());
-        if let (Some(name), Some(layer)) = (dense, &self.dense) {
-            layer.parameters(name, &mut out);
-        }
-        self.output.parameters(output, &mut out);
-        out
-    }
-
     /// Parameters under the names that `transformers` saves.
     pub fn exported_parameters(&self) -> Parameters {
         let family = self.encoder.config.family;
-        self.parameters()
+        self.named_parameters()
             .into_iter()
             .filter_map(|(name, tensor)| Some((export_name(family, &name, true)?, tensor)))
             .collect()
@@ -275,20 +280,9 @@ impl SequenceClassifier {
     /// Reads back the parameters that [`SequenceClassifier::save`] wrote.
     pub fn load_parameters(&self, dir: &Path) -> Result<()> {
         let weights = Weights::open(dir)?;
-        let names = canonical_names(self.encoder.config.family, weights.names())?;
-        for (name, tensor) in self.parameters() {
-            let key = names
-                .get(&name)
-                .with_context(|| format!("{} holds no `{name}`", dir.display()))?;
-            let shape = weights.shape(key)?;
-            ensure!(
-                shape == tensor.shape(),
-                "{}: `{key}` has shape {shape:?}, the model {:?}",
-                dir.display(),
-                tensor.shape()
-            );
-            tensor.copy_from_slice(&weights.to_f32(key)?)?;
-        }
+        let source = CanonicalWeights::new(&self.encoder.config, &weights)?;
+        let report = load_from(self, &source).with_context(|| dir.display().to_string())?;
+        ensure!(report.missing.is_empty(), "{}: {report}", dir.display());
         Ok(())
     }
 }

@@ -10,9 +10,12 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
-use wgrad_nn::optim::{Adam, GradScaler, Optimizer, ParamGroup, Sgd, no_decay};
+use wgrad_nn::optim::{
+    Adam, AdamConfig, AdamW, AdamWConfig, GradScaler, Optimizer, ParamGroup, Sgd, SgdConfig,
+    no_decay,
+};
 use wgrad_nn::schedule::{LrScheduler, Schedule, ScheduleOptions, warmup_steps};
-use wgrad_nn::{Parameters, freeze};
+use wgrad_nn::{Module, Parameters, freeze};
 use wgrad_tensor::{Device, Generator};
 use wgrad_train::data::{TextDataset, read_table, require_two_classes};
 use wgrad_train::fs::{ensure_writable_dir, recover};
@@ -78,7 +81,7 @@ pub fn fine_tune(
     let mut test = data.test.as_ref().map(tokenize).transpose()?;
     timings.push(("loading".into(), started.elapsed().as_secs_f64()));
 
-    let all = model.parameters();
+    let all = model.named_parameters();
     let trainable: Parameters = all
         .iter()
         .filter(|(_, tensor)| tensor.requires_grad())
@@ -138,7 +141,7 @@ pub fn fine_tune(
     let outcome = trainer::train(
         device,
         &mut task,
-        &mut optimizer,
+        &mut *optimizer,
         &mut scheduler,
         &arguments.training,
         callbacks,
@@ -245,7 +248,7 @@ fn sample(set: &mut TextDataset, most: Option<usize>, seed: u64) {
 /// Freezes what the arguments name, and says which part of the encoder gives the same features for
 /// good.
 fn freeze_parameters(model: &SequenceClassifier, arguments: &FineTuneArguments) -> Result<Frozen> {
-    let all = model.parameters();
+    let all = model.named_parameters();
     let layers = model.encoder.num_layers();
     ensure!(
         arguments.freeze_layers <= layers,
@@ -265,7 +268,7 @@ fn freeze_parameters(model: &SequenceClassifier, arguments: &FineTuneArguments) 
         }
     }
     for pattern in &arguments.freeze {
-        freeze(&all, pattern).with_context(|| format!("freeze {pattern}"))?;
+        freeze(model, pattern).with_context(|| format!("freeze {pattern}"))?;
     }
     Ok(match (arguments.freeze_encoder, arguments.freeze_layers) {
         (true, _) => Frozen::Encoder,
@@ -274,18 +277,31 @@ fn freeze_parameters(model: &SequenceClassifier, arguments: &FineTuneArguments) 
     })
 }
 
-fn optimizer(arguments: &FineTuneArguments, trainable: Parameters) -> Result<Optimizer> {
+fn optimizer(arguments: &FineTuneArguments, trainable: Parameters) -> Result<Box<dyn Optimizer>> {
     let groups: Vec<ParamGroup> = no_decay(trainable, arguments.weight_decay);
     let lr = arguments.learning_rate;
     Ok(match arguments.optim.as_str() {
-        "adamw" | "adamw_torch" => Optimizer::adamw(Adam::default(), groups, lr)?,
-        "adam" => Optimizer::adam(Adam::default(), groups, lr)?,
-        "sgd" => {
-            let sgd = Sgd {
-                momentum: arguments.momentum,
-                ..Sgd::default()
+        "adamw" | "adamw_torch" => {
+            let config = AdamWConfig {
+                lr,
+                ..AdamWConfig::default()
             };
-            Optimizer::sgd(sgd, groups, lr)?
+            Box::new(AdamW::new(groups, config)?)
+        }
+        "adam" => {
+            let config = AdamConfig {
+                lr,
+                ..AdamConfig::default()
+            };
+            Box::new(Adam::new(groups, config)?)
+        }
+        "sgd" => {
+            let config = SgdConfig {
+                lr,
+                momentum: arguments.momentum,
+                ..SgdConfig::default()
+            };
+            Box::new(Sgd::new(groups, config)?)
         }
         other => bail!("there is no optimizer \"{other}\"; known are adamw, adam and sgd"),
     })

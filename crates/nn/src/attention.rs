@@ -1,62 +1,131 @@
 //! Multi-head attention.
 
-use wgrad_tensor::{Attention, Device, Error, Generator, Result, Tensor, attention_packed};
+use wgrad_tensor::{Attention, Error, Result, Tensor, attention_packed};
 
-use crate::{Dropout, Linear, Mode, Parameters, join};
+use crate::{Dropout, Linear, Mode, Module, VarBuilder, Visitor};
+
+/// What the four layers of an attention are called inside of its module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AttentionNames {
+    /// The projection of queries.
+    pub query: &'static str,
+    /// The projection of keys.
+    pub key: &'static str,
+    /// The projection of values.
+    pub value: &'static str,
+    /// The layer behind the heads.
+    pub out: &'static str,
+}
+
+impl Default for AttentionNames {
+    fn default() -> Self {
+        Self {
+            query: "query",
+            key: "key",
+            value: "value",
+            out: "out",
+        }
+    }
+}
 
 /// Attention of several heads over projections of the input (Vaswani et al., arXiv:1706.03762). Queries,
 /// keys and values have a linear layer each, as in BERT.
+///
+/// ```
+/// use wgrad_nn::{Mode, MultiHeadAttention, VarBuilder};
+/// use wgrad_tensor::{DType, Device, DeviceOptions, Generator, Result, Tensor};
+///
+/// # fn main() -> Result<()> {
+/// let device = Device::open(DeviceOptions::default())?;
+/// let generator = Generator::new(&device, 0)?;
+/// let vb = VarBuilder::fresh(&device, &generator);
+/// let attention = MultiHeadAttention::new(8, 2, 0.1, &vb.pp("attention"))?;
+/// let x = Tensor::ones(&device, &[1, 5, 8], DType::F32)?;
+/// let causal = true;
+/// let y = attention.forward(&x, None, causal, &Mode::eval())?;
+/// assert_eq!(y.shape(), [1, 5, 8]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct MultiHeadAttention {
-    /// (C, C)
-    pub query: Linear,
-    /// (C, C)
-    pub key: Linear,
-    /// (C, C)
-    pub value: Linear,
-    /// (C, C), after the heads are put side by side.
-    pub out: Linear,
-    /// The number of heads.
-    pub heads: usize,
-    /// On the attention's probabilities.
-    pub dropout: Dropout,
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    out: Linear,
+    names: AttentionNames,
+    heads: usize,
+    dropout: Dropout,
 }
 
 impl MultiHeadAttention {
-    /// With PyTorch's initial values for linear layers. Errors unless `heads` divides `channels`.
-    pub fn new(
-        device: &Device,
+    /// Four layers (C, C) with biases, called `query`, `key`, `value` and `out`; `dropout` is on the
+    /// attention's probabilities. Errors unless `heads` divides `channels`.
+    pub fn new(channels: usize, heads: usize, dropout: f32, vb: &VarBuilder) -> Result<Self> {
+        Self::with_names(channels, heads, dropout, AttentionNames::default(), vb)
+    }
+
+    /// The same with other names of the layers.
+    pub fn with_names(
         channels: usize,
         heads: usize,
         dropout: f32,
-        generator: &Generator,
+        names: AttentionNames,
+        vb: &VarBuilder,
     ) -> Result<Self> {
+        let layer = |name: &str| Linear::new(channels, channels, &vb.pp(name));
+        let layers = [
+            layer(names.query)?,
+            layer(names.key)?,
+            layer(names.value)?,
+            layer(names.out)?,
+        ];
+        Self::from_layers(layers, heads, dropout, names)
+    }
+
+    /// From layers that exist: query, key, value and out. The projections of queries, keys and values are put side
+    /// by side in memory, for self-attention to compute the three at once without a copy.
+    ///
+    /// Errors: `heads` does not divide the outputs of the query's layer.
+    pub fn from_layers(
+        layers: [Linear; 4],
+        heads: usize,
+        dropout: f32,
+        names: AttentionNames,
+    ) -> Result<Self> {
+        let [query, key, value, out] = layers;
+        let channels = query.outputs();
         if heads == 0 || !channels.is_multiple_of(heads) {
             return Err(Error::op(
                 "attention",
                 format!("{channels} channels do not divide into {heads} heads"),
             ));
         }
-        let linear = || Linear::new(device, channels, channels, generator);
-        let attention = Self {
-            query: linear()?,
-            key: linear()?,
-            value: linear()?,
-            out: linear()?,
+        Linear::pack(&[&query, &key, &value])?;
+        Ok(Self {
+            query,
+            key,
+            value,
+            out,
+            names,
             heads,
             dropout: Dropout::new(dropout)?,
-        };
-        attention.pack()?;
-        Ok(attention)
+        })
     }
 
-    /// Puts the projections of queries, keys and values side by side in memory, for self-attention to
-    /// compute the three at once without a copy. Worth a call after the layers are made by hand.
-    pub fn pack(&self) -> Result<()> {
-        let layers = [&self.query, &self.key, &self.value];
-        Tensor::pack(&layers.map(|layer| &layer.weight))?;
-        let biases: Vec<&Tensor> = layers.iter().filter_map(|l| l.bias.as_ref()).collect();
-        Tensor::pack(&biases)
+    /// The number of heads.
+    pub fn heads(&self) -> usize {
+        self.heads
+    }
+
+    /// The dropout of the attention's probabilities.
+    pub fn dropout(&self) -> Dropout {
+        self.dropout
+    }
+
+    /// Replaces the dropout of the attention's probabilities.
+    pub fn set_dropout(&mut self, dropout: Dropout) {
+        self.dropout = dropout;
     }
 
     /// Self-attention: `x` is (B, T, C), as is the result. `mask` is u32 (B, T), 0 where a key is
@@ -84,28 +153,6 @@ impl MultiHeadAttention {
         self.out.forward_residual(&attended, residual)
     }
 
-    /// The heads' results side by side, (B, T, C).
-    fn attend(
-        &self,
-        x: &Tensor,
-        mask: Option<&Tensor>,
-        causal: bool,
-        mode: &Mode,
-    ) -> Result<Tensor> {
-        let layers = [&self.query, &self.key, &self.value];
-        let biases: Vec<&Tensor> = layers.iter().filter_map(|l| l.bias.as_ref()).collect();
-        let [b, t, c] = *x.shape() else {
-            return self.attend_to(x, x, mask, causal, mode);
-        };
-        if !(biases.is_empty() || biases.len() == layers.len()) {
-            return self.attend_to(x, x, mask, causal, mode);
-        }
-        let packed = x.linear_stacked(&layers.map(|layer| &layer.weight), &biases)?;
-        let qkv = packed.reshape(&[b, t, 3, self.heads, c / self.heads.max(1)])?;
-        let y = attention_packed(&qkv, &self.options(mask, causal, mode))?;
-        y.reshape(&[b, t, c])
-    }
-
     /// Attention of `x` (B, Tq, C) to `memory` (B, Tk, C), with `mask` (B, Tk).
     pub fn forward_from(
         &self,
@@ -117,6 +164,27 @@ impl MultiHeadAttention {
     ) -> Result<Tensor> {
         self.out
             .forward(&self.attend_to(x, memory, mask, causal, mode)?)
+    }
+
+    /// The heads' results side by side, (B, T, C).
+    fn attend(
+        &self,
+        x: &Tensor,
+        mask: Option<&Tensor>,
+        causal: bool,
+        mode: &Mode,
+    ) -> Result<Tensor> {
+        let [b, t, _] = *x.shape() else {
+            return self.attend_to(x, x, mask, causal, mode);
+        };
+        let Some(packed) = Linear::forward_stacked(&[&self.query, &self.key, &self.value], x)?
+        else {
+            return self.attend_to(x, x, mask, causal, mode);
+        };
+        let channels = self.query.outputs();
+        let qkv = packed.reshape(&[b, t, 3, self.heads, channels / self.heads])?;
+        let y = attention_packed(&qkv, &self.options(mask, causal, mode))?;
+        y.reshape(&[b, t, channels])
     }
 
     fn attend_to(
@@ -157,15 +225,17 @@ impl MultiHeadAttention {
                 format!("an input of shape (B, T, C) is needed, {x:?} was given"),
             ));
         };
-        x.reshape(&[b, t, self.heads, c / self.heads.max(1)])?
+        x.reshape(&[b, t, self.heads, c / self.heads])?
             .permute(&[0, 2, 1, 3])
     }
+}
 
-    /// Appends `query.*`, `key.*`, `value.*` and `out.*`.
-    pub fn parameters(&self, prefix: &str, out: &mut Parameters) {
-        self.query.parameters(&join(prefix, "query"), out);
-        self.key.parameters(&join(prefix, "key"), out);
-        self.value.parameters(&join(prefix, "value"), out);
-        self.out.parameters(&join(prefix, "out"), out);
+/// The four layers under [`AttentionNames`].
+impl Module for MultiHeadAttention {
+    fn visit(&self, visitor: &mut Visitor<'_>) {
+        visitor.module(self.names.query, &self.query);
+        visitor.module(self.names.key, &self.key);
+        visitor.module(self.names.value, &self.value);
+        visitor.module(self.names.out, &self.out);
     }
 }

@@ -1,55 +1,89 @@
 //! The table of rows by id.
 
-use wgrad_tensor::{Device, Error, Generator, Result, Tensor};
+use wgrad_tensor::{Error, Result, Tensor};
 
-use crate::{Init, Parameters, join};
+use crate::{Init, Module, VarBuilder};
 
-/// A row of `weight` for each id, as `nn.Embedding`.
-#[derive(Debug, Clone)]
+/// A row of the table for each id, as `nn.Embedding`.
+///
+/// ```
+/// use wgrad_nn::{Embedding, VarBuilder};
+/// use wgrad_tensor::{Device, DeviceOptions, Generator, Result, Tensor};
+///
+/// # fn main() -> Result<()> {
+/// let device = Device::open(DeviceOptions::default())?;
+/// let generator = Generator::new(&device, 0)?;
+/// let table = Embedding::new(10, 4, &VarBuilder::fresh(&device, &generator).pp("embedding"))?;
+/// let ids = Tensor::from_slice(&device, &[3u32, 9, 3], &[1, 3])?;
+/// assert_eq!(table.forward(&ids)?.shape(), [1, 3, 4]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Module)]
 pub struct Embedding {
-    /// (V, C)
-    pub weight: Tensor,
-    /// The row that gets no gradient.
-    pub padding_idx: Option<usize>,
+    weight: Tensor,
+    padding_idx: Option<usize>,
 }
 
 impl Embedding {
-    /// `rows` rows of `channels` numbers; PyTorch's initial values are `Init::Normal { mean: 0.0, std: 1.0 }`.
-    pub fn new(
-        device: &Device,
-        rows: usize,
-        channels: usize,
-        init: Init,
-        generator: &Generator,
-    ) -> Result<Self> {
+    /// `rows` rows of `channels` numbers, normal with standard deviation 1, as PyTorch's.
+    pub fn new(rows: usize, channels: usize, vb: &VarBuilder) -> Result<Self> {
+        let normal = Init::Normal {
+            mean: 0.0,
+            std: 1.0,
+        };
+        Self::with_init(rows, channels, normal, vb)
+    }
+
+    /// With these initial values.
+    pub fn with_init(rows: usize, channels: usize, init: Init, vb: &VarBuilder) -> Result<Self> {
         Ok(Self {
-            weight: init.tensor(device, &[rows, channels], generator)?,
+            weight: vb.get(&[rows, channels], "weight", init)?,
             padding_idx: None,
         })
     }
 
-    /// From a table that exists. Errors unless it is (V, C) and has a row `padding_idx`.
-    pub fn from_tensors(weight: Tensor, padding_idx: Option<usize>) -> Result<Self> {
-        let fits = weight.rank() == 2 && padding_idx.is_none_or(|row| row < weight.shape()[0]);
-        if fits {
+    /// From a table that exists. Errors unless it is (V, C).
+    pub fn from_tensor(weight: Tensor) -> Result<Self> {
+        if weight.rank() == 2 {
             return Ok(Self {
                 weight,
-                padding_idx,
+                padding_idx: None,
             });
         }
         Err(Error::op(
             "embedding",
-            format!("weight {weight:?} is not (V, C) with a row {padding_idx:?}"),
+            format!("weight {weight:?} is not (V, C)"),
         ))
+    }
+
+    /// With a row that gets no gradient, or none. Errors unless the table has it.
+    pub fn with_padding_idx(self, padding_idx: Option<usize>) -> Result<Self> {
+        let rows = self.weight.shape()[0];
+        match padding_idx {
+            Some(row) if row >= rows => Err(Error::op(
+                "embedding",
+                format!("padding_idx is {row}, the table has {rows} rows"),
+            )),
+            padding_idx => Ok(Self {
+                padding_idx,
+                ..self
+            }),
+        }
+    }
+
+    /// (V, C)
+    pub fn weight(&self) -> &Tensor {
+        &self.weight
+    }
+
+    /// The row that gets no gradient.
+    pub fn padding_idx(&self) -> Option<usize> {
+        self.padding_idx
     }
 
     /// `ids` are u32 of any shape, below V (ids beyond read the last row); the result has C behind it.
     pub fn forward(&self, ids: &Tensor) -> Result<Tensor> {
         wgrad_tensor::ops::embedding::embedding(&self.weight, ids, self.padding_idx)
-    }
-
-    /// Appends `weight`.
-    pub fn parameters(&self, prefix: &str, out: &mut Parameters) {
-        out.push((join(prefix, "weight"), self.weight.clone()));
     }
 }

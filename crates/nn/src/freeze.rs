@@ -2,28 +2,29 @@
 
 use wgrad_tensor::{Error, Result};
 
-use crate::Parameters;
+use crate::Module;
 
-/// Sets `requires_grad` to false for every parameter whose name matches `pattern`, and returns their
-/// number. No gradient is computed for them from the next forward pass on.
+/// Sets `requires_grad` to false for every parameter of `module` whose name matches `pattern`, and returns
+/// their number. No gradient is computed for them from the next forward pass on.
 ///
 /// In a pattern `*` stands for any characters, dots included, `?` for one, `[0-3]` or `[abc]` for one of
 /// those; the whole name must match: `embeddings.*`, `encoder.layer.[0-3].*`, `*.bias`.
 ///
 /// Errors: a `[` without `]`; a pattern that matches nothing, with names that could have been meant.
-pub fn freeze(parameters: &Parameters, pattern: &str) -> Result<usize> {
-    set_trainable(parameters, pattern, false)
+pub fn freeze<M: Module + ?Sized>(module: &M, pattern: &str) -> Result<usize> {
+    set_trainable(module, pattern, false)
 }
 
 /// The opposite of [`freeze`].
-pub fn unfreeze(parameters: &Parameters, pattern: &str) -> Result<usize> {
-    set_trainable(parameters, pattern, true)
+pub fn unfreeze<M: Module + ?Sized>(module: &M, pattern: &str) -> Result<usize> {
+    set_trainable(module, pattern, true)
 }
 
-fn set_trainable(parameters: &Parameters, pattern: &str, on: bool) -> Result<usize> {
+fn set_trainable<M: Module + ?Sized>(module: &M, pattern: &str, on: bool) -> Result<usize> {
     let tokens = parse(pattern)?;
+    let parameters = module.named_parameters();
     let mut count = 0;
-    for (name, tensor) in parameters {
+    for (name, tensor) in &parameters {
         if matches(&tokens, name) {
             tensor.set_requires_grad(on)?;
             count += 1;

@@ -1,20 +1,20 @@
 //! Neural networks over tensors: layers, initialisers, freezing, optimizers, learning-rate schedules.
 //!
-//! A layer is a struct of public tensors and sub-layers with a `forward`; it lists its parameters under
-//! the names that PyTorch gives them. There is no module trait: a model is a struct of layers that calls
-//! them.
+//! A model is a struct of layers with `#[derive(Module)]`, a constructor that takes a [`VarBuilder`], and a
+//! `forward` of its own. [`Module`] gives its parameters by PyTorch's names; [`VarBuilder`] makes them, fresh or
+//! from a file.
 //!
 //! ```no_run
-//! use wgrad_nn::optim::{Adam, Optimizer, no_decay};
-//! use wgrad_nn::{Linear, Parameters};
+//! use wgrad_nn::optim::{AdamW, AdamWConfig, Optimizer, no_decay};
+//! use wgrad_nn::{Linear, Module, VarBuilder};
 //! use wgrad_tensor::{Generator, Result, Tensor};
 //!
 //! fn fit(x: &Tensor, y: &Tensor) -> Result<f32> {
 //!     let generator = Generator::new(x.device(), 0)?;
-//!     let layer = Linear::new(x.device(), 4, 1, &generator)?;
-//!     let mut parameters = Parameters::new();
-//!     layer.parameters("layer", &mut parameters);
-//!     let mut optimizer = Optimizer::adamw(Adam::default(), no_decay(parameters, 0.01), 1e-2)?;
+//!     let layer = Linear::new(4, 1, &VarBuilder::fresh(x.device(), &generator))?;
+//!     let groups = no_decay(layer.named_parameters(), 0.01);
+//!     let config = AdamWConfig { lr: 1e-2, ..Default::default() };
+//!     let mut optimizer = AdamW::new(groups, config)?;
 //!     for _ in 0..100 {
 //!         let error = layer.forward(x)?.sub(y)?;
 //!         let loss = error.mul(&error)?.mean_all()?;
@@ -25,6 +25,9 @@
 //! }
 //! ```
 
+// The code that `#[derive(Module)]` writes names this crate by its full name, in here too.
+extern crate self as wgrad_nn;
+
 mod attention;
 mod embedding;
 mod feed_forward;
@@ -32,29 +35,22 @@ mod freeze;
 mod init;
 mod linear;
 mod mode;
+mod module;
 mod norm;
 pub mod optim;
 pub mod schedule;
+mod state;
+mod var_builder;
 
-pub use attention::MultiHeadAttention;
+pub use attention::{AttentionNames, MultiHeadAttention};
 pub use embedding::Embedding;
 pub use feed_forward::{Activation, FeedForward};
 pub use freeze::{freeze, name_matches, unfreeze};
 pub use init::Init;
 pub use linear::Linear;
 pub use mode::{Dropout, Mode};
-pub use norm::LayerNorm;
-
-use wgrad_tensor::Tensor;
-
-/// Parameters with their full names, in the order of the model.
-pub type Parameters = Vec<(String, Tensor)>;
-
-/// The name of `name` inside of `prefix`: joined by a dot, or `name` itself without a prefix.
-pub fn join(prefix: &str, name: &str) -> String {
-    if prefix.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{prefix}.{name}")
-    }
-}
+pub use module::{Kind, Module, Parameters, Visitor, join};
+pub use norm::{LayerNorm, RMSNorm};
+pub use state::{LoadReport, load_from, load_state_dict};
+pub use var_builder::{TensorSource, VarBuilder};
+pub use wgrad_derive::Module;

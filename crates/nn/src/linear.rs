@@ -1,58 +1,64 @@
 //! The fully connected layer.
 
-use wgrad_tensor::{Activation, Device, Error, Generator, LinearOptions, Result, Tensor};
+use wgrad_tensor::{Activation, Error, LinearOptions, Result, Tensor};
 
-use crate::{Init, Parameters, join};
+use crate::{Init, Module, VarBuilder};
 
 /// y = x weightᵀ + bias over the last dimension, as `nn.Linear`.
-#[derive(Debug, Clone)]
+///
+/// ```
+/// use wgrad_nn::{Linear, Module, VarBuilder};
+/// use wgrad_tensor::{DType, Device, DeviceOptions, Generator, Result, Tensor};
+///
+/// # fn main() -> Result<()> {
+/// let device = Device::open(DeviceOptions::default())?;
+/// let generator = Generator::new(&device, 0)?;
+/// let layer = Linear::new(3, 2, &VarBuilder::fresh(&device, &generator).pp("layer"))?;
+/// assert_eq!(layer.weight().shape(), [2, 3]);
+/// let x = Tensor::ones(&device, &[5, 3], DType::F32)?;
+/// assert_eq!(layer.forward(&x)?.shape(), [5, 2]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Module)]
 pub struct Linear {
-    /// (out, in)
-    pub weight: Tensor,
-    /// (out)
-    pub bias: Option<Tensor>,
+    weight: Tensor,
+    bias: Option<Tensor>,
 }
 
 impl Linear {
     /// With a bias, and PyTorch's initial values: both uniform within 1 / sqrt(inputs).
-    pub fn new(
-        device: &Device,
-        inputs: usize,
-        outputs: usize,
-        generator: &Generator,
-    ) -> Result<Self> {
+    pub fn new(inputs: usize, outputs: usize, vb: &VarBuilder) -> Result<Self> {
         let bound = 1.0 / (inputs.max(1) as f32).sqrt();
         let bias = Init::Uniform {
             low: -bound,
             high: bound,
         };
-        Self::with_init(
-            device,
-            inputs,
-            outputs,
-            Init::linear_default(),
-            Some(bias),
-            generator,
-        )
+        Self::with_init(inputs, outputs, Init::linear_default(), Some(bias), vb)
+    }
+
+    /// Without a bias.
+    pub fn no_bias(inputs: usize, outputs: usize, vb: &VarBuilder) -> Result<Self> {
+        Self::with_init(inputs, outputs, Init::linear_default(), None, vb)
     }
 
     /// With these initial values; no bias if `bias` is `None`.
     pub fn with_init(
-        device: &Device,
         inputs: usize,
         outputs: usize,
         weight: Init,
         bias: Option<Init>,
-        generator: &Generator,
+        vb: &VarBuilder,
     ) -> Result<Self> {
-        let weight = weight.tensor(device, &[outputs, inputs], generator)?;
+        let weight = vb.get(&[outputs, inputs], "weight", weight)?;
         let bias = bias
-            .map(|init| init.tensor(device, &[outputs], generator))
+            .map(|init| vb.get(&[outputs], "bias", init))
             .transpose()?;
         Ok(Self { weight, bias })
     }
 
-    /// From tensors that exist, such as those of a file. Errors unless they are (out, in) and (out).
+    /// From tensors that exist, such as the table of an embedding for tied weights. Errors unless they are
+    /// (out, in) and (out).
     pub fn from_tensors(weight: Tensor, bias: Option<Tensor>) -> Result<Self> {
         let fits = weight.rank() == 2
             && bias
@@ -65,6 +71,60 @@ impl Linear {
             "linear",
             format!("weight {weight:?} and bias {bias:?} are not (out, in) and (out)"),
         ))
+    }
+
+    /// (out, in)
+    pub fn weight(&self) -> &Tensor {
+        &self.weight
+    }
+
+    /// (out)
+    pub fn bias(&self) -> Option<&Tensor> {
+        self.bias.as_ref()
+    }
+
+    /// The last side of the input.
+    pub fn inputs(&self) -> usize {
+        self.weight.shape()[1]
+    }
+
+    /// The last side of the result.
+    pub fn outputs(&self) -> usize {
+        self.weight.shape()[0]
+    }
+
+    /// Puts the tensors of layers side by side in memory, so that [`Linear::forward_stacked`] copies nothing.
+    pub fn pack(layers: &[&Linear]) -> Result<()> {
+        let weights: Vec<&Tensor> = layers.iter().map(|layer| &layer.weight).collect();
+        let biases: Vec<&Tensor> = layers.iter().filter_map(|l| l.bias.as_ref()).collect();
+        Tensor::pack(&weights)?;
+        Tensor::pack(&biases)
+    }
+
+    /// The results of several layers for one input, side by side in the last dimension, from one kernel; nothing
+    /// where the layers have to be called one by one: some have a bias and some have none.
+    pub fn forward_stacked(layers: &[&Linear], x: &Tensor) -> Result<Option<Tensor>> {
+        let weights: Vec<&Tensor> = layers.iter().map(|layer| &layer.weight).collect();
+        let biases: Vec<&Tensor> = layers.iter().filter_map(|l| l.bias.as_ref()).collect();
+        if !(biases.is_empty() || biases.len() == layers.len()) {
+            return Ok(None);
+        }
+        x.linear_stacked(&weights, &biases).map(Some)
+    }
+
+    /// `second(gelu(self(x))) + residual` in two kernels forward and four backward; nothing where the layers have
+    /// to be called one by one: a layer has no bias.
+    pub fn forward_pair(
+        &self,
+        second: &Linear,
+        x: &Tensor,
+        residual: Option<&Tensor>,
+    ) -> Result<Option<Tensor>> {
+        let (Some(b1), Some(b2)) = (&self.bias, &second.bias) else {
+            return Ok(None);
+        };
+        x.feed_forward([&self.weight, b1], [&second.weight, b2], residual)
+            .map(Some)
     }
 
     /// `x` is (…, in), the result (…, out).
@@ -85,13 +145,5 @@ impl Linear {
     /// The same with the exact GELU in the same kernel.
     pub fn forward_gelu(&self, x: &Tensor) -> Result<Tensor> {
         x.linear(&self.weight, self.bias.as_ref(), Activation::Gelu)
-    }
-
-    /// Appends `weight` and `bias`.
-    pub fn parameters(&self, prefix: &str, out: &mut Parameters) {
-        out.push((join(prefix, "weight"), self.weight.clone()));
-        if let Some(bias) = &self.bias {
-            out.push((join(prefix, "bias"), bias.clone()));
-        }
     }
 }

@@ -2,6 +2,8 @@
 
 use wgrad_tensor::{DType, Error, Generator, Result, Tensor};
 
+use crate::{Module, Visitor};
+
 /// How a forward pass runs. Cheap to copy.
 #[derive(Clone, Copy)]
 pub struct Mode<'a> {
@@ -86,4 +88,9 @@ impl Dropout {
             None => Ok(x.clone()),
         }
     }
+}
+
+/// It has no tensors.
+impl Module for Dropout {
+    fn visit(&self, _visitor: &mut Visitor<'_>) {}
 }

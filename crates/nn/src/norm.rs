@@ -1,26 +1,38 @@
-//! Layer normalisation.
+//! Normalisation of rows.
 
-use wgrad_tensor::{Device, Error, Generator, Norm, Result, Tensor};
+use wgrad_tensor::{Error, Norm, Result, Tensor};
 
-use crate::{Dropout, Init, Mode, Parameters, join};
+use crate::{Dropout, Init, Mode, Module, VarBuilder};
 
 /// Normalises the last dimension, then scales and shifts it, as `nn.LayerNorm` (arXiv:1607.06450).
-#[derive(Debug, Clone)]
+///
+/// ```
+/// use wgrad_nn::{LayerNorm, VarBuilder};
+/// use wgrad_tensor::{Device, DeviceOptions, Generator, Result, Tensor};
+///
+/// # fn main() -> Result<()> {
+/// let device = Device::open(DeviceOptions::default())?;
+/// let generator = Generator::new(&device, 0)?;
+/// let norm = LayerNorm::new(4, 1e-5, &VarBuilder::fresh(&device, &generator).pp("norm"))?;
+/// let x = Tensor::from_slice(&device, &[1f32, 1., 3., 3.], &[1, 4])?;
+/// let y = norm.forward(&x)?.to_vec::<f32>()?;
+/// assert!((y[0] + 1.0).abs() < 1e-4 && (y[3] - 1.0).abs() < 1e-4);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Module)]
 pub struct LayerNorm {
-    /// (C)
-    pub weight: Tensor,
-    /// (C)
-    pub bias: Tensor,
-    /// Added to the variance.
-    pub eps: f32,
+    weight: Tensor,
+    bias: Tensor,
+    eps: f32,
 }
 
 impl LayerNorm {
     /// Ones and zeros over `channels`; PyTorch's eps is 1e-5, BERT's 1e-12.
-    pub fn new(device: &Device, channels: usize, eps: f32, generator: &Generator) -> Result<Self> {
+    pub fn new(channels: usize, eps: f32, vb: &VarBuilder) -> Result<Self> {
         Ok(Self {
-            weight: Init::Ones.tensor(device, &[channels], generator)?,
-            bias: Init::Zeros.tensor(device, &[channels], generator)?,
+            weight: vb.get(&[channels], "weight", Init::Ones)?,
+            bias: vb.get(&[channels], "bias", Init::Zeros)?,
             eps,
         })
     }
@@ -34,6 +46,21 @@ impl LayerNorm {
             "layer_norm",
             format!("weight {weight:?} and bias {bias:?} are not both (C)"),
         ))
+    }
+
+    /// (C)
+    pub fn weight(&self) -> &Tensor {
+        &self.weight
+    }
+
+    /// (C)
+    pub fn bias(&self) -> &Tensor {
+        &self.bias
+    }
+
+    /// What is added to the variance.
+    pub fn eps(&self) -> f32 {
+        self.eps
     }
 
     /// `x` is (…, C), as is the result.
@@ -59,10 +86,51 @@ impl LayerNorm {
             ..Norm::default()
         })
     }
+}
 
-    /// Appends `weight` and `bias`.
-    pub fn parameters(&self, prefix: &str, out: &mut Parameters) {
-        out.push((join(prefix, "weight"), self.weight.clone()));
-        out.push((join(prefix, "bias"), self.bias.clone()));
+/// Divides the last dimension by its root mean square, then scales it, as `nn.RMSNorm` (arXiv:1910.07467).
+///
+/// ```
+/// use wgrad_nn::{RMSNorm, VarBuilder};
+/// use wgrad_tensor::{Device, DeviceOptions, Generator, Result, Tensor};
+///
+/// # fn main() -> Result<()> {
+/// let device = Device::open(DeviceOptions::default())?;
+/// let generator = Generator::new(&device, 0)?;
+/// let norm = RMSNorm::new(2, 1e-6, &VarBuilder::fresh(&device, &generator).pp("norm"))?;
+/// let x = Tensor::from_slice(&device, &[3f32, -3.0], &[1, 2])?;
+/// let y = norm.forward(&x)?.to_vec::<f32>()?;
+/// assert!((y[0] - 1.0).abs() < 1e-4 && (y[1] + 1.0).abs() < 1e-4);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Module)]
+pub struct RMSNorm {
+    weight: Tensor,
+    eps: f32,
+}
+
+impl RMSNorm {
+    /// Ones over `channels`; Llama's eps is 1e-5 or 1e-6.
+    pub fn new(channels: usize, eps: f32, vb: &VarBuilder) -> Result<Self> {
+        Ok(Self {
+            weight: vb.get(&[channels], "weight", Init::Ones)?,
+            eps,
+        })
+    }
+
+    /// (C)
+    pub fn weight(&self) -> &Tensor {
+        &self.weight
+    }
+
+    /// What is added to the mean of the squares.
+    pub fn eps(&self) -> f32 {
+        self.eps
+    }
+
+    /// `x` is (…, C), as is the result.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        x.rms_norm(Some(&self.weight), self.eps)
     }
 }

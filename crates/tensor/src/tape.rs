@@ -141,7 +141,7 @@ pub(crate) fn refuse_grad(op: &'static str, inputs: &[&Tensor]) -> Result<()> {
 }
 
 /// The gradients of one backward pass, by tensor.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Gradients(HashMap<u64, Tensor>);
 
 impl Gradients {

@@ -119,7 +119,7 @@ struct Plateau {
 pub fn save(
     path: &Path,
     task: &dyn Task,
-    optimizer: &Optimizer,
+    optimizer: &dyn Optimizer,
     scheduler: &LrScheduler,
     early_stopping: &EarlyStopping,
     state: &TrainerState,
@@ -177,7 +177,7 @@ pub fn save(
 pub fn load(
     path: &Path,
     device: &Device,
-    optimizer: &mut Optimizer,
+    optimizer: &mut dyn Optimizer,
     scheduler: &mut LrScheduler,
     early_stopping: &mut EarlyStopping,
 ) -> Result<TrainerState> {
@@ -209,11 +209,15 @@ pub fn load(
             .collect();
         tensors.push((name, Tensor::from_slice(device, &values, view.shape())?));
     }
-    optimizer.load_state_dict(&OptimizerState {
+    let report = optimizer.load_state_dict(&OptimizerState {
         steps: file.optimizer_steps,
         tensors,
         grad_scaler: file.grad_scaler,
     })?;
+    // Frozen parameters have no state.
+    report
+        .allow_missing()
+        .with_context(|| format!("{}: the optimizer's state", path.display()))?;
     let patience = early_stopping.patience;
     *early_stopping = file.early_stopping;
     early_stopping.patience = patience;

@@ -49,7 +49,7 @@ pub trait Task {
 /// Everything that changes while training.
 struct Run<'a, 'b> {
     arguments: &'a TrainingArguments,
-    optimizer: &'a mut Optimizer,
+    optimizer: &'a mut dyn Optimizer,
     scheduler: &'a mut LrScheduler,
     callbacks: &'a mut Callbacks<'b>,
     generator: Generator,
@@ -70,7 +70,7 @@ struct Run<'a, 'b> {
 pub fn train(
     device: &Device,
     task: &mut dyn Task,
-    optimizer: &mut Optimizer,
+    optimizer: &mut dyn Optimizer,
     scheduler: &mut LrScheduler,
     arguments: &TrainingArguments,
     callbacks: &mut Callbacks,
@@ -233,7 +233,7 @@ impl Run<'_, '_> {
             tokens += batch.iter().map(|i| lengths[*i] as u64).sum::<u64>();
         }
         if let Some(call) = &mut self.callbacks.on_gradients {
-            call(step + 1, self.optimizer, &gradients)?;
+            call(step + 1, &*self.optimizer, &mut gradients)?;
         }
         let norm = self
             .optimizer

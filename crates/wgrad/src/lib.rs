@@ -1,16 +1,26 @@
 #![doc = include_str!("../../../README.md")]
 
 pub use wgrad_models as models;
-pub use wgrad_nn as nn;
 pub use wgrad_runtime as runtime;
 pub use wgrad_tensor as tensor;
 pub use wgrad_train as train;
 
+/// Neural networks: modules, layers, optimizers, schedules.
+pub mod nn {
+    // The derive names this crate, so that programs need no other dependency. It stands before the one below.
+    pub use wgrad_derive::FacadeModule as Module;
+    pub use wgrad_nn::*;
+}
+
 /// What most programs use.
 pub mod prelude {
-    pub use wgrad_nn::optim::{Adam, Optimizer, ParamGroup, Sgd};
+    pub use crate::nn::Module;
+    pub use wgrad_nn::optim::{
+        Adam, AdamConfig, AdamW, AdamWConfig, Optimizer, ParamGroup, Sgd, SgdConfig, no_decay,
+    };
     pub use wgrad_nn::{
-        Dropout, Embedding, FeedForward, LayerNorm, Linear, Mode, MultiHeadAttention,
+        Dropout, Embedding, FeedForward, Init, LayerNorm, Linear, Mode, MultiHeadAttention,
+        Parameters, RMSNorm, VarBuilder,
     };
     pub use wgrad_tensor::{
         Attention, DType, Device, DeviceOptions, Generator, Gradients, Tensor, no_grad,

@@ -1,6 +1,6 @@
 //! The distributions of initial values.
 
-use wgrad::nn::{Init, Linear, Parameters};
+use wgrad::nn::{Init, Linear, Module, VarBuilder};
 use wgrad::tensor::Generator;
 
 use super::device;
@@ -85,9 +85,8 @@ fn initial_values_have_their_distribution() {
     }
     let again = |seed| {
         let generator = Generator::new(&device, seed).unwrap();
-        let linear = Linear::new(&device, 30, 20, &generator).unwrap();
-        let mut out = Parameters::new();
-        linear.parameters("", &mut out);
+        let linear = Linear::new(30, 20, &VarBuilder::fresh(&device, &generator)).unwrap();
+        let out = linear.named_parameters();
         assert_eq!(out[1].0, "bias");
         out.iter()
             .map(|(_, t)| t.to_vec::<f32>().unwrap())

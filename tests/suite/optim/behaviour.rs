@@ -2,11 +2,14 @@
 //! large tensors, error texts.
 
 use wgrad::nn::Parameters;
-use wgrad::nn::optim::{Adam, Optimizer, OptimizerState, ParamGroup, Sgd};
+use wgrad::nn::optim::{AdamConfig, Optimizer, OptimizerState, ParamGroup, SgdConfig};
 use wgrad::nn::schedule::{LrScheduler, Schedule};
-use wgrad::tensor::{DType, Device, DeviceOptions, Gradients, Result, Tensor};
+use wgrad::tensor::{DType, Device, DeviceOptions, Gradients, Tensor};
 
-use super::{LR, close, device, gradient, gradients, groups, parameter, small, values};
+use super::{
+    LR, Made, adam, adamw, close, device, gradient, gradients, groups, parameter, sgd, small,
+    values,
+};
 
 #[test]
 fn groups_have_their_own_rate_and_a_schedule_moves_all() {
@@ -16,7 +19,7 @@ fn groups_have_their_own_rate_and_a_schedule_moves_all() {
         ParamGroup::new(params[..1].to_vec()).lr_scale(0.1),
         ParamGroup::new(params[1..].to_vec()),
     ];
-    let mut optimizer = Optimizer::sgd(Sgd::default(), parts, 0.0).unwrap();
+    let mut optimizer = sgd(SgdConfig::default(), parts, 0.0).unwrap();
     let scheduler = LrScheduler::new(
         LR,
         Schedule::Linear {
@@ -46,7 +49,7 @@ fn frozen_and_skipped_parameters_stay_and_cost_nothing() {
         Tensor::from_slice(&device, &[3.0f32; 5000], &[5000]).unwrap(),
     ));
     params.push(("unused".into(), parameter(&device, &[7.0])));
-    let mut optimizer = Optimizer::adamw(Adam::default(), groups(&params, 0.5), LR).unwrap();
+    let mut optimizer = adamw(AdamConfig::default(), groups(&params, 0.5), LR).unwrap();
     for t in 0..3 {
         optimizer.step(&gradients(&params, t), None).unwrap();
     }
@@ -89,7 +92,7 @@ fn the_same_steps_give_the_same_bits() {
         .collect();
     let run = || {
         let params = vec![("w".to_owned(), parameter(&device, &start))];
-        let mut optimizer = Optimizer::adamw(Adam::default(), groups(&params, 0.01), 1e-3).unwrap();
+        let mut optimizer = adamw(AdamConfig::default(), groups(&params, 0.01), 1e-3).unwrap();
         let mut norms = Vec::new();
         for t in 0..3 {
             let g: Vec<f32> = (0..n)
@@ -116,13 +119,13 @@ fn a_loaded_state_continues_with_the_same_bits() {
     let device = device();
     for momentum in [None, Some(0.9)] {
         let make = |params: &Parameters| match momentum {
-            None => Optimizer::adamw(Adam::default(), groups(params, 0.1), LR).unwrap(),
+            None => adamw(AdamConfig::default(), groups(params, 0.1), LR).unwrap(),
             Some(momentum) => {
-                let sgd = Sgd {
+                let config = SgdConfig {
                     momentum,
                     ..Default::default()
                 };
-                Optimizer::sgd(sgd, groups(params, 0.1), LR).unwrap()
+                sgd(config, groups(params, 0.1), LR).unwrap()
             }
         };
         let params = small(&device);
@@ -142,6 +145,8 @@ fn a_loaded_state_continues_with_the_same_bits() {
         let mut resumed = make(&copies);
         resumed
             .load_state_dict(&optimizer.state_dict().unwrap())
+            .unwrap()
+            .strict()
             .unwrap();
         for t in 4..8 {
             optimizer.step(&gradients(&params, t), None).unwrap();
@@ -172,7 +177,7 @@ fn a_tensor_beyond_one_binding_is_updated_in_pieces() {
     let mut gradients = Gradients::default();
     gradients.insert(&p, Tensor::from_slice(&device, &g, &[n]).unwrap());
     let params = vec![("w".to_owned(), p.clone())];
-    let mut optimizer = Optimizer::sgd(Sgd::default(), groups(&params, 0.0), 0.5).unwrap();
+    let mut optimizer = sgd(SgdConfig::default(), groups(&params, 0.0), 0.5).unwrap();
     let norm = optimizer.step(&gradients, None).unwrap().item().unwrap();
     assert!((norm - 140f32.sqrt()).abs() < 1e-5, "{norm}");
     let values = p.to_vec::<f32>().unwrap();
@@ -183,7 +188,7 @@ fn a_tensor_beyond_one_binding_is_updated_in_pieces() {
 fn mistakes_are_named() {
     let device = device();
     let params = small(&device);
-    let text = |result: Result<Optimizer>| match result {
+    let text = |result: Made| match result {
         Ok(_) => panic!("it was accepted"),
         Err(e) => e.to_string(),
     };
@@ -191,33 +196,29 @@ fn mistakes_are_named() {
         ParamGroup::new(params.clone()),
         ParamGroup::new(params[..1].to_vec()),
     ];
-    let error = text(Optimizer::sgd(Sgd::default(), twice, LR));
+    let error = text(sgd(SgdConfig::default(), twice, LR));
     assert!(error.contains("`weight` is in two groups"), "{error}");
     let tied = [
         params.clone(),
         vec![("tied".to_owned(), params[0].1.clone())],
     ]
     .concat();
-    assert!(Optimizer::sgd(Sgd::default(), vec![ParamGroup::new(tied)], LR).is_ok());
-    let error = text(Optimizer::sgd(Sgd::default(), vec![], LR));
+    assert!(sgd(SgdConfig::default(), vec![ParamGroup::new(tied)], LR).is_ok());
+    let error = text(sgd(SgdConfig::default(), Parameters::new(), LR));
     assert!(error.contains("no parameter was given"), "{error}");
-    let error = text(Optimizer::sgd(
-        Sgd::default(),
-        groups(&params, 0.0),
-        f64::NAN,
-    ));
+    let error = text(sgd(SgdConfig::default(), groups(&params, 0.0), f64::NAN));
     assert!(error.contains("learning rate NaN"), "{error}");
-    let nesterov = Sgd {
+    let nesterov = SgdConfig {
         nesterov: true,
         ..Default::default()
     };
-    let error = text(Optimizer::sgd(nesterov, groups(&params, 0.0), LR));
+    let error = text(sgd(nesterov, groups(&params, 0.0), LR));
     assert!(error.contains("nesterov needs a momentum"), "{error}");
-    let adam = Adam {
+    let betas = AdamConfig {
         betas: (1.0, 0.9),
-        eps: 1e-8,
+        ..Default::default()
     };
-    let error = text(Optimizer::adamw(adam, groups(&params, 0.0), LR));
+    let error = text(adamw(betas, groups(&params, 0.0), LR));
     assert!(error.contains("betas 1 and 0.9"), "{error}");
     let wide = parameter(&device, &[1.0; 6])
         .detach()
@@ -225,8 +226,8 @@ fn mistakes_are_named() {
         .unwrap()
         .transpose(0, 1)
         .unwrap();
-    let error = text(Optimizer::sgd(
-        Sgd::default(),
+    let error = text(sgd(
+        SgdConfig::default(),
         vec![ParamGroup::new(vec![("wide".into(), wide)])],
         LR,
     ));
@@ -235,7 +236,7 @@ fn mistakes_are_named() {
         "{error}"
     );
 
-    let mut optimizer = Optimizer::adam(Adam::default(), groups(&params, 0.0), LR).unwrap();
+    let mut optimizer = adam(AdamConfig::default(), groups(&params, 0.0), LR).unwrap();
     let error = optimizer
         .step(&Gradients::default(), None)
         .unwrap_err()
@@ -251,22 +252,34 @@ fn mistakes_are_named() {
     let good = optimizer.state_dict().unwrap();
     let mut state = good.clone();
     state.steps.insert("other".into(), 3);
-    refused(&mut optimizer, &state, "`other`");
+    let report = optimizer.load_state_dict(&state).unwrap();
+    assert_eq!(report.unexpected, ["other"]);
+    let error = report.strict().unwrap_err().to_string();
+    assert!(error.contains("unexpected: `other`"), "{error}");
+    let mut state = good.clone();
+    state.steps.remove("bias");
+    state.tensors.truncate(2);
+    let report = optimizer.load_state_dict(&state).unwrap();
+    assert_eq!(
+        (&report.missing[..], report.unexpected.len()),
+        (&["bias".to_owned()][..], 0)
+    );
     let mut state = good.clone();
     state.tensors.pop();
-    refused(&mut optimizer, &state, "no tensor `bias.exp_avg_sq`");
+    refused(&mut *optimizer, &state, "no tensor `bias.exp_avg_sq`");
     let mut state = good.clone();
     state
         .tensors
         .push(("bias.momentum_buffer".into(), params[1].1.clone()));
-    refused(&mut optimizer, &state, "`bias.momentum_buffer`");
+    let report = optimizer.load_state_dict(&state).unwrap();
+    assert_eq!(report.unexpected, ["bias.momentum_buffer"]);
     let mut state = good.clone();
     state.tensors[0].1 = params[1].1.clone();
-    refused(&mut optimizer, &state, "`weight.exp_avg` is");
-    optimizer.load_state_dict(&good).unwrap();
+    refused(&mut *optimizer, &state, "`weight.exp_avg` is");
+    optimizer.load_state_dict(&good).unwrap().strict().unwrap();
 }
 
-fn refused(optimizer: &mut Optimizer, state: &OptimizerState, text: &str) {
+fn refused(optimizer: &mut dyn Optimizer, state: &OptimizerState, text: &str) {
     let error = optimizer.load_state_dict(state).unwrap_err().to_string();
     assert!(error.contains(text), "{error}");
 }

@@ -2,8 +2,8 @@
 //! those of the comparison with other engines, layer by layer.
 
 use wgrad_nn::{
-    Activation, Embedding, FeedForward, Init, LayerNorm, Linear, Mode, MultiHeadAttention,
-    Parameters, join,
+    Activation, Embedding, FeedForward, Init, LayerNorm, Linear, Mode, Module, MultiHeadAttention,
+    Parameters, VarBuilder,
 };
 use wgrad_tensor::ops::cross_entropy::CrossEntropy;
 use wgrad_tensor::{DType, Device, Generator, Result, Tensor};
@@ -45,12 +45,9 @@ impl Lcg {
 }
 
 const EPS: f32 = 1e-5;
-const NORMAL: Init = Init::Normal {
-    mean: 0.0,
-    std: 1.0,
-};
 
 /// A transformer layer with its norms behind (BERT) or in front (GPT) of its two parts.
+#[derive(Module)]
 struct Layer {
     attention: MultiHeadAttention,
     feed_forward: FeedForward,
@@ -59,22 +56,24 @@ struct Layer {
 }
 
 impl Layer {
-    fn new(device: &Device, c: usize, hidden: usize, heads: usize, g: &Generator) -> Result<Self> {
+    fn new(sizes: Sizes, vb: &VarBuilder) -> Result<Self> {
+        let c = sizes.channels;
+        let feed_forward = vb.pp("feed_forward");
         Ok(Self {
-            attention: MultiHeadAttention::new(device, c, heads, 0.0, g)?,
-            feed_forward: FeedForward::new(device, c, hidden, Activation::Gelu, g)?,
-            norm1: LayerNorm::new(device, c, EPS, g)?,
-            norm2: LayerNorm::new(device, c, EPS, g)?,
+            attention: MultiHeadAttention::new(c, sizes.heads, 0.0, &vb.pp("attention"))?,
+            feed_forward: FeedForward::new(c, sizes.hidden, Activation::Gelu, &feed_forward)?,
+            norm1: LayerNorm::new(c, EPS, &vb.pp("norm1"))?,
+            norm2: LayerNorm::new(c, EPS, &vb.pp("norm2"))?,
         })
     }
 
     /// `x` is (B, T, C).
     fn post_norm(&self, x: &Tensor) -> Result<Tensor> {
         let mode = Mode::eval();
-        let none = &self.attention.dropout;
+        let none = &self.attention.dropout();
         let attended = self.attention.forward(x, None, false, &mode)?;
         let x = self.norm1.forward_residual(&attended, x, none, &mode)?;
-        let further = self.feed_forward.forward(&x)?;
+        let further = self.feed_forward.forward(&x, &mode)?;
         self.norm2.forward_residual(&further, &x, none, &mode)
     }
 
@@ -86,28 +85,14 @@ impl Layer {
             .attention
             .forward_residual(&normed, x, None, true, &mode)?;
         self.feed_forward
-            .forward_residual(&self.norm2.forward(&x)?, &x)
-    }
-
-    fn parameters(&self, prefix: &str, out: &mut Parameters) {
-        self.attention.parameters(&join(prefix, "attention"), out);
-        self.feed_forward
-            .parameters(&join(prefix, "feed_forward"), out);
-        self.norm1.parameters(&join(prefix, "norm1"), out);
-        self.norm2.parameters(&join(prefix, "norm2"), out);
+            .forward_residual(&self.norm2.forward(&x)?, &x, &mode)
     }
 }
 
-fn layers(device: &Device, sizes: Sizes, g: &Generator) -> Result<Vec<Layer>> {
-    let Sizes {
-        channels,
-        hidden,
-        heads,
-        ..
-    } = sizes;
-    (0..sizes.layers)
-        .map(|_| Layer::new(device, channels, hidden, heads, g))
-        .collect()
+fn layers(sizes: Sizes, vb: &VarBuilder) -> Result<Vec<Layer>> {
+    let vb = vb.pp("layers");
+    let layer = |i| Layer::new(sizes, &vb.pp(i));
+    (0..sizes.layers).map(layer).collect()
 }
 
 /// The sides of a transformer and of its batch.
@@ -186,130 +171,182 @@ impl Sizes {
 }
 
 /// BERT with a classifier on the first token. Values as PyTorch draws them.
+#[derive(Module)]
+struct Bert {
+    word: Embedding,
+    position: Embedding,
+    token_type: Embedding,
+    norm: LayerNorm,
+    layers: Vec<Layer>,
+    head: Linear,
+    #[module(skip)]
+    sizes: Sizes,
+}
+
+impl Bert {
+    fn new(sizes: Sizes, vb: &VarBuilder) -> Result<Self> {
+        let c = sizes.channels;
+        Ok(Self {
+            word: Embedding::new(sizes.vocabulary, c, &vb.pp("word"))?,
+            position: Embedding::new(sizes.positions, c, &vb.pp("position"))?,
+            token_type: Embedding::new(2, c, &vb.pp("token_type"))?,
+            norm: LayerNorm::new(c, EPS, &vb.pp("norm"))?,
+            layers: layers(sizes, vb)?,
+            head: Linear::new(c, 2, &vb.pp("head"))?,
+            sizes,
+        })
+    }
+
+    fn loss(&self, ids: &Tensor, labels: &Tensor) -> Result<Tensor> {
+        let Sizes {
+            batch,
+            seq,
+            channels,
+            dtype,
+            ..
+        } = self.sizes;
+        // Rows of the tables that every text of the batch shares.
+        let shared = self.position.weight().narrow(0, 0, seq)?;
+        let shared = shared.add(&self.token_type.weight().narrow(0, 0, 1)?)?;
+        let x = self.word.forward(ids)?.add(&shared)?;
+        let mut x = self.norm.forward(&x)?.cast(dtype)?;
+        for layer in &self.layers {
+            x = layer.post_norm(&x)?;
+        }
+        let first = x.narrow(1, 0, 1)?.reshape(&[batch, channels])?;
+        self.head
+            .forward(&first.cast(DType::F32)?)?
+            .cross_entropy(labels, &CrossEntropy::default())
+    }
+}
+
+/// [`Bert`] with its batch.
 pub fn bert(device: &Device, sizes: Sizes, g: &Generator) -> Result<Workload> {
-    let (b, t, c, v) = (sizes.batch, sizes.seq, sizes.channels, sizes.vocabulary);
+    let (b, t, v) = (sizes.batch, sizes.seq, sizes.vocabulary);
     let mut draw = Lcg::new(1);
     let ids = Tensor::from_slice(device, &draw.take(b * t, v as u32), &[b, t])?;
     let labels = Tensor::from_slice(device, &draw.take(b, 2), &[b])?;
-    let word = Embedding::new(device, v, c, NORMAL, g)?;
-    let position = Embedding::new(device, sizes.positions, c, NORMAL, g)?;
-    let token_type = Embedding::new(device, 2, c, NORMAL, g)?;
-    let norm = LayerNorm::new(device, c, EPS, g)?;
-    let layers = layers(device, sizes, g)?;
-    let head = Linear::new(device, c, 2, g)?;
-
-    let mut parameters = Parameters::new();
-    word.parameters("word", &mut parameters);
-    position.parameters("position", &mut parameters);
-    token_type.parameters("token_type", &mut parameters);
-    norm.parameters("norm", &mut parameters);
-    for (i, layer) in layers.iter().enumerate() {
-        layer.parameters(&format!("layers.{i}"), &mut parameters);
-    }
-    head.parameters("head", &mut parameters);
-
-    let loss = move || {
-        // Rows of the tables that every text of the batch shares.
-        let shared = position.weight.narrow(0, 0, t)?;
-        let shared = shared.add(&token_type.weight.narrow(0, 0, 1)?)?;
-        let x = norm.forward(&word.forward(&ids)?.add(&shared)?)?;
-        let mut x = x.cast(sizes.dtype)?;
-        for layer in &layers {
-            x = layer.post_norm(&x)?;
-        }
-        let first = x.narrow(1, 0, 1)?.reshape(&[b, c])?;
-        head.forward(&first.cast(DType::F32)?)?
-            .cross_entropy(&labels, &CrossEntropy::default())
-    };
+    let model = Bert::new(sizes, &VarBuilder::fresh(device, g))?;
     Ok(Workload {
-        parameters,
+        parameters: model.named_parameters(),
         items: b * t,
-        loss: Box::new(loss),
+        loss: Box::new(move || model.loss(&ids, &labels)),
     })
 }
 
 /// GPT: no position sees those behind it, and every token's successor is to be told.
+#[derive(Module)]
+struct Gpt {
+    token: Embedding,
+    position: Embedding,
+    layers: Vec<Layer>,
+    norm: LayerNorm,
+    head: Linear,
+    #[module(skip)]
+    sizes: Sizes,
+}
+
+impl Gpt {
+    fn new(sizes: Sizes, vb: &VarBuilder) -> Result<Self> {
+        let (c, v) = (sizes.channels, sizes.vocabulary);
+        // A table that is the last product's weight too has values of that size.
+        let values = Init::Normal {
+            mean: 0.0,
+            std: if sizes.tied { 0.02 } else { 1.0 },
+        };
+        let token = Embedding::with_init(v, c, values, &vb.pp("token"))?;
+        let position = Embedding::with_init(sizes.positions, c, values, &vb.pp("position"))?;
+        let layers = layers(sizes, vb)?;
+        let norm = LayerNorm::new(c, EPS, &vb.pp("norm"))?;
+        let head = match sizes.tied {
+            true => Linear::from_tensors(token.weight().clone(), None)?,
+            false => Linear::no_bias(c, v, &vb.pp("head"))?,
+        };
+        Ok(Self {
+            token,
+            position,
+            layers,
+            norm,
+            head,
+            sizes,
+        })
+    }
+
+    fn loss(&self, ids: &Tensor, labels: &Tensor) -> Result<Tensor> {
+        let Sizes {
+            batch,
+            seq,
+            positions,
+            vocabulary,
+            dtype,
+            ..
+        } = self.sizes;
+        let position = self.position.weight();
+        let x = self.token.forward(ids)?.add(&match seq == positions {
+            true => position.clone(),
+            false => position.narrow(0, 0, seq)?,
+        })?;
+        let mut x = x.cast(dtype)?;
+        for layer in &self.layers {
+            x = layer.pre_norm(&x)?;
+        }
+        self.head
+            .forward(&self.norm.forward(&x)?)?
+            .reshape(&[batch * seq, vocabulary])?
+            .cross_entropy(labels, &CrossEntropy::default())
+    }
+}
+
+/// [`Gpt`] with its batch.
 pub fn gpt(device: &Device, sizes: Sizes, g: &Generator) -> Result<Workload> {
-    let (b, t, c, v) = (sizes.batch, sizes.seq, sizes.channels, sizes.vocabulary);
+    let (b, t, v) = (sizes.batch, sizes.seq, sizes.vocabulary);
     let mut draw = Lcg::new(2);
     let ids = Tensor::from_slice(device, &draw.take(b * t, v as u32), &[b, t])?;
     let labels = Tensor::from_slice(device, &draw.take(b * t, v as u32), &[b * t])?;
-    // A table that is the last product's weight too has values of that size.
-    let values = match sizes.tied {
-        true => Init::Normal {
-            mean: 0.0,
-            std: 0.02,
-        },
-        false => NORMAL,
-    };
-    let token = Embedding::new(device, v, c, values, g)?;
-    let position = Embedding::new(device, sizes.positions, c, values, g)?;
-    let layers = layers(device, sizes, g)?;
-    let norm = LayerNorm::new(device, c, EPS, g)?;
-    let head = match sizes.tied {
-        true => Linear::from_tensors(token.weight.clone(), None)?,
-        false => Linear::with_init(device, c, v, Init::linear_default(), None, g)?,
-    };
-
-    let mut parameters = Parameters::new();
-    token.parameters("token", &mut parameters);
-    position.parameters("position", &mut parameters);
-    for (i, layer) in layers.iter().enumerate() {
-        layer.parameters(&format!("layers.{i}"), &mut parameters);
-    }
-    norm.parameters("norm", &mut parameters);
-    if !sizes.tied {
-        head.parameters("head", &mut parameters);
-    }
-
-    let loss = move || {
-        let x = token.forward(&ids)?.add(&match t == sizes.positions {
-            true => position.weight.clone(),
-            false => position.weight.narrow(0, 0, t)?,
-        })?;
-        let mut x = x.cast(sizes.dtype)?;
-        for layer in &layers {
-            x = layer.pre_norm(&x)?;
-        }
-        head.forward(&norm.forward(&x)?)?
-            .reshape(&[b * t, v])?
-            .cross_entropy(&labels, &CrossEntropy::default())
-    };
+    let model = Gpt::new(sizes, &VarBuilder::fresh(device, g))?;
     Ok(Workload {
-        parameters,
+        parameters: model.named_parameters(),
         items: b * t,
-        loss: Box::new(loss),
+        loss: Box::new(move || model.loss(&ids, &labels)),
     })
 }
 
 /// The sides of the network for digits: 784 pixels, ten of them.
 pub const MLP: [usize; 4] = [784, 512, 512, 10];
 
-/// [`MLP`] with ReLU, on `b` rows.
+/// [`MLP`] with ReLU.
+#[derive(Module)]
+struct Mlp {
+    linear1: Linear,
+    linear2: Linear,
+    linear3: Linear,
+}
+
+impl Mlp {
+    fn loss(&self, input: &Tensor, labels: &Tensor) -> Result<Tensor> {
+        let x = self.linear1.forward(input)?.relu()?;
+        let x = self.linear2.forward(&x)?.relu()?;
+        self.linear3
+            .forward(&x)?
+            .cross_entropy(labels, &CrossEntropy::default())
+    }
+}
+
+/// [`MLP`] on `b` rows.
 pub fn mlp(device: &Device, b: usize, g: &Generator) -> Result<Workload> {
     let [pixels, wide, narrow, digits] = MLP;
     let mut draw = Lcg::new(3);
     let input = Tensor::from_slice(device, &draw.uniform(b * pixels), &[b, pixels])?;
     let labels = Tensor::from_slice(device, &draw.take(b, digits as u32), &[b])?;
-    let linear1 = Linear::new(device, pixels, wide, g)?;
-    let linear2 = Linear::new(device, wide, narrow, g)?;
-    let linear3 = Linear::new(device, narrow, digits, g)?;
-
-    let mut parameters = Parameters::new();
-    linear1.parameters("linear1", &mut parameters);
-    linear2.parameters("linear2", &mut parameters);
-    linear3.parameters("linear3", &mut parameters);
-
-    let loss = move || {
-        let x = linear1.forward(&input)?.relu()?;
-        let x = linear2.forward(&x)?.relu()?;
-        linear3
-            .forward(&x)?
-            .cross_entropy(&labels, &CrossEntropy::default())
+    let vb = VarBuilder::fresh(device, g);
+    let model = Mlp {
+        linear1: Linear::new(pixels, wide, &vb.pp("linear1"))?,
+        linear2: Linear::new(wide, narrow, &vb.pp("linear2"))?,
+        linear3: Linear::new(narrow, digits, &vb.pp("linear3"))?,
     };
     Ok(Workload {
-        parameters,
+        parameters: model.named_parameters(),
         items: b,
-        loss: Box::new(loss),
+        loss: Box::new(move || model.loss(&input, &labels)),
     })
 }

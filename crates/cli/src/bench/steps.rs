@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 use wgrad_nn::Parameters;
-use wgrad_nn::optim::{Adam, GradScaler, Optimizer, ParamGroup};
+use wgrad_nn::optim::{AdamW, AdamWConfig, GradScaler, Optimizer};
 use wgrad_runtime::Device;
 use wgrad_tensor::DType;
 use wgrad_tune::bench::stats::{ENOUGH, median};
@@ -16,7 +16,7 @@ use super::models::Workload;
 pub struct Trainer<'a> {
     device: Device,
     model: &'a Workload,
-    optimizer: Optimizer,
+    optimizer: AdamW,
     trained: usize,
 }
 
@@ -37,8 +37,12 @@ impl<'a> Trainer<'a> {
             }
         }
         let count = trained.iter().map(|(_, tensor)| tensor.numel()).sum();
-        let group = ParamGroup::new(trained).weight_decay(0.01);
-        let mut optimizer = Optimizer::adamw(Adam::default(), vec![group], 3e-4)?;
+        let config = AdamWConfig {
+            lr: 3e-4,
+            weight_decay: 0.01,
+            ..AdamWConfig::default()
+        };
+        let mut optimizer = AdamW::new(trained, config)?;
         if dtype == DType::F16 {
             optimizer.set_grad_scaler(GradScaler::default())?;
         }

@@ -9,23 +9,23 @@ pub struct ParamGroup {
     pub params: Parameters,
     /// What the optimizer's learning rate is multiplied by for these.
     pub lr_scale: f64,
-    /// Weight decay of these.
-    pub weight_decay: f64,
+    /// Weight decay of these; the optimizer's own if not given.
+    pub weight_decay: Option<f64>,
 }
 
 impl ParamGroup {
-    /// The optimizer's own rate, and no weight decay.
+    /// The optimizer's own rate and weight decay.
     pub fn new(params: Parameters) -> Self {
         Self {
             params,
             lr_scale: 1.0,
-            weight_decay: 0.0,
+            weight_decay: None,
         }
     }
 
     /// With this weight decay.
     pub fn weight_decay(mut self, weight_decay: f64) -> Self {
-        self.weight_decay = weight_decay;
+        self.weight_decay = Some(weight_decay);
         self
     }
 
@@ -33,6 +33,28 @@ impl ParamGroup {
     pub fn lr_scale(mut self, lr_scale: f64) -> Self {
         self.lr_scale = lr_scale;
         self
+    }
+}
+
+/// The parameters of an optimizer, in groups: made from one list of parameters, from a group, or from several.
+#[derive(Debug, Clone)]
+pub struct ParamGroups(pub(super) Vec<ParamGroup>);
+
+impl From<Parameters> for ParamGroups {
+    fn from(params: Parameters) -> Self {
+        Self(vec![ParamGroup::new(params)])
+    }
+}
+
+impl From<ParamGroup> for ParamGroups {
+    fn from(group: ParamGroup) -> Self {
+        Self(vec![group])
+    }
+}
+
+impl From<Vec<ParamGroup>> for ParamGroups {
+    fn from(groups: Vec<ParamGroup>) -> Self {
+        Self(groups)
     }
 }
 
@@ -44,7 +66,7 @@ pub fn no_decay(params: Parameters, weight_decay: f64) -> Vec<ParamGroup> {
         .partition(|(name, _)| takes_no_decay(name));
     [
         ParamGroup::new(with).weight_decay(weight_decay),
-        ParamGroup::new(without),
+        ParamGroup::new(without).weight_decay(0.0),
     ]
     .into_iter()
     .filter(|group| !group.params.is_empty())

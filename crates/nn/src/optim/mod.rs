@@ -1,326 +1,157 @@
 //! Optimizers: SGD, Adam and AdamW with PyTorch's formulas, parameter groups, and clipping by the
 //! global norm. A step is recorded on the device and nothing in it waits.
+//!
+//! [`Optimizer`] is what a training loop needs of an optimizer. Implement it for a rule of your own; ops under
+//! `no_grad` and `copy_into` update a parameter, and [`clip_grad_norm`] clips.
 
 mod adam;
 mod groups;
+mod multi_tensor;
+mod norm;
 mod scaler;
 mod sgd;
 mod state;
 
-pub use adam::Adam;
-pub use groups::{ParamGroup, no_decay, takes_no_decay};
+pub use adam::{Adam, AdamConfig, AdamW, AdamWConfig};
+pub use groups::{ParamGroup, ParamGroups, no_decay, takes_no_decay};
+pub use norm::{GradNorm, clip_grad_norm};
 pub use scaler::GradScalerState;
-pub use sgd::Sgd;
+pub use sgd::{Sgd, SgdConfig};
 pub use state::OptimizerState;
 pub use wgrad_tensor::ops::optim::GradScaler;
 
-use std::collections::HashSet;
+use adam::AdamConstants;
+use sgd::SgdConstants;
 
-use wgrad_tensor::ops::optim::{Flat, SCALARS, Scaling, check_parameter, norm};
-use wgrad_tensor::{DType, Device, Error, Gradients, Result, Tensor, no_grad};
+use wgrad_tensor::{Error, Gradients, Result, Tensor};
 
-/// The rule that an optimizer follows.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Method {
-    Sgd(Sgd),
-    Adam(Adam),
-    AdamW(Adam),
-}
+use crate::LoadReport;
 
-/// One parameter, the group it belongs to, and what the optimizer remembers of it.
-struct Slot {
-    name: String,
-    tensor: Tensor,
-    group: usize,
-    /// Updates asked for so far; with a scaler [`Optimizer::made`] has those that were not skipped.
-    step: u64,
-    /// As named by [`Method::state_names`]; empty before the first update.
-    state: Vec<Tensor>,
-    /// Whether one of [`Optimizer::flats`] holds it.
-    placed: bool,
-}
-
-/// The hyperparameters of a group.
-struct Group {
-    lr_scale: f64,
-    weight_decay: f64,
-}
-
-/// Updates parameters from their gradients. Memory is taken for parameters that receive a gradient only;
-/// frozen ones cost nothing.
-pub struct Optimizer {
-    method: Method,
-    lr: f64,
-    groups: Vec<Group>,
-    slots: Vec<Slot>,
-    /// Parameters that were updated before, side by side on the device, with their rows in `slots`.
-    flats: Vec<(Flat, Vec<usize>)>,
-    /// What changes from step to step, one row a parameter: kernels read it from here.
-    scalars: Option<Tensor>,
-    scaling: Option<Scaling>,
-    /// What the device makes [`Optimizer::scalars`] from, with a scaler.
-    rows: Option<Tensor>,
-    /// f32, updates made of each parameter, with a scaler: the device counts them.
-    made: Option<Tensor>,
-}
-
-impl Optimizer {
-    /// Stochastic gradient descent, `torch.optim.SGD`.
+/// Updates parameters from their gradients.
+///
+/// [`Sgd`], [`Adam`] and [`AdamW`] are those of this crate. A training loop takes `&mut dyn Optimizer`, so that a type
+/// outside of this crate can implement the trait and be trained with.
+///
+/// ```
+/// use wgrad_nn::optim::{AdamW, AdamWConfig, Optimizer};
+/// use wgrad_nn::{Linear, Module, VarBuilder};
+/// use wgrad_tensor::{DType, Device, DeviceOptions, Generator, Result, Tensor};
+///
+/// # fn main() -> Result<()> {
+/// let device = Device::open(DeviceOptions::default())?;
+/// let generator = Generator::new(&device, 0)?;
+/// let layer = Linear::new(3, 1, &VarBuilder::fresh(&device, &generator))?;
+/// let config = AdamWConfig { lr: 0.1, ..Default::default() };
+/// let mut optimizer = AdamW::new(layer.named_parameters(), config)?;
+/// let x = Tensor::ones(&device, &[4, 3], DType::F32)?;
+/// let loss = |layer: &Linear| layer.forward(&x)?.pow_scalar(2.0)?.mean_all();
+/// let before = loss(&layer)?.item()?;
+/// for _ in 0..3 {
+///     let gradients = loss(&layer)?.backward()?;
+///     optimizer.step(&gradients, Some(1.0))?;
+/// }
+/// assert!(loss(&layer)?.item()? < before);
+/// # Ok(())
+/// # }
+/// ```
+pub trait Optimizer {
+    /// Updates every parameter that requires a gradient and has one in `gradients`; the others stay as they are,
+    /// their state too. With `max_grad_norm` all gradients are first scaled so that their global norm is at most
+    /// that, as PyTorch's `clip_grad_norm_`. Returns the norm of the gradients before clipping.
     ///
-    /// Errors: numbers out of range; no parameter; one that is not a contiguous f32 tensor or is in two
-    /// groups. A tensor that a group lists twice (tied weights) is updated once.
-    pub fn sgd(sgd: Sgd, groups: Vec<ParamGroup>, lr: f64) -> Result<Self> {
-        sgd.check()?;
-        Self::new(Method::Sgd(sgd), groups, lr)
-    }
-
-    /// Adam, `torch.optim.Adam`: weight decay is added to the gradient. Errors as [`Optimizer::sgd`].
-    pub fn adam(adam: Adam, groups: Vec<ParamGroup>, lr: f64) -> Result<Self> {
-        adam.check()?;
-        Self::new(Method::Adam(adam), groups, lr)
-    }
-
-    /// AdamW, `torch.optim.AdamW`: weight decay is taken off the parameter. Errors as
-    /// [`Optimizer::sgd`].
-    pub fn adamw(adam: Adam, groups: Vec<ParamGroup>, lr: f64) -> Result<Self> {
-        adam.check()?;
-        Self::new(Method::AdamW(adam), groups, lr)
-    }
-
-    fn new(method: Method, param_groups: Vec<ParamGroup>, lr: f64) -> Result<Self> {
-        let mut groups = Vec::new();
-        let mut slots: Vec<Slot> = Vec::new();
-        let mut seen = HashSet::new();
-        for (group, params) in param_groups.into_iter().enumerate() {
-            at_least_0("weight_decay", params.weight_decay)?;
-            at_least_0("lr_scale", params.lr_scale)?;
-            for (name, tensor) in params.params {
-                if let Err(error) = check_parameter(&tensor) {
-                    return Err(Error::op(
-                        "optimizer",
-                        format!("parameter `{name}`: {error}"),
-                    ));
-                }
-                if !seen.insert(tensor.id()) {
-                    let tied = slots
-                        .iter()
-                        .any(|s| s.group == group && s.tensor.id() == tensor.id());
-                    if tied {
-                        continue;
-                    }
-                    return Err(Error::op(
-                        "optimizer",
-                        format!("parameter `{name}` is in two groups; list it in one"),
-                    ));
-                }
-                slots.push(Slot {
-                    name,
-                    tensor,
-                    group,
-                    step: 0,
-                    state: Vec::new(),
-                    placed: false,
-                });
-            }
-            groups.push(Group {
-                lr_scale: params.lr_scale,
-                weight_decay: params.weight_decay,
-            });
-        }
-        if slots.is_empty() {
-            return Err(Error::op("optimizer", "no parameter was given"));
-        }
-        let mut optimizer = Self {
-            method,
-            lr: 0.0,
-            groups,
-            slots,
-            flats: Vec::new(),
-            scalars: None,
-            scaling: None,
-            rows: None,
-            made: None,
-        };
-        optimizer.set_lr(lr)?;
-        Ok(optimizer)
-    }
+    /// Losses computed before the step have lost the values that their gradients need: their backward refuses.
+    ///
+    /// The optimizers of this crate run norm, clipping and updates on the device, in place; nothing waits. With a
+    /// scaler ([`Optimizer::set_grad_scaler`]) the gradients are those of [`Optimizer::scale`]'s loss; norm and
+    /// updates are as without it, but a step with a gradient that is not finite updates nothing.
+    ///
+    /// Errors: no parameter has a gradient; a `max_grad_norm` that is not a positive number; a device that failed.
+    fn step(&mut self, gradients: &Gradients, max_grad_norm: Option<f64>) -> Result<GradNorm>;
 
     /// The learning rate of the next step, before the groups' own scales.
-    pub fn lr(&self) -> f64 {
-        self.lr
-    }
+    fn lr(&self) -> f64;
 
     /// Sets the learning rate of the next steps; a group uses it times its `lr_scale`.
     ///
     /// Errors: a rate that is negative or not finite.
-    pub fn set_lr(&mut self, lr: f64) -> Result<()> {
-        at_least_0("learning rate", lr)?;
-        self.lr = lr;
-        Ok(())
+    fn set_lr(&mut self, lr: f64) -> Result<()>;
+
+    /// The state as it is now. The tensors are the optimizer's own, not copies: read them before the next step.
+    /// Waits for the device only if losses are scaled.
+    fn state_dict(&self) -> Result<OptimizerState>;
+
+    /// Replaces the state by a copy of `state`. Parameters that `state` does not name (missing) start anew; names
+    /// in it that no parameter has (unexpected) are left out.
+    ///
+    /// Errors, before anything is changed: a tensor of a named parameter that is missing or does not have the
+    /// parameter's shape.
+    fn load_state_dict(&mut self, state: &OptimizerState) -> Result<LoadReport>;
+
+    /// Scales losses from now on, for models that compute in f16 while their parameters are f32: gradients
+    /// too small for f16 are kept, a step with one that is not finite is skipped, on the device, and the
+    /// scale follows `torch.amp.GradScaler`'s rule. Use [`Optimizer::scale`] on every loss.
+    ///
+    /// Errors: numbers out of range; an optimizer that has made steps already, or that cannot scale losses.
+    fn set_grad_scaler(&mut self, rule: GradScaler) -> Result<()> {
+        let _ = rule;
+        Err(Error::op(
+            "grad_scaler",
+            "this optimizer does not scale losses; compute in f32, or implement set_grad_scaler for it",
+        ))
     }
 
-    /// Updates every parameter that requires a gradient and has one in `gradients`; the others stay as
-    /// they are, their state too. With `max_norm` all gradients are first scaled so that their global
-    /// norm is at most that, as PyTorch's `clip_grad_norm_`.
-    ///
-    /// The norm, clipping and updates run on the device, in place; nothing waits. Returns the norm of the
-    /// gradients before clipping. With a scaler ([`Optimizer::set_grad_scaler`]) the gradients are those of
-    /// [`Optimizer::scale`]'s loss; norm and updates are as without it, but a step with a gradient that is not
-    /// finite updates nothing.
-    ///
-    /// Losses computed before the step have lost the values that their gradients need: their backward refuses.
-    ///
-    /// Errors: no parameter has a gradient; a `max_norm` that is not a positive number; a device that
-    /// failed.
-    pub fn step(&mut self, gradients: &Gradients, max_norm: Option<f64>) -> Result<GradNorm> {
-        let due: Vec<Option<&Tensor>> = self
-            .slots
-            .iter()
-            .map(|slot| match slot.tensor.requires_grad() {
-                true => gradients.get(&slot.tensor),
-                false => None,
-            })
-            .collect();
-        if due.iter().all(Option::is_none) {
-            return Err(Error::op(
-                "optimizer.step",
-                format!(
-                    "none of the {} parameters has one of the {} gradients; is everything frozen, or is this another model's loss?",
-                    self.slots.len(),
-                    gradients.len()
-                ),
-            ));
-        }
-        self.place(&due)?;
-        for (flat, rows) in &mut self.flats {
-            let gradients: Vec<_> = rows.iter().map(|row| Some((due[*row]?, *row))).collect();
-            flat.load(&gradients)?;
-        }
-        let flats: Vec<&Flat> = self.flats.iter().map(|(flat, _)| flat).collect();
-        let clip = norm(&flats, max_norm, self.scaling.as_ref())?;
-        for (slot, gradient) in self.slots.iter_mut().zip(&due) {
-            slot.step += u64::from(gradient.is_some());
-            if gradient.is_some() {
-                slot.tensor.mark_written();
+    /// `loss` times the scale, for its backward pass; `loss` itself without a scaler.
+    fn scale(&self, loss: &Tensor) -> Result<Tensor> {
+        Ok(loss.clone())
+    }
+
+    /// Takes the scale out of gradients, for who looks at them before the step. The step itself takes scaled ones.
+    fn unscale(&self, gradients: &Gradients) -> Result<Gradients> {
+        Ok(gradients.clone())
+    }
+
+    /// Where loss scaling stands after the last step, or nothing without a scaler. Submits and waits.
+    fn grad_scaler_state(&self) -> Result<Option<GradScalerState>> {
+        Ok(None)
+    }
+}
+
+/// Implements [`Optimizer`] for a type with a field `inner`, a [`multi_tensor::MultiTensor`].
+macro_rules! multi_tensor_optimizer {
+    ($($name:ty),+) => {$(
+        impl Optimizer for $name {
+            fn step(&mut self, gradients: &Gradients, max_grad_norm: Option<f64>) -> Result<GradNorm> {
+                self.inner.step(gradients, max_grad_norm)
+            }
+            fn lr(&self) -> f64 {
+                self.inner.lr()
+            }
+            fn set_lr(&mut self, lr: f64) -> Result<()> {
+                self.inner.set_lr(lr)
+            }
+            fn state_dict(&self) -> Result<OptimizerState> {
+                self.inner.state_dict()
+            }
+            fn load_state_dict(&mut self, state: &OptimizerState) -> Result<LoadReport> {
+                self.inner.load_state_dict(state)
+            }
+            fn set_grad_scaler(&mut self, rule: GradScaler) -> Result<()> {
+                self.inner.set_grad_scaler(rule)
+            }
+            fn scale(&self, loss: &Tensor) -> Result<Tensor> {
+                self.inner.scale(loss)
+            }
+            fn unscale(&self, gradients: &Gradients) -> Result<Gradients> {
+                self.inner.unscale(gradients)
+            }
+            fn grad_scaler_state(&self) -> Result<Option<GradScalerState>> {
+                self.inner.grad_scaler_state()
             }
         }
-        let scalars = self.scalars_of_step(&due, &clip)?;
-        for (flat, _) in &self.flats {
-            match &self.method {
-                Method::Sgd(sgd) => flat.sgd(&scalars, &clip, sgd.momentum, sgd.nesterov)?,
-                Method::Adam(adam) | Method::AdamW(adam) => {
-                    flat.adamw(&scalars, &clip, adam.constants())?;
-                }
-            }
-        }
-        Ok(GradNorm(clip))
-    }
-
-    /// Moves the parameters that get their first gradient now side by side and gives them state: zeros, or
-    /// what was loaded for them.
-    fn place(&mut self, due: &[Option<&Tensor>]) -> Result<()> {
-        let new: Vec<usize> = (0..self.slots.len())
-            .filter(|row| due[*row].is_some() && !self.slots[*row].placed)
-            .collect();
-        if new.is_empty() {
-            return Ok(());
-        }
-        let tensors: Vec<&Tensor> = new.iter().map(|row| &self.slots[*row].tensor).collect();
-        let states = self.method.state_names().len();
-        for (flat, members) in Flat::gather(&tensors, states)? {
-            let rows: Vec<usize> = members.iter().map(|i| new[*i]).collect();
-            for (member, row) in rows.iter().enumerate() {
-                let slot = &mut self.slots[*row];
-                let loaded = std::mem::take(&mut slot.state);
-                for i in 0..states {
-                    let state = flat.state(i, member)?;
-                    if let Some(loaded) = loaded.get(i) {
-                        no_grad(|| loaded.copy_into(&state))?;
-                    }
-                    slot.state.push(state);
-                }
-                slot.placed = true;
-            }
-            self.flats.push((flat, rows));
-        }
-        Ok(())
-    }
-
-    /// Every parameter's row of scalars for the step it is at, in the one device table. With a scaler the
-    /// device makes them: it alone knows which steps were skipped.
-    fn scalars_of_step(&mut self, due: &[Option<&Tensor>], clip: &Tensor) -> Result<Tensor> {
-        let mut rows = Vec::with_capacity(self.slots.len() * SCALARS);
-        for (slot, gradient) in self.slots.iter().zip(due) {
-            let group = &self.groups[slot.group];
-            let lr = self.lr * group.lr_scale;
-            let decay = group.weight_decay;
-            rows.extend(match (&self.scaling, &self.method) {
-                (Some(_), method) => method.row(lr, decay, gradient.is_some()),
-                (None, Method::Sgd(sgd)) => sgd.scalars(lr, decay, slot.step),
-                (None, Method::Adam(adam)) => adam.scalars(lr, 0.0, decay, slot.step),
-                (None, Method::AdamW(adam)) => adam.scalars(lr, decay, 0.0, slot.step),
-            });
-        }
-        let shape = [self.slots.len(), SCALARS];
-        let device = self.slots[0].tensor.device();
-        let (Some(scaling), Some(made)) = (&self.scaling, &self.made) else {
-            return table(&mut self.scalars, device, &rows, &shape);
-        };
-        let rows = table(&mut self.rows, device, &rows, &shape)?;
-        let scalars = match &self.scalars {
-            Some(scalars) => scalars.clone(),
-            None => Tensor::empty(device, &shape, DType::F32)?,
-        };
-        scaling.scalars(&rows, self.method.rule(), (clip, made), &scalars)?;
-        self.scalars = Some(scalars.clone());
-        Ok(scalars)
-    }
+    )+};
 }
 
-/// Writes `values` into the tensor in `place`, which is made if it is not there.
-fn table(
-    place: &mut Option<Tensor>,
-    device: &Device,
-    values: &[f32],
-    shape: &[usize],
-) -> Result<Tensor> {
-    let tensor = match place.take() {
-        Some(tensor) => {
-            tensor.copy_from_slice(values)?;
-            tensor
-        }
-        None => Tensor::from_slice(device, values, shape)?,
-    };
-    *place = Some(tensor.clone());
-    Ok(tensor)
-}
-
-impl Method {
-    /// What PyTorch calls the state of one parameter.
-    fn state_names(&self) -> &'static [&'static str] {
-        match self {
-            Method::Sgd(sgd) if sgd.momentum == 0.0 => &[],
-            Method::Sgd(_) => &["momentum_buffer"],
-            Method::Adam(_) | Method::AdamW(_) => &["exp_avg", "exp_avg_sq"],
-        }
-    }
-}
-
-/// The global norm of a step's gradients before clipping, on the device.
-#[derive(Debug, Clone)]
-pub struct GradNorm(Tensor);
-
-impl GradNorm {
-    /// Reads it. Submits and waits; call it when the value is needed, such as for a log line.
-    pub fn item(&self) -> Result<f32> {
-        self.tensor()?.item()
-    }
-
-    /// The norm as an f32 tensor of shape `[]`.
-    pub fn tensor(&self) -> Result<Tensor> {
-        self.0.narrow(0, 0, 1)?.reshape(&[])
-    }
-}
+multi_tensor_optimizer!(Sgd, Adam, AdamW);
 
 fn at_least_0(what: &str, value: f64) -> Result<()> {
     if value >= 0.0 && value.is_finite() {

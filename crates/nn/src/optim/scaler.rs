@@ -3,7 +3,7 @@
 use wgrad_tensor::ops::optim::{Flat, GradScaler, Scaling, StepRule, member_of};
 use wgrad_tensor::{DType, Error, Gradients, Result, Tensor};
 
-use super::{Method, Optimizer};
+use super::multi_tensor::{Method, MultiTensor};
 
 /// Where loss scaling stands.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,13 +20,8 @@ pub struct GradScalerState {
     pub overflowed: Option<String>,
 }
 
-impl Optimizer {
-    /// Scales losses from now on, for models that compute in f16 while their parameters are f32: gradients
-    /// too small for f16 are kept, a step with one that is not finite is skipped, on the device, and the
-    /// scale follows `torch.amp.GradScaler`'s rule. Use [`Optimizer::scale`] on every loss.
-    ///
-    /// Errors: numbers out of range; an optimizer that has made steps already.
-    pub fn set_grad_scaler(&mut self, rule: GradScaler) -> Result<()> {
+impl MultiTensor {
+    pub(super) fn set_grad_scaler(&mut self, rule: GradScaler) -> Result<()> {
         if self.slots.iter().any(|slot| slot.step > 0) {
             return Err(Error::op(
                 "grad_scaler",
@@ -39,8 +34,7 @@ impl Optimizer {
         Ok(())
     }
 
-    /// `loss` times the scale, for its backward pass; `loss` itself without a scaler.
-    pub fn scale(&self, loss: &Tensor) -> Result<Tensor> {
+    pub(super) fn scale(&self, loss: &Tensor) -> Result<Tensor> {
         match &self.scaling {
             Some(scaling) => loss.mul(&scaling.scale()?),
             None => Ok(loss.clone()),
@@ -48,7 +42,7 @@ impl Optimizer {
     }
 
     /// This optimizer's gradients as they would be without a scale, as copies.
-    pub fn unscale(&self, gradients: &Gradients) -> Result<Gradients> {
+    pub(super) fn unscale(&self, gradients: &Gradients) -> Result<Gradients> {
         let mut out = Gradients::default();
         for slot in &self.slots {
             let Some(gradient) = gradients.get(&slot.tensor) else {
@@ -63,8 +57,7 @@ impl Optimizer {
         Ok(out)
     }
 
-    /// Where loss scaling stands after the last step, or nothing without a scaler. Submits and waits.
-    pub fn grad_scaler_state(&self) -> Result<Option<GradScalerState>> {
+    pub(super) fn grad_scaler_state(&self) -> Result<Option<GradScalerState>> {
         let Some(scaling) = &self.scaling else {
             return Ok(None);
         };

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use wgrad_tensor::{DType, Error, Result, Tensor, no_grad};
 
-use super::Optimizer;
+use super::multi_tensor::MultiTensor;
+use crate::LoadReport;
 
 /// The state of an optimizer. Parameters that were not updated yet have none.
 #[derive(Debug, Clone, Default)]
@@ -18,10 +19,8 @@ pub struct OptimizerState {
     pub grad_scaler: Option<(f32, u32)>,
 }
 
-impl Optimizer {
-    /// The state as it is now. The tensors are the optimizer's own, not copies: read them before the
-    /// next step. Waits for the device only if losses are scaled.
-    pub fn state_dict(&self) -> Result<OptimizerState> {
+impl MultiTensor {
+    pub(super) fn state_dict(&self) -> Result<OptimizerState> {
         let mut state = OptimizerState::default();
         let scaler = self.grad_scaler_state()?;
         state.grad_scaler = scaler.map(|s| (s.scale, s.growth_tracker));
@@ -40,30 +39,25 @@ impl Optimizer {
         Ok(state)
     }
 
-    /// Replaces the state by a copy of `state`. Parameters that `state` does not name start anew.
-    ///
-    /// Errors, before anything is changed: a name that no parameter has, a tensor that is missing, is
-    /// too many or does not have the parameter's shape.
-    pub fn load_state_dict(&mut self, state: &OptimizerState) -> Result<()> {
+    pub(super) fn load_state_dict(&mut self, state: &OptimizerState) -> Result<LoadReport> {
         let refuse = |message: String| Err(Error::op("load_state_dict", message));
         let mut tensors: HashMap<&str, &Tensor> = state
             .tensors
             .iter()
             .map(|(name, tensor)| (name.as_str(), tensor))
             .collect();
-        if let Some(name) = state
-            .steps
-            .keys()
-            .find(|n| !self.slots.iter().any(|s| s.name == **n))
-        {
-            return refuse(format!(
-                "the state names parameter `{name}`, which this optimizer does not have; was it saved for another model?"
-            ));
-        }
+        let mut report = LoadReport::default();
+        let known = |name: &String| self.slots.iter().any(|slot| slot.name == *name);
+        report
+            .unexpected
+            .extend(state.steps.keys().filter(|name| !known(name)).cloned());
         let names = self.method.state_names();
         let mut loaded = Vec::with_capacity(self.slots.len());
         for slot in &self.slots {
             let step = state.steps.get(&slot.name).copied().unwrap_or(0);
+            if step == 0 {
+                report.missing.push(slot.name.clone());
+            }
             let mut copies = Vec::new();
             for name in names.iter().filter(|_| step > 0) {
                 let full = format!("{}.{name}", slot.name);
@@ -84,11 +78,9 @@ impl Optimizer {
             }
             loaded.push((step, copies));
         }
-        if let Some(name) = tensors.keys().min() {
-            return refuse(format!(
-                "the state has a tensor `{name}` that nothing here uses; was it saved by another kind of optimizer?"
-            ));
-        }
+        let mut too_many: Vec<String> = tensors.keys().map(|name| (*name).to_owned()).collect();
+        too_many.sort();
+        report.unexpected.extend(too_many);
         if let Some(scaling) = &self.scaling {
             let (scale, since) = state.grad_scaler.unwrap_or((scaling.init_scale(), 0));
             scaling.write(scale, since)?;
@@ -104,6 +96,6 @@ impl Optimizer {
             slot.state = copies;
             slot.placed = false;
         }
-        Ok(())
+        Ok(report)
     }
 }

@@ -71,7 +71,7 @@ pub type OnStep<'a> = Box<dyn FnMut(&StepLog) + 'a>;
 pub type OnEvaluate<'a> = Box<dyn FnMut(&EvalLog) + 'a>;
 /// Sees a step's number, from 1, and its gradients, which [`Optimizer::unscale`] makes those of the loss itself
 /// where a scaler is at work.
-pub type OnGradients<'a> = Box<dyn FnMut(u64, &Optimizer, &Gradients) -> Result<()> + 'a>;
+pub type OnGradients<'a> = Box<dyn FnMut(u64, &dyn Optimizer, &mut Gradients) -> Result<()> + 'a>;
 
 /// Called after each logged step and evaluation.
 #[derive(Default)]

@@ -25,7 +25,7 @@ impl StepValues {
     /// Reads them.
     ///
     /// Errors: a loss or a norm that is not finite, unless loss scaling skipped the step and can still go down.
-    pub fn read(self, optimizer: &Optimizer) -> Result<Read> {
+    pub fn read(self, optimizer: &dyn Optimizer) -> Result<Read> {
         let mut loss = 0.0;
         for part in &self.losses {
             loss += f64::from(part.item()?) / self.losses.len() as f64;
