@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use serde_json::json;
 use wgrad_runtime::variants::VariantTable;
-use wgrad_runtime::{Device, DeviceOptions, Verdict};
+use wgrad_runtime::{Device, DeviceOptions, SelfTest};
 use wgrad_tensor::cases::{self, Case, Dump, Outcome};
 use wgrad_tensor::ops;
 use wgrad_tensor::ops::tunable::{self, Tunable};
@@ -104,14 +104,14 @@ pub fn run(args: DoctorArgs) -> Result<()> {
             let (backend, driver) = (&description.backend, &description.driver);
             println!("{} ({backend}, {driver})", description.name);
             if let Some(unit) = device.matrix_unit() {
-                let found = |verdict: Verdict| match verdict {
+                let found = |verdict: SelfTest| match verdict {
                     Ok(()) => "right".to_owned(),
                     Err(why) => format!("not used unless named: {why}"),
                 };
                 println!(
                     "matrix units {unit}: products {}, attention {}",
-                    found(matmul::judged_matrix_units(&device)),
-                    found(attention::judged_matrix_units(&device))
+                    found(matmul::cooperative_self_test(&device)),
+                    found(attention::cooperative_self_test(&device))
                 );
             }
         }

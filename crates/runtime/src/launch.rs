@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::device::Device;
-use crate::emulated::Emulate;
 use crate::error::{Error, Result};
 use crate::kernel::reflect::BindingKind;
 use crate::kernel::{Code, Kernel};
-use crate::pool::{Buffer, Taken};
-use crate::recording::Command;
+use crate::memory::pool::{Buffer, Taken};
+use crate::submit::emulated::Emulate;
+use crate::submit::recording::Command;
 
 /// WebGPU's limit on groups along one dimension; larger grids fold into y.
 pub const MAX_GROUPS: u64 = 65_535;
@@ -107,7 +107,7 @@ impl<'a> Launch<'a> {
     }
 
     /// Sets an array of `vec4<u32>`; what is not given stays 0.
-    pub fn words(self, name: &str, values: &[u32]) -> Self {
+    pub fn u32s(self, name: &str, values: &[u32]) -> Self {
         self.set(name, values, false)
     }
 
@@ -284,7 +284,7 @@ fn make_bind_group(
     layout: &wgpu::BindGroupLayout,
     arena: &wgpu::Buffer,
     places: &[(Arc<Taken>, u64, u64)],
-    textures: &[crate::texture::Scratch],
+    textures: &[crate::memory::texture::Scratch],
 ) -> wgpu::BindGroup {
     let mut entries = Vec::with_capacity(places.len() + 1);
     if let Some(size) = wgpu::BufferSize::new(kernel.info.params_size as u64) {

@@ -5,35 +5,28 @@
 //! (parameters, tensors, grid) → the recording → [`Device::flush`] (the only submit) →
 //! [`Device::read`] (the only wait).
 
-mod adapter;
 mod device;
-mod emulated;
 mod error;
-mod gather;
 mod kernel;
 mod launch;
-mod peak;
-mod pool;
-mod profile;
-mod readback;
-mod recording;
-mod stopwatch;
-mod texture;
+mod measure;
+mod memory;
+mod submit;
 pub mod variants;
 
-pub use adapter::{AdapterDescription, MatrixUnit, adapters};
-pub use device::{Device, DeviceOptions, Verdict};
-pub use emulated::{Counts, Emulated, KernelCounts};
+pub use device::adapter::{AdapterDescription, MatrixUnit, adapters};
+pub use device::{Device, DeviceOptions, SelfTest};
 pub use error::{Error, Result};
-pub use gather::GATHER_ALIGN;
 pub use kernel::reflect::{BindingInfo, BindingKind, KernelInfo, ParamInfo, reflect};
 pub use kernel::source::{Defines, assemble, assemble_text};
 pub use kernel::{Kernel, KernelText};
 pub use launch::{Launch, MAX_GROUPS};
-pub use peak::Peak;
-pub use pool::{Buffer, MemoryReport};
-pub use profile::KernelTime;
-pub use readback::panic_is_an_error;
-pub use stopwatch::Stopwatch;
-pub use texture::TEXTURE_WIDTH;
+pub use measure::peak::Peak;
+pub use measure::profile::KernelTime;
+pub use measure::stopwatch::Stopwatch;
+pub use memory::pack::PACK_ALIGN;
+pub use memory::pool::{Buffer, MemoryReport};
+pub use memory::texture::TEXTURE_WIDTH;
+pub use submit::emulated::{Counts, Emulated, KernelCounts};
+pub use submit::readback::panic_is_an_error;
 pub use variants::text_hash;

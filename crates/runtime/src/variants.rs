@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::adapter::AdapterDescription;
 use crate::device::Device;
+use crate::device::adapter::AdapterDescription;
 
 /// The tables that come with the library.
 const SHIPPED: &[&str] = &[include_str!("../tables/software.jsonl")];

@@ -146,7 +146,7 @@ impl Tensor {
     pub fn pack(tensors: &[&Tensor]) -> Result<()> {
         if let Some(first) = tensors.first() {
             let buffers: Vec<&Buffer> = tensors.iter().map(|t| t.buffer()).collect();
-            first.device().gather(&buffers)?;
+            first.device().pack(&buffers)?;
         }
         Ok(())
     }

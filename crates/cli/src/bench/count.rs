@@ -59,8 +59,8 @@ pub fn run(args: CountArgs) -> Result<()> {
     let model = args.case.build(&device, sizes)?;
     // The checks of matrix units are no part of a step; what they find is known from then on.
     let _ = (
-        matmul::judged_matrix_units(&device),
-        attention::judged_matrix_units(&device),
+        matmul::cooperative_self_test(&device),
+        attention::cooperative_self_test(&device),
     );
     device.take_counts()?;
     Trainer::new(&device, &model, sizes.dtype, |_| true)?.many(1)?;

@@ -1,11 +1,11 @@
 //! Scaled dot-product attention: composed of other ops, and fused.
 
 mod cases;
+mod cooperative;
 mod fused;
-mod units;
 
 pub use cases::cases;
-pub use units::judged as judged_matrix_units;
+pub use cooperative::self_test as cooperative_self_test;
 
 use crate::dtype::DType;
 use crate::error::{Error, Result};

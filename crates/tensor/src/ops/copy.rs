@@ -79,9 +79,9 @@ impl Tensor {
             .u32("n", self.numel())
             .u32("x_offset", self.offset())
             .u32("y_offset", target.offset())
-            .words("shape", &walk.shape)
-            .words("x_strides", &walk.strides[0])
-            .words("y_strides", &walk.strides[1])
+            .u32s("shape", &walk.shape)
+            .u32s("x_strides", &walk.strides[0])
+            .u32s("y_strides", &walk.strides[1])
             .bind(self.buffer())
             .bind(target.buffer())
             .invocations((self.numel() / if vectors { 4 } else { 1 }) as u64)?;

@@ -2,15 +2,15 @@
 
 mod cases;
 mod choice;
+mod cooperative;
 mod gemm;
 mod operand;
 mod several;
 mod split;
-mod units;
 
 pub use cases::cases;
 pub use choice::TUNABLE;
-pub use units::judged as judged_matrix_units;
+pub use cooperative::self_test as cooperative_self_test;
 
 use crate::dtype::DType;
 use crate::error::{Error, Result};

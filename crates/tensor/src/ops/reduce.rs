@@ -184,10 +184,10 @@ fn reduce(
         .u32("length", length)
         .u32("offset", x.offset())
         .f32("scale", scale)
-        .words("kept_shape", &kept.shape)
-        .words("kept_strides", &kept.strides[0])
-        .words("shape", &walk.shape)
-        .words("strides", &walk.strides[0])
+        .u32s("kept_shape", &kept.shape)
+        .u32s("kept_strides", &kept.strides[0])
+        .u32s("shape", &walk.shape)
+        .u32s("strides", &walk.strides[0])
         .bind(x.buffer())
         .bind(y.buffer());
     let values = (outputs * chunks) as u64;

@@ -2,7 +2,7 @@
 
 use wgrad_runtime::{Defines, Device};
 
-use super::units::Units;
+use super::cooperative::Units;
 use super::{Attention, OP, Variant, bias_steps, check_extras};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -147,7 +147,7 @@ pub(super) fn choose(
         Some(Variant::Cooperative) if !units => Variant::Tiled,
         Some(variant) => variant,
         None if shuffles && device.adapter().is_software() => Variant::Subgroup,
-        None if units && super::units::by_rule(device) => Variant::Cooperative,
+        None if units && super::cooperative::by_rule(device) => Variant::Cooperative,
         None => Variant::Tiled,
     };
     let dropped = options.dropout.is_some_and(|(p, _)| p > 0.0);
@@ -352,13 +352,13 @@ impl Fused {
             .f32("scale", self.scale)
             .u32("mask_offset", self.mask.as_ref().map_or(0, Tensor::offset))
             .u32("bias_offset", bias.map_or(0, |(bias, _)| bias.offset()))
-            .words("bias", &bias.map_or([0; 4], |(_, steps)| *steps))
-            .words("q", &q.steps)
-            .words("k", &k.steps)
-            .words("v", &v.steps);
+            .u32s("bias", &bias.map_or([0; 4], |(_, steps)| *steps))
+            .u32s("q", &q.steps)
+            .u32s("k", &k.steps)
+            .u32s("v", &v.steps);
         for name in ["y", "dy", "dq", "dk", "dv"] {
             let given = steps.iter().find(|(n, _)| *n == name);
-            launch = launch.words(name, &given.map_or([0; 4], |(_, steps)| *steps));
+            launch = launch.u32s(name, &given.map_or([0; 4], |(_, steps)| *steps));
         }
         for (_, tensor) in bound {
             launch = launch.bind(tensor.buffer());

@@ -4,7 +4,7 @@ use wgrad_runtime::variants::Choice;
 use wgrad_runtime::{Defines, Device};
 
 use super::operand::{Operand, laid_out};
-use super::{Kernel, Variant, units};
+use super::{Kernel, Variant, cooperative};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ops::tunable::Tunable;
@@ -88,7 +88,7 @@ impl Tile {
             },
             Variant::Tiled => Tile::tiled(device, m, n, batches),
             Variant::Subgroup => Tile::subgroup(m),
-            Variant::Cooperative => units::tile(device, m, n, batches),
+            Variant::Cooperative => cooperative::tile(device, m, n, batches),
         }
     }
 
@@ -110,7 +110,7 @@ impl Tile {
     fn can_launch(&self, variant: Variant, device: &Device) -> bool {
         match variant {
             Variant::Tiled => self.launches(device),
-            Variant::Cooperative => units::launches(self, device),
+            Variant::Cooperative => cooperative::launches(self, device),
             Variant::Subgroup => {
                 let rows = self.bm;
                 let fits = (32..=128).contains(&rows) && rows.is_multiple_of(32);
@@ -242,8 +242,8 @@ impl Tile {
             Variant::Vector | Variant::Subgroup => put(defines, "ROWS", self.bm),
             Variant::Tiled => sides(defines, self.threads()),
             Variant::Cooperative => {
-                let width = units::width(device);
-                units::defines(device, sides(defines, self.threads() * width))
+                let width = cooperative::width(device);
+                cooperative::defines(device, sides(defines, self.threads() * width))
             }
         }
     }
@@ -298,11 +298,12 @@ pub(super) fn choose(
         Variant::Simple | Variant::Tiled => true,
         Variant::Vector => m <= FEW_ROWS,
         Variant::Subgroup => shuffles,
-        Variant::Cooperative => units::fit(device, types),
+        Variant::Cooperative => cooperative::fit(device, types),
     };
     // What nobody asked for by name must have shown itself right.
-    let trusted =
-        |variant: &Variant| *variant != Variant::Cooperative || units::judged(device).is_ok();
+    let trusted = |variant: &Variant| {
+        *variant != Variant::Cooperative || cooperative::self_test(device).is_ok()
+    };
     // There an f16 operand is first copied in f32: for a few rows that takes longer than the product.
     let copied = m <= FEW_ROWS && b.tensor.dtype() == DType::F16;
     // Only asked where nothing was wanted: whether units are right is found out by a product that wants them.
@@ -313,7 +314,7 @@ pub(super) fn choose(
             Variant::Subgroup
         } else if m <= FEW_ROWS {
             Variant::Vector
-        } else if units::fit(device, types) && units::by_rule(device) {
+        } else if cooperative::fit(device, types) && cooperative::by_rule(device) {
             Variant::Cooperative
         } else {
             Variant::Tiled
@@ -337,7 +338,7 @@ pub(super) fn choose(
         }
     }
     if variant == Variant::Cooperative {
-        units::halve([m, n], lead, (&mut *a, &mut *b))?;
+        cooperative::halve([m, n], lead, (&mut *a, &mut *b))?;
     }
     let mut tile = Tile::of(variant, device, [m, n], batches);
     if let Some(choice) = tuned.filter(|_| named == Some(variant)) {

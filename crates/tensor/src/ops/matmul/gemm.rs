@@ -5,7 +5,7 @@ use wgrad_runtime::{Defines, Device, Launch, MAX_GROUPS};
 use super::choice::choose;
 use super::operand::Operand;
 use super::split::{split_k, splits};
-use super::{Kernel, Variant, units};
+use super::{Kernel, Variant, cooperative};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::shape::{broadcast, numel};
@@ -153,7 +153,7 @@ pub(super) fn gemm(
     let (variant, tile) = choose(wanted, sizes, &lead, (&mut a, &mut b))?;
     // An empty product launches nothing that could sum on the way.
     let in_kernel =
-        n > 0 && (variant != Variant::Cooperative || units::sums_rows(&tile, device, &a));
+        n > 0 && (variant != Variant::Cooperative || cooperative::sums_rows(&tile, device, &a));
     if epilogue.row_sums && !in_kernel {
         let sums = no_grad(|| a.tensor.detach().sum(&[-1], false)?.cast(dtype))?;
         out.row_sums = Some(sums);
@@ -177,7 +177,7 @@ pub(super) fn gemm(
         let launch = device.launch(&kernel);
         let launch = parameters(launch, [m, n, k], (&a, &b), epilogue)
             .u32("first_batch", first)
-            .words("batch", &batch)
+            .u32s("batch", &batch)
             .bind(a.tensor.buffer())
             .bind(b.tensor.buffer());
         let layers = (batches - first).min(MAX_GROUPS as usize) as u64;
@@ -207,8 +207,8 @@ pub(super) fn parameters<'a>(
         .u32("b_col", b.col)
         .u32("bias_offset", offset(epilogue.bias))
         .u32("residual_offset", offset(epilogue.residual))
-        .words("a_batch", &a.batch)
-        .words("b_batch", &b.batch)
+        .u32s("a_batch", &a.batch)
+        .u32s("b_batch", &b.batch)
 }
 
 /// Binds what is written, and what the epilogue reads, behind the operands.

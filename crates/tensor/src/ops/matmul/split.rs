@@ -3,7 +3,7 @@
 use super::choice::{FEW_ROWS, sizes};
 use super::gemm::{Epilogue, Product, bound, epilogue_defines, gemm, parameters};
 use super::operand::Operand;
-use super::{Kernel, Variant, units};
+use super::{Kernel, Variant, cooperative};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::tensor::Tensor;
@@ -28,7 +28,7 @@ pub(super) fn splits(a: &Tensor, b: &Tensor) -> usize {
         return 1;
     }
     // The side of a tile, and how much of the inner dimension is worth a workgroup.
-    let (side, least) = match units::fit(device, types) && units::by_rule(device) {
+    let (side, least) = match cooperative::fit(device, types) && cooperative::by_rule(device) {
         true if m > FEW_ROWS => (128, 512),
         _ => (64, 256),
     };
@@ -84,7 +84,7 @@ pub(super) fn split_k(
     let launch = device.launch(&kernel);
     let launch = parameters(launch, [m, n, parts], (&operand, &operand), epilogue)
         .u32("first_batch", 0)
-        .words("batch", &[1; 4])
+        .u32s("batch", &[1; 4])
         .bind(made.y.buffer())
         .bind(made.row_sums.as_ref().unwrap_or(&made.y).buffer());
     let elements = m * n / if vec4 { 4 } else { 1 };

@@ -81,7 +81,7 @@ impl Flat {
     fn new(parameters: &[&Tensor], states: usize) -> Result<Flat> {
         let device = parameters[0].device().clone();
         let buffers: Vec<&Buffer> = parameters.iter().map(|p| p.buffer()).collect();
-        let outer = device.gather(&buffers)?;
+        let outer = device.pack(&buffers)?;
         let place = |p: &Tensor| p.buffer().outermost().1 + 4 * p.offset() as u64;
         let first =
             parameters.iter().map(|p| place(p)).min().unwrap_or(0) / BLOCK_BYTES * BLOCK_BYTES;

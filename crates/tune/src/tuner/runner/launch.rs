@@ -57,7 +57,7 @@ impl Runner {
                 (true, _) => bail!(
                     "the uniform's member `{name}`: of floats, single ones are supported only"
                 ),
-                (false, words) => launch.words(name, words),
+                (false, words) => launch.u32s(name, words),
             };
         }
         // A kernel that asks for a buffer's length must not see the padding; any other must not touch it.

@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::device::Device;
-use crate::emulated::Emulate;
 use crate::error::Result;
 use crate::kernel::Kernel;
-use crate::stopwatch::Stamp;
+use crate::measure::stopwatch::Stamp;
+use crate::submit::emulated::Emulate;
 
 /// Bytes of the parameter arena: what one submit can hold.
 pub(crate) const ARENA_BYTES: usize = 1 << 20;
@@ -273,7 +273,7 @@ fn adapt(most: &AtomicU64, count: u64, took: Duration) {
 pub(crate) fn encode(
     encoder: &mut wgpu::CommandEncoder,
     commands: &[Command],
-    timed: Option<&crate::profile::Timed>,
+    timed: Option<&crate::measure::profile::Timed>,
 ) {
     let mut at = 0;
     while at < commands.len() {
@@ -315,7 +315,7 @@ pub(crate) fn encode(
                 from_offset,
                 to,
                 texels,
-            } => crate::texture::encode_copy(encoder, from, *from_offset, to, *texels),
+            } => crate::memory::texture::encode_copy(encoder, from, *from_offset, to, *texels),
             Command::Zero {
                 buffer,
                 offset,

@@ -8,13 +8,13 @@ use std::time::Duration;
 pub use wgrad_emulator::Counts;
 use wgrad_emulator::{Binding, Machine, Program};
 
-use crate::adapter::{AdapterDescription, MatrixUnit};
 use crate::device::Device;
+use crate::device::adapter::{AdapterDescription, MatrixUnit};
 use crate::error::{Error, Result};
 use crate::kernel::reflect::BindingKind;
 use crate::kernel::{Code, Kernel};
-use crate::recording::{Command, encode};
-use crate::texture::TEXTURE_WIDTH;
+use crate::memory::texture::TEXTURE_WIDTH;
+use crate::submit::recording::{Command, encode};
 
 /// The shape of an emulated GPU. It is a discrete one under Vulkan with `f16` and 48 KiB of workgroup memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,8 +6,8 @@
 
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::pool::{Buffer, Slot};
-use crate::recording::Command;
+use crate::memory::pool::{Buffer, Slot};
+use crate::submit::recording::Command;
 
 /// Texels in a row of a flat texture. A row is 16 KiB, which is a multiple of the copy alignment.
 pub const TEXTURE_WIDTH: u32 = 1024;

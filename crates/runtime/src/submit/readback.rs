@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::pool::{Buffer, Slot};
-use crate::texture::Scratch;
+use crate::memory::pool::{Buffer, Slot};
+use crate::memory::texture::Scratch;
 
 /// How long another thread may take to tell this one that its buffer is mapped.
 const MAP_TIMEOUT: Duration = Duration::from_secs(30);

@@ -70,7 +70,7 @@ impl Deref for Taken {
 }
 
 /// A piece of device memory. Clones share it; the last one to go returns it to the pool. Its memory may
-/// move ([`Device::gather`]); handles stay valid.
+/// move ([`Device::pack`]); handles stay valid.
 #[derive(Clone)]
 pub struct Buffer(Arc<Handle>);
 

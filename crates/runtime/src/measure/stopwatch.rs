@@ -10,8 +10,8 @@ use std::time::Instant;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::kernel::{Code, Defines};
-use crate::pool::Buffer;
-use crate::recording::Command;
+use crate::memory::pool::Buffer;
+use crate::submit::recording::Command;
 
 /// Marks of one reading at most.
 const MARKS: u32 = 64;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::recording::Command;
+use crate::submit::recording::Command;
 
 /// Queries in one set at most; a submit holds fewer dispatches than half of this.
 const QUERIES: u32 = 4096;

@@ -5,22 +5,22 @@ use std::sync::atomic::Ordering;
 
 use crate::device::Device;
 use crate::error::Result;
-use crate::pool::Buffer;
-use crate::recording::Command;
+use crate::memory::pool::Buffer;
+use crate::submit::recording::Command;
 
-/// What gathered buffers begin at multiples of, in bytes: the largest alignment that a binding may need.
-pub const GATHER_ALIGN: u64 = 256;
+/// What packed buffers begin at multiples of, in bytes: the largest alignment that a binding may need.
+pub const PACK_ALIGN: u64 = 256;
 
 impl Device {
     /// Moves the memory of `buffers` side by side into one new buffer, in their order, and returns that.
-    /// Each begins at a multiple of [`GATHER_ALIGN`] bytes; the gaps are zeros. Every handle stays valid
+    /// Each begins at a multiple of [`PACK_ALIGN`] bytes; the gaps are zeros. Every handle stays valid
     /// and stands for a part of the new buffer; [`Buffer::outermost`] says where.
     ///
     /// A buffer that lies in another one already takes all of that one with it. If all lie in one that was
-    /// gathered before, nothing moves.
+    /// packed before, nothing moves.
     ///
     /// Errors: the sum is more than one buffer may hold; out of memory. Nothing has moved then.
-    pub fn gather(&self, buffers: &[&Buffer]) -> Result<Buffer> {
+    pub fn pack(&self, buffers: &[&Buffer]) -> Result<Buffer> {
         let mut outer: Vec<Buffer> = Vec::new();
         for buffer in buffers {
             let (found, _) = buffer.outermost();
@@ -29,13 +29,11 @@ impl Device {
             }
         }
         if let [only] = outer.as_slice()
-            && only.size().is_multiple_of(GATHER_ALIGN)
+            && only.size().is_multiple_of(PACK_ALIGN)
         {
             return Ok(only.clone());
         }
-        let sizes = outer
-            .iter()
-            .map(|b| b.size().next_multiple_of(GATHER_ALIGN));
+        let sizes = outer.iter().map(|b| b.size().next_multiple_of(PACK_ALIGN));
         let all = self.alloc(sizes.sum())?;
         let full = {
             let mut recorder = self.lock(&self.0.recorder);
@@ -61,7 +59,7 @@ impl Device {
                 });
                 // Whatever is recorded from here on finds it at its new place.
                 buffer.move_into(&all, at);
-                at += buffer.size().next_multiple_of(GATHER_ALIGN);
+                at += buffer.size().next_multiple_of(PACK_ALIGN);
             }
             recorder.is_full()
         };

@@ -1,6 +1,6 @@
 //! Products in an adapter's matrix units: which it has, whether they can be trusted, their tiles.
 
-use wgrad_runtime::{Defines, Device, MatrixUnit, Verdict};
+use wgrad_runtime::{Defines, Device, MatrixUnit, SelfTest};
 
 use super::choice::Tile;
 use super::gemm::{Epilogue, gemm};
@@ -25,7 +25,7 @@ pub(super) fn fit(device: &Device, (a, b): (DType, DType)) -> bool {
 /// as everything else, once they were found to be right. f32 products are left to a table.
 pub(crate) fn by_rule(device: &Device) -> bool {
     let half = device.matrix_unit().is_some_and(|unit| unit.half);
-    half && !device.adapter().is_software() && judged(device).is_ok()
+    half && !device.adapter().is_software() && self_test(device).is_ok()
 }
 
 /// Whether the units give products of small whole numbers, which are exact in f16, to the bit. Drivers offer
@@ -34,8 +34,8 @@ pub(crate) fn by_rule(device: &Device) -> bool {
 ///
 /// # Errors
 /// Why they are not trusted.
-pub fn judged(device: &Device) -> Verdict {
-    device.judge("products in matrix units", || {
+pub fn self_test(device: &Device) -> SelfTest {
+    device.self_test("products in matrix units", || {
         // Without subgroups to feed them another kernel would answer for the units.
         if width(device) < 8 {
             return Err("subgroups are too small, or of several sizes".into());

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::adapter::{self, AdapterDescription, MatrixUnit};
-use crate::emulated::{Emulated, KernelCounts};
+use crate::device::adapter::{self, AdapterDescription, MatrixUnit};
 use crate::error::{Error, Result};
 use crate::kernel::{Defines, Kernel};
-use crate::pool::Pool;
-use crate::profile::Profile;
-use crate::readback::Staging;
-use crate::recording::{ARENA_BYTES, Recorder};
+use crate::measure::profile::Profile;
+use crate::memory::pool::Pool;
+use crate::submit::emulated::{Emulated, KernelCounts};
+use crate::submit::readback::Staging;
+use crate::submit::recording::{ARENA_BYTES, Recorder};
 use crate::variants::VariantTable;
 
 /// How to open a device.
@@ -28,6 +28,11 @@ pub struct DeviceOptions {
     /// Run kernels on the host, as a GPU of this shape would, and report races and stray indices: for checks of
     /// kernels that no adapter at hand takes.
     pub emulated: Option<Emulated>,
+    /// Lowers the most bytes that one kernel binding reaches, so that small tensors take the path of tensors beyond
+    /// one binding: for tests.
+    pub max_binding_bytes: Option<u64>,
+    /// Lowers the largest buffer that the device makes, in bytes: for tests.
+    pub max_buffer_bytes: Option<u64>,
     /// What an earlier [`Device::pipeline_cache`] returned on the same adapter and driver.
     pub pipeline_cache: Option<Vec<u8>>,
     /// Tuned choices of the user's own; they win over the shipped ones (see [`Device::variant`]).
@@ -47,7 +52,7 @@ pub(crate) struct Inner {
     pub(crate) variants: VariantTable,
     pub(crate) description: AdapterDescription,
     pub(crate) matrix_unit: Option<MatrixUnit>,
-    verdicts: Mutex<HashMap<&'static str, Verdict>>,
+    self_tests: Mutex<HashMap<&'static str, SelfTest>>,
     pub(crate) pipeline_cache: Option<wgpu::PipelineCache>,
     pub(crate) kernels: Mutex<HashMap<String, HashMap<Defines, Arc<Kernel>>>>,
     pub(crate) pool: Mutex<Pool>,
@@ -61,7 +66,7 @@ pub(crate) struct Inner {
 }
 
 /// Whether something gives right results, or what is wrong.
-pub type Verdict = std::result::Result<(), String>;
+pub type SelfTest = std::result::Result<(), String>;
 
 #[derive(Debug, Clone)]
 enum Failure {
@@ -79,6 +84,13 @@ impl Device {
         if options.webgpu_limits {
             features.remove(beyond_webgpu());
             limits = wgpu::Limits::default();
+        }
+        if let Some(bytes) = options.max_binding_bytes {
+            let limit = &mut limits.max_storage_buffer_binding_size;
+            *limit = bytes.min(*limit);
+        }
+        if let Some(bytes) = options.max_buffer_bytes {
+            limits.max_buffer_size = bytes.min(limits.max_buffer_size);
         }
         // An emulated GPU asks the adapter beneath for no more than that has.
         let (asked, asked_limits) = (features, limits.clone());
@@ -160,7 +172,7 @@ impl Device {
             variants: variants.current(),
             description,
             matrix_unit,
-            verdicts: Mutex::default(),
+            self_tests: Mutex::default(),
             pipeline_cache,
             kernels: Mutex::default(),
             pool: Mutex::default(),
@@ -194,17 +206,17 @@ impl Device {
         self.0.matrix_unit
     }
 
-    /// Whether `what` gives right results on this device: `check` answers once. While it does, others may ask it
-    /// again, and the first answer stands.
+    /// Whether `what` passes its self-test on this device: `check` runs once. While it runs, other threads may run it
+    /// too; the first result stands.
     ///
     /// # Errors
     /// What is wrong.
-    pub fn judge(&self, what: &'static str, check: impl FnOnce() -> Verdict) -> Verdict {
-        let known = self.lock(&self.0.verdicts).get(what).cloned();
+    pub fn self_test(&self, what: &'static str, check: impl FnOnce() -> SelfTest) -> SelfTest {
+        let known = self.lock(&self.0.self_tests).get(what).cloned();
         known.unwrap_or_else(|| {
             let found = check();
-            let mut verdicts = self.lock(&self.0.verdicts);
-            verdicts.entry(what).or_insert(found).clone()
+            let mut self_tests = self.lock(&self.0.self_tests);
+            self_tests.entry(what).or_insert(found).clone()
         })
     }
 

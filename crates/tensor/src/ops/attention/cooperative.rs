@@ -1,6 +1,6 @@
 //! Attention in matrix units: whether a device's units can compute it, and how its subgroups share it out.
 
-use wgrad_runtime::{Defines, Device, MatrixUnit, Verdict};
+use wgrad_runtime::{Defines, Device, MatrixUnit, SelfTest};
 
 use super::fused::{Fused, Rows, Sizes};
 use super::{Attention, Variant};
@@ -89,7 +89,7 @@ impl Units {
 
 /// Whether attention takes units without being asked for: on GPUs, once they were found to be right.
 pub(super) fn by_rule(device: &Device) -> bool {
-    !device.adapter().is_software() && judged(device).is_ok()
+    !device.adapter().is_software() && self_test(device).is_ok()
 }
 
 /// Whether attention in units and its gradients are what the tiled kernels make of the same numbers. Unlike a product it
@@ -97,8 +97,8 @@ pub(super) fn by_rule(device: &Device) -> bool {
 ///
 /// # Errors
 /// Why they are not trusted.
-pub fn judged(device: &Device) -> Verdict {
-    device.judge("attention in matrix units", || {
+pub fn self_test(device: &Device) -> SelfTest {
+    device.self_test("attention in matrix units", || {
         let mut found = Err("they cannot run it".to_owned());
         for large in [false, true] {
             let sides = [64, 32].into_iter();
@@ -115,7 +115,7 @@ pub fn judged(device: &Device) -> Verdict {
 }
 
 /// Two heads of more queries than a tile has, causal, some keys hidden; `None` where units cannot take this D.
-fn agreement(device: &Device, d: usize, large: bool) -> Result<Option<Verdict>> {
+fn agreement(device: &Device, d: usize, large: bool) -> Result<Option<SelfTest>> {
     const T: usize = 72;
     let shape = [1, 2, T, d];
     let of = |step: f32| -> Result<Tensor> {
