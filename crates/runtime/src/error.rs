@@ -32,6 +32,15 @@ pub enum Error {
         limit: u64,
         fix: &'static str,
     },
+    /// A submit failed before, and with it the values that it should have computed. They stay lost until they are
+    /// computed or uploaded again.
+    #[error(
+        "`{reader}` would read values that were lost when an earlier submit failed; compute or upload them again"
+    )]
+    ResultLost {
+        /// The kernel or call that would read them.
+        reader: String,
+    },
     /// The driver gave up on the device. Open it again and go on from the last checkpoint.
     #[error(
         "the device was lost ({0}); open it again and resume from the last checkpoint; if it happens again, use a smaller batch"

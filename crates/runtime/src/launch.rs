@@ -1,13 +1,14 @@
 //! One launch of a kernel: parameters by name, tensors in order, a grid.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::handle::Device;
 use crate::kernel::reflect::BindingKind;
 use crate::kernel::{Code, Kernel};
-use crate::memory::pool::{Buffer, Taken};
+use crate::memory::buffer::Buffer;
+use crate::memory::pool::Taken;
+use crate::memory::texture::Scratch;
 use crate::submit::emulated::Emulate;
 use crate::submit::recording::Command;
 
@@ -35,60 +36,6 @@ impl Device {
             bindings: Vec::new(),
             error: None,
         }
-    }
-
-    /// Records zeros over the whole of `buffer`.
-    pub fn zero(&self, buffer: &Buffer) -> Result<()> {
-        let (slot, offset) = buffer.place();
-        let command = Command::Zero {
-            buffer: slot.raw.clone(),
-            offset,
-            bytes: buffer.size(),
-        };
-        self.record([&slot], command)
-    }
-
-    /// Records a copy of `bytes` bytes between two buffers (offsets and size in multiples of 4).
-    pub fn copy(
-        &self,
-        from: &Buffer,
-        from_offset: u64,
-        to: &Buffer,
-        to_offset: u64,
-        bytes: u64,
-    ) -> Result<()> {
-        if from_offset + bytes > from.size() || to_offset + bytes > to.size() {
-            return Err(Error::Launch {
-                kernel: "copy".into(),
-                message: format!(
-                    "{bytes} bytes from {from_offset} of {} to {to_offset} of {}",
-                    from.size(),
-                    to.size()
-                ),
-            });
-        }
-        let (source, from_start) = from.place();
-        let (target, to_start) = to.place();
-        let command = Command::Copy {
-            from: source.raw.clone(),
-            from_offset: from_start + from_offset,
-            to: target.raw.clone(),
-            to_offset: to_start + to_offset,
-            bytes,
-        };
-        self.record([&source, &target], command)
-    }
-
-    fn record<const N: usize>(&self, used: [&Taken; N], command: Command) -> Result<()> {
-        let full = {
-            let mut recorder = self.lock(&self.0.recorder);
-            for slot in used {
-                slot.last_use.store(recorder.number(), Ordering::Relaxed);
-            }
-            recorder.push(command);
-            recorder.is_full()
-        };
-        if full { self.flush() } else { Ok(()) }
     }
 }
 
@@ -208,20 +155,24 @@ impl<'a> Launch<'a> {
             ..
         } = self;
         let max = device.max_binding_bytes();
+        let emulated = matches!(kernel.code, Code::Emulated(_));
         let mut textures = Vec::new();
         let mut key = Vec::with_capacity(bindings.len());
-        let full = {
-            let mut recorder = device.lock(&device.0.recorder);
-            let mut staging = device.lock(&device.0.staging);
+        {
+            let mut recorder = device.recording(params.len())?;
+            let recorder = &mut *recorder;
             let mut places = Vec::with_capacity(bindings.len());
             for (info, (buffer, offset, size)) in kernel.info.bindings.iter().zip(bindings) {
                 let (slot, start) = buffer.place();
-                slot.last_use.store(recorder.number(), Ordering::Relaxed);
+                if info.read {
+                    slot.check_read(&kernel.name)?;
+                }
+                recorder.uses(&slot, info.kind == BindingKind::ReadWrite);
                 let offset = start + offset;
-                if info.kind == BindingKind::Texture && device.0.options.emulated.is_none() {
-                    let free = &mut staging.textures;
-                    let (texture, copy) = device.texture_of(&slot, offset, *size, free)?;
-                    recorder.push(copy);
+                if info.kind == BindingKind::Texture && !emulated {
+                    let free = &mut recorder.textures;
+                    let (texture, copy) = free.take(&device.0.pool, &slot, offset, *size)?;
+                    recorder.push(Command::Transfer(copy));
                     key.push((texture.id, 0, 0));
                     textures.push(texture);
                 } else {
@@ -270,11 +221,9 @@ impl<'a> Launch<'a> {
                 }
             };
             recorder.push(command);
-            // Whatever is recorded after this comes after it: the textures are free again.
-            staging.textures.append(&mut textures);
-            recorder.is_full()
-        };
-        if full { device.flush() } else { Ok(()) }
+            recorder.textures.give_back(textures);
+        }
+        device.flush_if_full()
     }
 }
 
@@ -284,7 +233,7 @@ fn make_bind_group(
     layout: &wgpu::BindGroupLayout,
     arena: &wgpu::Buffer,
     places: &[(Arc<Taken>, u64, u64)],
-    textures: &[crate::memory::texture::Scratch],
+    textures: &[Scratch],
 ) -> wgpu::BindGroup {
     let mut entries = Vec::with_capacity(places.len() + 1);
     if let Some(size) = wgpu::BufferSize::new(kernel.info.params_size as u64) {
@@ -314,9 +263,13 @@ fn make_bind_group(
             },
         });
     }
-    device.0.raw.create_bind_group(&wgpu::BindGroupDescriptor {
-        label: Some(&kernel.name),
-        layout,
-        entries: &entries,
-    })
+    device
+        .0
+        .gpu
+        .raw
+        .create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some(&kernel.name),
+            layout,
+            entries: &entries,
+        })
 }

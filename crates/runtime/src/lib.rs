@@ -5,8 +5,10 @@
 //! (parameters, tensors, grid) → the recording → [`Device::flush`] (the only submit) →
 //! [`Device::read`] (the only wait).
 
+mod adapter;
 mod device;
 mod error;
+mod handle;
 mod kernel;
 mod launch;
 mod measure;
@@ -14,19 +16,23 @@ mod memory;
 mod submit;
 pub mod variants;
 
-pub use device::adapter::{AdapterDescription, MatrixUnit, adapters};
-pub use device::{Device, DeviceOptions, SelfTest};
+pub use adapter::{AdapterDescription, MatrixUnit, adapters, adapters_async};
+pub use device::emulated::Emulated;
+pub use device::options::DeviceOptions;
 pub use error::{Error, Result};
+pub use handle::{Device, SelfTest};
 pub use kernel::reflect::{BindingInfo, BindingKind, KernelInfo, ParamInfo, reflect};
 pub use kernel::source::{Defines, assemble, assemble_text};
 pub use kernel::{Kernel, KernelText};
 pub use launch::{Launch, MAX_GROUPS};
 pub use measure::peak::Peak;
-pub use measure::profile::KernelTime;
 pub use measure::stopwatch::Stopwatch;
+pub use memory::buffer::Buffer;
 pub use memory::pack::PACK_ALIGN;
-pub use memory::pool::{Buffer, MemoryReport};
+pub use memory::pool::MemoryReport;
 pub use memory::texture::TEXTURE_WIDTH;
-pub use submit::emulated::{Counts, Emulated, KernelCounts};
-pub use submit::readback::panic_is_an_error;
+pub use submit::emulated::KernelCounts;
+pub use submit::timestamps::KernelTime;
+pub use submit::wait::panic_is_an_error;
 pub use variants::text_hash;
+pub use wgrad_emulator::Counts;

@@ -9,8 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::device::Device;
-use crate::device::adapter::AdapterDescription;
+use crate::adapter::AdapterDescription;
 
 /// The tables that come with the library.
 const SHIPPED: &[&str] = &[include_str!("../tables/software.jsonl")];
@@ -289,29 +288,6 @@ impl VariantTable {
             values: entry.values.clone(),
             source,
         })
-    }
-}
-
-impl Device {
-    /// The tuned choice for `kernel` at `sizes`, from the user's table, else from those shipped; `None` is the
-    /// op's own default. Cheap enough for every launch.
-    ///
-    /// ```ignore
-    /// let choice = device.variant("matmul", &[("m", 512), ("n", 512), ("k", 1024)]);
-    /// let tiled = choice.as_ref().is_some_and(|c| c.file() == Some("matmul_tiled"));
-    /// let rows = choice.and_then(|c| c.get("BM")).unwrap_or(64);
-    /// ```
-    pub fn variant(&self, kernel: &str, sizes: &[(&str, u64)]) -> Option<Choice> {
-        let adapter = self.adapter();
-        let wanted = Wanted {
-            adapter: &adapter.name,
-            driver: &adapter.driver,
-            backend: &adapter.backend,
-            device_type: &adapter.device_type,
-            invocations: self.0.limits.max_compute_invocations_per_workgroup,
-            workgroup_bytes: self.0.limits.max_compute_workgroup_storage_size.into(),
-        };
-        self.0.variants.lookup(kernel, sizes, &wanted)
     }
 }
 

@@ -1,7 +1,8 @@
-//! Adapters, and the device opened on one.
+//! The open device below the handle: its limits and its failures. Nothing here knows memory, kernels or
+//! recordings.
 
-pub(crate) mod adapter;
-mod open;
-
-pub(crate) use open::Inner;
-pub use open::{Device, DeviceOptions, SelfTest};
+pub(crate) mod emulated;
+pub(crate) mod failure;
+pub(crate) mod limits;
+pub(crate) mod open;
+pub(crate) mod options;

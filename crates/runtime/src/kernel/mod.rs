@@ -4,9 +4,11 @@ pub mod reflect;
 mod repeat;
 pub mod source;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::device::Device;
+use crate::device::emulated::Emulated;
+use crate::device::open::Gpu;
 use crate::error::{Error, Result};
 use reflect::{BindingKind, KernelInfo};
 pub use source::Defines;
@@ -43,10 +45,20 @@ pub struct KernelText {
     pub text: String,
 }
 
-impl Device {
+impl std::fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Kernel({}, {:?})", self.name, self.info)
+    }
+}
+
+/// The kernels compiled on one device so far: by shader file, then by variant.
+#[derive(Default)]
+pub(crate) struct Kernels(Mutex<HashMap<String, HashMap<Defines, Arc<Kernel>>>>);
+
+impl Kernels {
     /// The kernel of shader file `name` in the variant `defines`, compiled on first use.
-    pub fn kernel(&self, name: &str, defines: &Defines) -> Result<Arc<Kernel>> {
-        let mut kernels = self.lock(&self.0.kernels);
+    pub(crate) fn get(&self, gpu: &Gpu, name: &str, defines: &Defines) -> Result<Arc<Kernel>> {
+        let mut kernels = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = kernels.get(name).and_then(|variants| variants.get(defines)) {
             return Ok(found.clone());
         }
@@ -54,7 +66,7 @@ impl Device {
             kernel: name.to_owned(),
             message,
         })?;
-        let kernel = Arc::new(self.compile(name, &text)?);
+        let kernel = Arc::new(Kernel::compile(gpu, name, &text)?);
         kernels
             .entry(name.to_owned())
             .or_default()
@@ -62,9 +74,9 @@ impl Device {
         Ok(kernel)
     }
 
-    /// Every variant of every kernel file compiled on this device so far, by name.
-    pub fn kernels(&self) -> Vec<KernelText> {
-        let kernels = self.lock(&self.0.kernels);
+    /// All of them, sorted.
+    pub(crate) fn texts(&self) -> Vec<KernelText> {
+        let kernels = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut all: Vec<KernelText> = kernels
             .iter()
             .flat_map(|(name, variants)| {
@@ -78,115 +90,135 @@ impl Device {
         all.sort();
         all
     }
+}
 
+impl Kernel {
     /// Compiles any WGSL text that follows the conventions: a uniform `Params` struct at binding 0,
     /// tensors from binding 1.
-    pub fn compile(&self, name: &str, text: &str) -> Result<Kernel> {
+    pub(crate) fn compile(gpu: &Gpu, name: &str, text: &str) -> Result<Kernel> {
         let fail = |message: String| Error::Kernel {
             kernel: name.to_owned(),
             message,
         };
         let info = reflect::reflect(text).map_err(&fail)?;
-        self.check_limits(&info).map_err(&fail)?;
-        let code = match self.0.options.emulated {
-            Some(shape) => self.emulate(shape, text).map_err(&fail)?,
-            None => self.pipeline(name, text, &info).map_err(&fail)?,
+        check_limits(&gpu.limits, &info).map_err(&fail)?;
+        let code = match gpu.options.emulated {
+            Some(shape) => Code::emulated(shape, gpu.options.checked, text).map_err(&fail)?,
+            None => Code::pipeline(gpu, name, text, &info).map_err(&fail)?,
         };
         Ok(Kernel {
             name: name.to_owned(),
             info,
-            id: self.next_id(),
+            id: gpu.next_id(),
             code,
             text: text.to_owned(),
         })
     }
+}
+
+impl Code {
+    /// A kernel's text made ready for the emulator.
+    fn emulated(shape: Emulated, checked: bool, text: &str) -> std::result::Result<Code, String> {
+        let machine = wgrad_emulator::Machine {
+            subgroup_size: shape.subgroup_size,
+            checked,
+            limit: shape.limit,
+            counts: shape.counts,
+        };
+        let program =
+            wgrad_emulator::Program::new(text, machine).map_err(|fault| fault.to_string())?;
+        Ok(Code::Emulated(Box::new(program)))
+    }
 
     fn pipeline(
-        &self,
+        gpu: &Gpu,
         name: &str,
         text: &str,
         info: &KernelInfo,
     ) -> std::result::Result<Code, String> {
-        let raw = &self.0.raw;
-        let scope = raw.push_error_scope(wgpu::ErrorFilter::Validation);
-        let descriptor = wgpu::ShaderModuleDescriptor {
-            label: Some(name),
-            source: wgpu::ShaderSource::Wgsl(text.into()),
-        };
-        let module = if self.0.options.checked {
-            raw.create_shader_module(descriptor)
-        } else {
-            // SAFETY: these are our own kernels. The op matrix runs each of them in checked mode and
-            // with guard bytes behind every buffer too, which is where a stray index would show.
-            unsafe {
-                raw.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
-            }
-        };
-        let entries: Vec<_> = std::iter::once(uniform_entry())
-            .filter(|_| info.params_size > 0)
-            .chain(
-                info.bindings
-                    .iter()
-                    .enumerate()
-                    .map(|(i, b)| tensor_entry(i as u32 + 1, b.kind)),
-            )
-            .collect();
-        let layout = raw.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
-            label: Some(name),
-            entries: &entries,
-        });
-        let pipeline_layout = raw.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-            label: Some(name),
-            bind_group_layouts: &[Some(&layout)],
-            immediate_size: 0,
-        });
-        let pipeline = raw.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: Some(name),
-            layout: Some(&pipeline_layout),
-            module: &module,
-            entry_point: Some(&info.entry_point),
-            compilation_options: wgpu::PipelineCompilationOptions {
-                constants: &[],
-                zero_initialize_workgroup_memory: self.0.options.checked,
-            },
-            cache: self.0.pipeline_cache.as_ref(),
-        });
-        match pollster::block_on(scope.pop()) {
-            Some(error) => Err(error.to_string()),
-            None => Ok(Code::Compiled { pipeline, layout }),
+        let make = |raw: &wgpu::Device| compiled(gpu, raw, name, text, info);
+        match gpu.caught(wgpu::ErrorFilter::Validation, make) {
+            (_, Some(error)) => Err(error.to_string()),
+            (code, None) => Ok(code),
         }
     }
+}
 
-    fn check_limits(&self, info: &KernelInfo) -> std::result::Result<(), String> {
-        let limits = &self.0.limits;
-        let [x, y, z] = info.workgroup_size;
-        let checks = [
-            (
-                "invocations in a workgroup",
-                u64::from(x) * u64::from(y) * u64::from(z),
-                u64::from(limits.max_compute_invocations_per_workgroup),
-            ),
-            (
-                "bytes of workgroup memory",
-                info.workgroup_bytes,
-                u64::from(limits.max_compute_workgroup_storage_size),
-            ),
-            (
-                "storage buffers",
-                info.bindings
-                    .iter()
-                    .filter(|b| b.kind != BindingKind::Texture)
-                    .count() as u64,
-                u64::from(limits.max_storage_buffers_per_shader_stage),
-            ),
-        ];
-        for (what, used, limit) in checks {
-            if used > limit {
-                return Err(format!("it uses {used} {what}, the device allows {limit}"));
-            }
+/// The pipeline of `text`. What wgpu refuses, it reports.
+fn compiled(gpu: &Gpu, raw: &wgpu::Device, name: &str, text: &str, info: &KernelInfo) -> Code {
+    let descriptor = wgpu::ShaderModuleDescriptor {
+        label: Some(name),
+        source: wgpu::ShaderSource::Wgsl(text.into()),
+    };
+    let module = if gpu.options.checked {
+        raw.create_shader_module(descriptor)
+    } else {
+        // SAFETY: these are our own kernels. The op matrix runs each of them in checked mode and
+        // with guard bytes behind every buffer too, which is where a stray index would show.
+        unsafe {
+            raw.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
         }
-        Ok(())
+    };
+    let entries: Vec<_> = std::iter::once(uniform_entry())
+        .filter(|_| info.params_size > 0)
+        .chain(
+            info.bindings
+                .iter()
+                .enumerate()
+                .map(|(i, b)| tensor_entry(i as u32 + 1, b.kind)),
+        )
+        .collect();
+    let layout = raw.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+        label: Some(name),
+        entries: &entries,
+    });
+    let pipeline_layout = raw.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+        label: Some(name),
+        bind_group_layouts: &[Some(&layout)],
+        immediate_size: 0,
+    });
+    let pipeline = raw.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+        label: Some(name),
+        layout: Some(&pipeline_layout),
+        module: &module,
+        entry_point: Some(&info.entry_point),
+        compilation_options: wgpu::PipelineCompilationOptions {
+            constants: &[],
+            zero_initialize_workgroup_memory: gpu.options.checked,
+        },
+        cache: gpu.pipeline_cache.as_ref(),
+    });
+    Code::Compiled { pipeline, layout }
+}
+
+fn check_limits(limits: &wgpu::Limits, info: &KernelInfo) -> std::result::Result<(), String> {
+    let [x, y, z] = info.workgroup_size;
+    let checks = [
+        (
+            "invocations in a workgroup",
+            u64::from(x) * u64::from(y) * u64::from(z),
+            u64::from(limits.max_compute_invocations_per_workgroup),
+        ),
+        (
+            "bytes of workgroup memory",
+            info.workgroup_bytes,
+            u64::from(limits.max_compute_workgroup_storage_size),
+        ),
+        (
+            "storage buffers",
+            info.bindings
+                .iter()
+                .filter(|b| b.kind != BindingKind::Texture)
+                .count() as u64,
+            u64::from(limits.max_storage_buffers_per_shader_stage),
+        ),
+    ];
+    for (what, used, limit) in checks {
+        if used > limit {
+            return Err(format!("it uses {used} {what}, the device allows {limit}"));
+        }
     }
+    Ok(())
 }
 
 fn uniform_entry() -> wgpu::BindGroupLayoutEntry {

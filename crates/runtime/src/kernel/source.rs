@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::repeat;
-use crate::device::adapter::MatrixUnit;
+use crate::adapter::MatrixUnit;
 
 /// The choices that turn one kernel file into one variant. Sorted, so equal choices give equal keys.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::device::Device;
-use crate::device::adapter::MatrixUnit;
+use crate::adapter::MatrixUnit;
 use crate::error::Result;
+use crate::handle::Device;
 use crate::kernel::{Defines, Kernel};
-use crate::memory::pool::Buffer;
+use crate::memory::buffer::Buffer;
 
 /// Best of this many samples at least.
 const SAMPLES: usize = 5;

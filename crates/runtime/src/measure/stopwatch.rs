@@ -7,11 +7,13 @@
 
 use std::time::Instant;
 
-use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::handle::Device;
 use crate::kernel::{Code, Defines};
-use crate::memory::pool::Buffer;
+use crate::memory::buffer::Buffer;
+use crate::submit::readback::Mapped;
 use crate::submit::recording::Command;
+use crate::submit::timestamps::{Stamp, to_ticks};
 
 /// Marks of one reading at most.
 const MARKS: u32 = 64;
@@ -35,35 +37,6 @@ struct Stamps {
     used: u32,
 }
 
-/// A timestamp in the recording.
-pub(crate) struct Stamp {
-    queries: wgpu::QuerySet,
-    index: u32,
-    pipeline: wgpu::ComputePipeline,
-    bind_group: wgpu::BindGroup,
-}
-
-impl Stamp {
-    pub(crate) fn encode(&self, encoder: &mut wgpu::CommandEncoder) {
-        // The first stands behind its own launch and all others in front of theirs.
-        let (begin, end) = match self.index {
-            0 => (None, Some(0)),
-            n => (Some(n), None),
-        };
-        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
-            label: None,
-            timestamp_writes: Some(wgpu::ComputePassTimestampWrites {
-                query_set: &self.queries,
-                beginning_of_pass_write_index: begin,
-                end_of_pass_write_index: end,
-            }),
-        });
-        pass.set_pipeline(&self.pipeline);
-        pass.set_bind_group(0, &self.bind_group, &[]);
-        pass.dispatch_workgroups(1, 1, 1);
-    }
-}
-
 impl Device {
     /// A stopwatch for work on this device.
     pub fn stopwatch(&self) -> Result<Stopwatch> {
@@ -81,7 +54,7 @@ impl Device {
         let Code::Compiled { pipeline, layout } = &kernel.code else {
             return Err(Error::Adapter("an emulated device has no clock".into()));
         };
-        let raw = &self.0.raw;
+        let raw = &self.0.gpu.raw;
         let bind_group = raw.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some("stopwatch"),
             layout,
@@ -168,7 +141,7 @@ impl Stopwatch {
             return Ok(Vec::new());
         }
         let ticks = stamps.ticks(&self.device, used)?;
-        let period = f64::from(self.device.0.queue.get_timestamp_period()) * 1e-9;
+        let period = f64::from(self.device.0.gpu.queue.get_timestamp_period()) * 1e-9;
         Ok(ticks
             .windows(2)
             .map(|pair| pair[1].saturating_sub(pair[0]) as f64 * period)
@@ -192,15 +165,11 @@ impl Stopwatch {
 impl Stamps {
     fn ticks(&self, device: &Device, used: u32) -> Result<Vec<u64>> {
         let bytes = u64::from(used) * 8;
-        let mut encoder = device.0.raw.create_command_encoder(&Default::default());
+        let mut encoder = device.0.gpu.raw.create_command_encoder(&Default::default());
         encoder.resolve_query_set(&self.queries, 0..used, &self.resolved, 0);
         encoder.copy_buffer_to_buffer(&self.resolved, 0, &self.staging, 0, bytes);
-        let index = device.0.queue.submit([encoder.finish()]);
-        let stamps = device.read_mapped(&self.staging, bytes, Some(index), "stopwatch")?;
-        let ticks = stamps
-            .chunks_exact(8)
-            .map(|b| u64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]))
-            .collect();
-        Ok(ticks)
+        let index = device.0.gpu.queue.submit([encoder.finish()]);
+        let mapped = Mapped::new(&self.staging, bytes, index);
+        Ok(to_ticks(&mapped.read(&device.0.pool, "stopwatch")?))
     }
 }

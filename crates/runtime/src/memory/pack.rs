@@ -1,26 +1,20 @@
 //! Buffers moved side by side into one, so that one launch works on all of them: the parameters that an
 //! optimizer updates, the weights of projections that share their input.
 
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
 
-use crate::device::Device;
-use crate::error::Result;
-use crate::memory::pool::Buffer;
-use crate::submit::recording::Command;
+use super::buffer::Buffer;
+use super::pool::Taken;
+use super::transfer::Transfer;
 
 /// What packed buffers begin at multiples of, in bytes: the largest alignment that a binding may need.
 pub const PACK_ALIGN: u64 = 256;
 
-impl Device {
-    /// Moves the memory of `buffers` side by side into one new buffer, in their order, and returns that.
-    /// Each begins at a multiple of [`PACK_ALIGN`] bytes; the gaps are zeros. Every handle stays valid
-    /// and stands for a part of the new buffer; [`Buffer::outermost`] says where.
-    ///
-    /// A buffer that lies in another one already takes all of that one with it. If all lie in one that was
-    /// packed before, nothing moves.
-    ///
-    /// Errors: the sum is more than one buffer may hold; out of memory. Nothing has moved then.
-    pub fn pack(&self, buffers: &[&Buffer]) -> Result<Buffer> {
+/// Buffers that will lie side by side: the outermost ones, each once.
+pub(crate) struct Packing(Vec<Buffer>);
+
+impl Packing {
+    pub(crate) fn of(buffers: &[&Buffer]) -> Self {
         let mut outer: Vec<Buffer> = Vec::new();
         for buffer in buffers {
             let (found, _) = buffer.outermost();
@@ -28,44 +22,55 @@ impl Device {
                 outer.push(found);
             }
         }
-        if let [only] = outer.as_slice()
-            && only.size().is_multiple_of(PACK_ALIGN)
-        {
-            return Ok(only.clone());
-        }
-        let sizes = outer.iter().map(|b| b.size().next_multiple_of(PACK_ALIGN));
-        let all = self.alloc(sizes.sum())?;
-        let full = {
-            let mut recorder = self.lock(&self.0.recorder);
-            let (target, _) = all.place();
-            let now = recorder.number();
-            target.last_use.store(now, Ordering::Relaxed);
-            recorder.push(Command::Zero {
-                buffer: target.raw.clone(),
-                offset: 0,
-                bytes: all.size(),
-            });
-            let mut at = 0;
-            for buffer in &outer {
-                let (source, from_offset) = buffer.place();
-                // Its memory goes back to the pool: whoever uploads there next must wait for the copy.
-                source.last_use.store(now, Ordering::Relaxed);
-                recorder.push(Command::Copy {
-                    from: source.raw.clone(),
-                    from_offset,
-                    to: target.raw.clone(),
-                    to_offset: at,
-                    bytes: buffer.size(),
-                });
-                // Whatever is recorded from here on finds it at its new place.
-                buffer.move_into(&all, at);
-                at += buffer.size().next_multiple_of(PACK_ALIGN);
-            }
-            recorder.is_full()
-        };
-        if full {
-            self.flush()?;
-        }
-        Ok(all)
+        Self(outer)
     }
+
+    /// The buffer that all of them lie in already, if there is one.
+    pub(crate) fn done(&self) -> Option<&Buffer> {
+        match self.0.as_slice() {
+            [only] if only.size().is_multiple_of(PACK_ALIGN) => Some(only),
+            _ => None,
+        }
+    }
+
+    /// Bytes of all of them with the gaps between.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.0.iter().map(padded).sum()
+    }
+
+    /// Moves the handles into `all`, and gives `record` the work that moves the bytes, with the memory that each step
+    /// reads. Whatever is recorded later finds the buffers at their new places.
+    pub(crate) fn move_into(
+        &self,
+        all: &Buffer,
+        mut record: impl FnMut(Option<&Arc<Taken>>, Transfer),
+    ) {
+        let (target, _) = all.place();
+        let zero = Transfer::Zero {
+            buffer: target.raw.clone(),
+            offset: 0,
+            bytes: all.size(),
+        };
+        record(None, zero);
+        let mut at = 0;
+        for buffer in &self.0 {
+            let (source, from_offset) = buffer.place();
+            let copy = Transfer::Copy {
+                from: source.raw.clone(),
+                from_offset,
+                to: target.raw.clone(),
+                to_offset: at,
+                bytes: buffer.size(),
+            };
+            // The source's memory goes back to the pool: an upload there must wait for the copy, so the copy
+            // counts as its use.
+            record(Some(&source), copy);
+            buffer.move_into(all, at);
+            at += padded(buffer);
+        }
+    }
+}
+
+fn padded(buffer: &Buffer) -> u64 {
+    buffer.size().next_multiple_of(PACK_ALIGN)
 }

@@ -4,26 +4,34 @@
 //! recorded or running: the queue runs everything in the order of recording, so the next user's
 //! writes come after the last user's reads.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use crate::device::{Device, Inner};
+use super::buffer::Buffer;
+use crate::device::failure::Failure;
+use crate::device::open::Gpu;
 use crate::error::{Error, Result};
 
 /// Bytes put behind every buffer in guard mode.
 const GUARD_BYTES: u64 = 1024;
 /// Guard and poison pattern: a NaN as f32 and f16, and an index far out of range as u32.
-const POISON: u8 = 0xff;
+static POISON: [u8; 1 << 16] = [0xff; 1 << 16];
 
-/// Free buffers by capacity, and the books.
-#[derive(Default)]
+/// The memory of one device. Its lock is a leaf: nothing else is locked or waited for while it is held.
 pub(crate) struct Pool {
+    gpu: Arc<Gpu>,
+    guard: bool,
+    books: Mutex<Books>,
+}
+
+/// Free buffers by capacity, and what is in use.
+#[derive(Default)]
+struct Books {
     free: BTreeMap<u64, Vec<Slot>>,
     /// Guard mode: buffers given back and not yet looked at.
-    returned: Vec<(Slot, u64)>,
-    live: HashSet<u64>,
+    returned: Vec<Returned>,
     in_use: u64,
     allocated: u64,
     peak: u64,
@@ -43,19 +51,60 @@ pub struct MemoryReport {
     pub buffers: u64,
 }
 
+/// A buffer of the driver.
 pub(crate) struct Slot {
     pub(crate) id: u64,
     pub(crate) raw: wgpu::Buffer,
     capacity: u64,
     /// The recording (by number) that last used it: an upload must not overtake that.
     pub(crate) last_use: AtomicU64,
+    /// Whether its contents are lost: a submit failed that should have written them.
+    pub(crate) lost: AtomicBool,
+}
+
+/// A buffer given back in guard mode.
+pub(crate) struct Returned {
+    slot: Slot,
+    size: u64,
+}
+
+impl Returned {
+    /// Its memory, and where the bytes lie that nobody may have written.
+    pub(crate) fn guarded(&self) -> (&wgpu::Buffer, u64, u64) {
+        let bytes = self.slot.capacity - self.size;
+        (&self.slot.raw, self.size, bytes)
+    }
+
+    /// Whether those bytes are what they were.
+    pub(crate) fn is_intact(bytes: &[u8]) -> bool {
+        bytes.iter().all(|byte| *byte == POISON[0])
+    }
 }
 
 /// A slot in use. It returns to the pool when the last of its users goes.
 pub(crate) struct Taken {
     slot: Option<Slot>,
     size: u64,
-    device: Weak<Inner>,
+    pool: Weak<Pool>,
+}
+
+impl Taken {
+    /// Notes that `bytes` bytes from `offset` on will hold new values: whole buffers are not lost any more then.
+    pub(crate) fn overwrite(&self, offset: u64, bytes: u64) {
+        if offset == 0 && bytes >= self.size {
+            self.lost.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Refuses to have `reader` read contents that are lost.
+    pub(crate) fn check_read(&self, reader: &str) -> Result<()> {
+        if self.lost.load(Ordering::Relaxed) {
+            return Err(Error::ResultLost {
+                reader: reader.to_owned(),
+            });
+        }
+        Ok(())
+    }
 }
 
 impl Deref for Taken {
@@ -69,117 +118,20 @@ impl Deref for Taken {
     }
 }
 
-/// A piece of device memory. Clones share it; the last one to go returns it to the pool. Its memory may
-/// move ([`Device::pack`]); handles stay valid.
-#[derive(Clone)]
-pub struct Buffer(Arc<Handle>);
-
-struct Handle {
-    place: RwLock<Place>,
-    size: u64,
-    /// How often its contents were replaced in place.
-    version: AtomicU64,
-}
-
-/// Where a buffer's memory is.
-enum Place {
-    Own(Arc<Taken>),
-    /// Inside another buffer, from this byte on.
-    Inside(Buffer, u64),
-}
-
-impl Buffer {
-    /// The size asked for, in bytes (a multiple of 4).
-    pub fn size(&self) -> u64 {
-        self.0.size
-    }
-
-    /// Bytes that may be read: the size rounded up to whole 16-byte texels.
-    pub(crate) fn padded_size(&self) -> u64 {
-        self.0.size.next_multiple_of(16)
-    }
-
-    /// How often [`Buffer::mark_written`] was called on a handle to it.
-    pub fn version(&self) -> u64 {
-        self.0.version.load(Ordering::Relaxed)
-    }
-
-    /// Says that its contents were replaced in place: whoever remembers an earlier version has lost them.
-    pub fn mark_written(&self) {
-        self.0.version.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Whether both lie in one piece of device memory: a launch cannot read one and write the other.
-    pub fn same(&self, other: &Buffer) -> bool {
-        Arc::ptr_eq(&self.place().0, &other.place().0)
-    }
-
-    /// How many handles there are to this buffer, this one included; nothing for a part of another.
-    pub fn handles(&self) -> Option<usize> {
-        let place = self.0.place.read().unwrap_or_else(PoisonError::into_inner);
-        matches!(&*place, Place::Own(_)).then(|| Arc::strong_count(&self.0))
-    }
-
-    /// Its memory, and the byte there that it begins at.
-    pub(crate) fn place(&self) -> (Arc<Taken>, u64) {
-        let place = self.0.place.read().unwrap_or_else(PoisonError::into_inner);
-        match &*place {
-            Place::Own(taken) => (taken.clone(), 0),
-            Place::Inside(outer, at) => {
-                let (taken, start) = outer.place();
-                (taken, start + at)
-            }
-        }
-    }
-
-    /// The outermost buffer that this one lies in (itself, if in none), and the byte it begins at there.
-    pub fn outermost(&self) -> (Buffer, u64) {
-        let place = self.0.place.read().unwrap_or_else(PoisonError::into_inner);
-        match &*place {
-            Place::Own(_) => (self.clone(), 0),
-            Place::Inside(outer, at) => {
-                let (found, start) = outer.outermost();
-                (found, start + at)
-            }
-        }
-    }
-
-    /// A handle to `size` bytes of this buffer from `offset` on (a multiple of 256 in the outermost one, if
-    /// it is to be bound).
-    pub fn part(&self, offset: u64, size: u64) -> Result<Buffer> {
-        if offset.checked_add(size).is_none_or(|end| end > self.size()) {
-            return Err(Error::Launch {
-                kernel: "part".into(),
-                message: format!("{size} bytes at {offset} of a buffer of {}", self.size()),
-            });
-        }
-        Ok(Buffer(Arc::new(Handle {
-            place: RwLock::new(Place::Inside(self.clone(), offset)),
-            size,
-            version: AtomicU64::new(0),
-        })))
-    }
-
-    /// Lets the handle stand for a part of `outer` from now on.
-    pub(crate) fn move_into(&self, outer: &Buffer, at: u64) {
-        let mut place = self.0.place.write().unwrap_or_else(PoisonError::into_inner);
-        *place = Place::Inside(outer.clone(), at);
-    }
-}
-
 impl Drop for Taken {
     fn drop(&mut self) {
-        let (Some(slot), Some(inner)) = (self.slot.take(), self.device.upgrade()) else {
+        let (Some(slot), Some(pool)) = (self.slot.take(), self.pool.upgrade()) else {
             return;
         };
-        let device = Device(inner);
-        let mut pool = device.lock(&device.0.pool);
-        pool.in_use -= slot.capacity;
-        if device.0.options.guard {
-            pool.live.remove(&slot.id);
-            pool.returned.push((slot, self.size));
+        let mut books = pool.books();
+        books.in_use -= slot.capacity;
+        if pool.guard {
+            books.returned.push(Returned {
+                slot,
+                size: self.size,
+            });
         } else {
-            pool.free.entry(slot.capacity).or_default().push(slot);
+            books.free.entry(slot.capacity).or_default().push(slot);
         }
     }
 }
@@ -191,12 +143,31 @@ fn class(size: u64) -> u64 {
     size.next_multiple_of(step.max(256))
 }
 
-impl Device {
+impl Pool {
+    pub(crate) fn new(gpu: Arc<Gpu>) -> Arc<Self> {
+        let guard = gpu.options.guard;
+        Arc::new(Self {
+            gpu,
+            guard,
+            books: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn gpu(&self) -> &Arc<Gpu> {
+        &self.gpu
+    }
+
+    /// A thread that panicked left the books valid: each statement that changes them does so whole.
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Memory of `size` bytes (rounded up to 4). Its contents are unspecified.
-    pub fn alloc(&self, size: u64) -> Result<Buffer> {
+    pub(crate) fn alloc(self: &Arc<Self>, size: u64) -> Result<Buffer> {
         let size = size.max(4).next_multiple_of(4);
+        let behind = if self.guard { GUARD_BYTES } else { 0 };
         // Whole texels: buffers are read as such, and a class is rounded up to one.
-        let max = self.0.limits.max_buffer_size & !15;
+        let max = self.gpu.limits.max_buffer_size.saturating_sub(behind) & !15;
         if size > max {
             return Err(Error::Limit {
                 what: "a buffer".into(),
@@ -205,69 +176,89 @@ impl Device {
                 fix: "use a smaller batch or split the tensor",
             });
         }
-        let guard = self.0.options.guard;
-        let wanted = if guard {
-            size.next_multiple_of(16) + GUARD_BYTES
+        let capacity = if self.guard {
+            size.next_multiple_of(16) + behind
         } else {
             class(size).min(max)
         };
-        let reused = {
-            let mut pool = self.lock(&self.0.pool);
-            // A buffer of up to twice the size will do: it keeps the pool small when shapes vary.
-            let fit = pool
-                .free
-                .range(wanted..=wanted.saturating_mul(2))
-                .next()
-                .map(|(c, _)| *c);
-            fit.and_then(|capacity| {
-                let list = pool.free.get_mut(&capacity)?;
-                let slot = list.pop();
-                if list.is_empty() {
-                    pool.free.remove(&capacity);
-                }
-                slot
-            })
-        };
-        let slot = match reused {
+        let slot = match self.reuse(capacity) {
             Some(slot) => slot,
-            None => self.create(wanted)?,
+            None => self.create(capacity)?,
         };
-        let mut pool = self.lock(&self.0.pool);
-        pool.in_use += slot.capacity;
-        pool.peak = pool.peak.max(pool.in_use);
-        if guard {
-            pool.live.insert(slot.id);
-            let poison = vec![POISON; slot.capacity as usize];
-            self.0.queue.write_buffer(&slot.raw, 0, &poison);
+        let mut books = self.books();
+        books.in_use += slot.capacity;
+        books.peak = books.peak.max(books.in_use);
+        drop(books);
+        if self.guard {
+            for at in (0..slot.capacity).step_by(POISON.len()) {
+                let bytes = (slot.capacity - at).min(POISON.len() as u64);
+                let poison = &POISON[..bytes as usize];
+                self.gpu.queue.write_buffer(&slot.raw, at, poison);
+            }
         }
+        slot.lost.store(false, Ordering::Relaxed);
         let taken = Taken {
             slot: Some(slot),
             size,
-            device: Arc::downgrade(&self.0),
+            pool: Arc::downgrade(self),
         };
-        Ok(Buffer(Arc::new(Handle {
-            place: RwLock::new(Place::Own(Arc::new(taken))),
-            size,
-            version: AtomicU64::new(0),
-        })))
+        Ok(Buffer::new(taken, size))
     }
 
-    /// What `make` asks the driver for, `bytes` of device memory.
+    /// A free buffer of up to twice the size: this keeps the pool small when shapes vary.
+    fn reuse(&self, capacity: u64) -> Option<Slot> {
+        let mut books = self.books();
+        let (found, _) = books
+            .free
+            .range(capacity..=capacity.saturating_mul(2))
+            .next()?;
+        let found = *found;
+        let list = books.free.get_mut(&found)?;
+        let slot = list.pop();
+        if list.is_empty() {
+            books.free.remove(&found);
+        }
+        slot
+    }
+
+    fn create(&self, capacity: u64) -> Result<Slot> {
+        let raw = self.allocate(capacity, |raw| {
+            raw.create_buffer(&wgpu::BufferDescriptor {
+                label: None,
+                size: capacity,
+                usage: wgpu::BufferUsages::STORAGE
+                    | wgpu::BufferUsages::COPY_SRC
+                    | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            })
+        })?;
+        let mut books = self.books();
+        books.allocated += capacity;
+        books.buffers += 1;
+        drop(books);
+        Ok(Slot {
+            id: self.gpu.next_id(),
+            raw,
+            capacity,
+            last_use: AtomicU64::new(0),
+            lost: AtomicBool::new(false),
+        })
+    }
+
+    /// What `make` asks the driver for, `bytes` of device memory. Does not wait.
     pub(crate) fn allocate<T>(
         &self,
         bytes: u64,
         make: impl FnOnce(&wgpu::Device) -> T,
     ) -> Result<T> {
-        let scope = self.0.raw.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-        let made = make(&self.0.raw);
-        match pollster::block_on(scope.pop()) {
-            None => Ok(made),
-            Some(_) => Err(self.out_of_memory(format!("{bytes} more bytes were asked for"))),
+        match self.gpu.caught(wgpu::ErrorFilter::OutOfMemory, make) {
+            (made, None) => Ok(made),
+            (_, Some(_)) => Err(self.out_of_memory(format!("{bytes} more bytes were asked for"))),
         }
     }
 
-    pub(crate) fn out_of_memory(&self, what: String) -> Error {
-        let report = self.memory();
+    fn out_of_memory(&self, what: String) -> Error {
+        let report = self.report();
         Error::OutOfMemory {
             what,
             in_use: report.in_use,
@@ -275,112 +266,59 @@ impl Device {
         }
     }
 
-    /// `ask`, and once more after what lies free was given back, where memory runs out.
-    pub(crate) fn with_room<T>(&self, ask: impl Fn() -> Result<T>) -> Result<T> {
-        match ask() {
-            Err(Error::OutOfMemory { .. }) => {
-                self.trim()?;
-                ask()
+    /// The error that came in since the last call, if any: errors that wgpu reports late surface here.
+    pub(crate) fn check(&self, recent: impl FnOnce() -> String) -> Result<()> {
+        match self.gpu.failure() {
+            None => Ok(()),
+            Some(failure) => Err(self.error(failure, recent())),
+        }
+    }
+
+    /// `failure` of a device that last ran the kernels `recent`.
+    pub(crate) fn error(&self, failure: Failure, recent: String) -> Error {
+        match failure {
+            Failure::Lost(text) => Error::DeviceLost(text),
+            Failure::OutOfMemory => {
+                self.out_of_memory(format!("none was left while running [{recent}]"))
             }
-            other => other,
+            Failure::Refused(message) => Error::Validation { recent, message },
         }
     }
 
-    fn create(&self, capacity: u64) -> Result<Slot> {
-        let raw = self.with_room(|| {
-            self.allocate(capacity, |raw| {
-                raw.create_buffer(&wgpu::BufferDescriptor {
-                    label: None,
-                    size: capacity,
-                    usage: wgpu::BufferUsages::STORAGE
-                        | wgpu::BufferUsages::COPY_SRC
-                        | wgpu::BufferUsages::COPY_DST,
-                    mapped_at_creation: false,
-                })
-            })
-        })?;
-        let mut pool = self.lock(&self.0.pool);
-        pool.allocated += capacity;
-        pool.buffers += 1;
-        Ok(Slot {
-            id: self.next_id(),
-            raw,
-            capacity,
-            last_use: AtomicU64::new(0),
-        })
-    }
-
-    /// Gives all free buffers and textures back to the driver. Waits for the device: what work under way uses
-    /// stays allocated until it is done.
-    pub fn trim(&self) -> Result<()> {
-        self.synchronize()?;
-        self.lock(&self.0.recorder).forget_bind_groups();
-        self.lock(&self.0.staging).clear();
-        let mut pool = self.lock(&self.0.pool);
-        let free = std::mem::take(&mut pool.free);
-        for slot in free.into_values().flatten() {
-            pool.allocated -= slot.capacity;
-            pool.buffers -= 1;
+    /// Gives all free buffers back to the driver.
+    pub(crate) fn trim(&self) {
+        let mut books = self.books();
+        let free = std::mem::take(&mut books.free);
+        for slot in free.values().flatten() {
+            books.allocated -= slot.capacity;
+            books.buffers -= 1;
         }
-        Ok(())
+        drop(books);
     }
 
-    /// What is allocated now, and the peak.
-    pub fn memory(&self) -> MemoryReport {
-        let pool = self.lock(&self.0.pool);
+    /// Guard mode: the buffers given back since the last call. They are gone from the books.
+    pub(crate) fn take_returned(&self) -> Vec<Returned> {
+        let mut books = self.books();
+        let returned = std::mem::take(&mut books.returned);
+        for Returned { slot, .. } in &returned {
+            books.allocated -= slot.capacity;
+            books.buffers -= 1;
+        }
+        returned
+    }
+
+    pub(crate) fn report(&self) -> MemoryReport {
+        let books = self.books();
         MemoryReport {
-            in_use: pool.in_use,
-            allocated: pool.allocated,
-            peak: pool.peak,
-            buffers: pool.buffers,
+            in_use: books.in_use,
+            allocated: books.allocated,
+            peak: books.peak,
+            buffers: books.buffers,
         }
     }
 
-    /// Starts the peak anew from what is in use now.
-    pub fn reset_peak(&self) {
-        let mut pool = self.lock(&self.0.pool);
-        pool.peak = pool.in_use;
-    }
-
-    /// Copies `bytes` into `buffer` at `offset` (both multiples of 4), after all work recorded so far.
-    pub fn upload(&self, buffer: &Buffer, offset: u64, bytes: &[u8]) -> Result<()> {
-        let (slot, start) = buffer.place();
-        let fits = offset + bytes.len() as u64 <= buffer.size()
-            && bytes.len().is_multiple_of(4)
-            && (start + offset).is_multiple_of(4);
-        if !fits {
-            return Err(Error::Launch {
-                kernel: "upload".into(),
-                message: format!(
-                    "{} bytes at {offset} (multiples of 4) do not fit a buffer of {} bytes",
-                    bytes.len(),
-                    buffer.size()
-                ),
-            });
-        }
-        // The queue writes before the next submit: work recorded earlier must have gone by then.
-        if self.lock(&self.0.recorder).number() == slot.last_use.load(Ordering::Relaxed) {
-            self.flush()?;
-        }
-        self.0.queue.write_buffer(&slot.raw, start + offset, bytes);
-        let staged = self.lock(&self.0.recorder).staged(bytes.len() as u64);
-        if staged { self.flush_always() } else { Ok(()) }
-    }
-
-    /// Guard mode: looks at the bytes behind every buffer given back since the last call. Returns the
-    /// number of buffers written past their end.
-    pub fn check_guards(&self) -> Result<usize> {
-        self.flush()?;
-        let returned = std::mem::take(&mut self.lock(&self.0.pool).returned);
-        let mut bad = 0;
-        for (slot, size) in returned {
-            let bytes = self.read_slot(&slot, size, slot.capacity - size)?;
-            bad += usize::from(bytes.iter().any(|b| *b != POISON));
-            self.lock(&self.0.recorder).forget_bind_groups();
-            let mut pool = self.lock(&self.0.pool);
-            pool.allocated -= slot.capacity;
-            pool.buffers -= 1;
-        }
-        Ok(bad)
+    pub(crate) fn reset_peak(&self) {
+        let mut books = self.books();
+        books.peak = books.in_use;
     }
 }

@@ -4,10 +4,9 @@
 //! storage texture because the adapter compiles a load from one in place, and one from a sampled
 //! texture as a call that costs three times as much.
 
-use crate::device::Device;
+use super::pool::{Pool, Slot};
+use super::transfer::Transfer;
 use crate::error::{Error, Result};
-use crate::memory::pool::{Buffer, Slot};
-use crate::submit::recording::Command;
 
 /// Texels in a row of a flat texture. A row is 16 KiB, which is a multiple of the copy alignment.
 pub const TEXTURE_WIDTH: u32 = 1024;
@@ -16,79 +15,45 @@ pub const TEXTURE_WIDTH: u32 = 1024;
 const TEXTURE_PADDING: u32 = 4;
 const TEXEL: u64 = 16;
 
-/// Free scratch textures and the next to hand out; owned by the launch while it is recorded.
+/// A texture that a launch reads an operand from.
 pub(crate) struct Scratch {
     pub(crate) id: u64,
-    pub(crate) raw: wgpu::Texture,
+    raw: wgpu::Texture,
     pub(crate) view: wgpu::TextureView,
     rows: u32,
 }
 
-impl Device {
-    /// Whether `buffer` can be read as a texture.
-    pub fn fits_texture(&self, buffer: &Buffer) -> bool {
-        let rows = buffer
-            .padded_size()
-            .div_ceil(TEXEL * u64::from(TEXTURE_WIDTH));
-        rows <= u64::from(self.0.limits.max_texture_dimension_2d)
-            && TEXTURE_WIDTH + TEXTURE_PADDING <= self.0.limits.max_texture_dimension_2d
-    }
+/// Scratch textures that no recorded launch reads any more.
+#[derive(Default)]
+pub(crate) struct Textures(Vec<Scratch>);
 
-    /// Takes a scratch texture and returns the copy of `size` bytes from `offset` into it.
-    pub(crate) fn texture_of(
-        &self,
+impl Textures {
+    /// Takes a scratch texture and returns the copy of `size` bytes of `slot` from `offset` into it.
+    pub(crate) fn take(
+        &mut self,
+        pool: &Pool,
         slot: &Slot,
         offset: u64,
         size: u64,
-        free: &mut Vec<Scratch>,
-    ) -> Result<(Scratch, Command)> {
+    ) -> Result<(Scratch, Transfer)> {
         let texels = size.div_ceil(TEXEL);
-        if texels.div_ceil(u64::from(TEXTURE_WIDTH))
-            > u64::from(self.0.limits.max_texture_dimension_2d)
-        {
+        let most = pool.gpu().limits.max_texture_dimension_2d;
+        if texels.div_ceil(u64::from(TEXTURE_WIDTH)) > u64::from(most) {
             return Err(Error::Limit {
                 what: "a buffer read as a texture".into(),
                 bytes: size,
-                limit: u64::from(self.0.limits.max_texture_dimension_2d)
-                    * TEXEL
-                    * u64::from(TEXTURE_WIDTH),
+                limit: u64::from(most) * TEXEL * u64::from(TEXTURE_WIDTH),
                 fix: "split the tensor",
             });
         }
         let texels = texels as u32;
-        let rows = texels.div_ceil(TEXTURE_WIDTH).next_power_of_two();
         // The height is part of what the software adapter compiles for, so heights are powers of two.
-        let scratch = match free.iter().position(|t| t.rows == rows) {
-            Some(at) => free.swap_remove(at),
-            None => {
-                let width = TEXTURE_WIDTH + TEXTURE_PADDING;
-                let bytes = TEXEL * u64::from(width) * u64::from(rows);
-                let raw = self.allocate(bytes, |raw| {
-                    raw.create_texture(&wgpu::TextureDescriptor {
-                        label: Some("operand"),
-                        size: wgpu::Extent3d {
-                            width,
-                            height: rows,
-                            depth_or_array_layers: 1,
-                        },
-                        mip_level_count: 1,
-                        sample_count: 1,
-                        dimension: wgpu::TextureDimension::D2,
-                        format: wgpu::TextureFormat::Rgba32Float,
-                        usage: wgpu::TextureUsages::COPY_DST | wgpu::TextureUsages::STORAGE_BINDING,
-                        view_formats: &[],
-                    })
-                })?;
-                let view = raw.create_view(&Default::default());
-                Scratch {
-                    id: self.next_id(),
-                    raw,
-                    view,
-                    rows,
-                }
-            }
+        let rows = texels.div_ceil(TEXTURE_WIDTH).next_power_of_two().min(most);
+        let scratch = match self.0.iter().position(|t| t.rows == rows) {
+            Some(at) => self.0.swap_remove(at),
+            None => Scratch::new(pool, rows)?,
         };
-        let copy = Command::CopyToTexture {
+        let copy = Transfer::CopyToTexture {
             from: slot.raw.clone(),
             from_offset: offset,
             to: scratch.raw.clone(),
@@ -96,6 +61,53 @@ impl Device {
         };
         Ok((scratch, copy))
     }
+
+    /// Takes textures back once the launch that reads them is recorded: whatever is recorded later runs later.
+    pub(crate) fn give_back(&mut self, used: Vec<Scratch>) {
+        self.0.extend(used);
+    }
+
+    /// Gives all of them back to the driver.
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+impl Scratch {
+    fn new(pool: &Pool, rows: u32) -> Result<Self> {
+        let width = TEXTURE_WIDTH + TEXTURE_PADDING;
+        let bytes = TEXEL * u64::from(width) * u64::from(rows);
+        let raw = pool.allocate(bytes, |raw| {
+            raw.create_texture(&wgpu::TextureDescriptor {
+                label: Some("operand"),
+                size: wgpu::Extent3d {
+                    width,
+                    height: rows,
+                    depth_or_array_layers: 1,
+                },
+                mip_level_count: 1,
+                sample_count: 1,
+                dimension: wgpu::TextureDimension::D2,
+                format: wgpu::TextureFormat::Rgba32Float,
+                usage: wgpu::TextureUsages::COPY_DST | wgpu::TextureUsages::STORAGE_BINDING,
+                view_formats: &[],
+            })
+        })?;
+        let view = raw.create_view(&Default::default());
+        Ok(Self {
+            id: pool.gpu().next_id(),
+            raw,
+            view,
+            rows,
+        })
+    }
+}
+
+/// Whether `bytes` bytes fit a texture of a device with these limits.
+pub(crate) fn fits(limits: &wgpu::Limits, bytes: u64) -> bool {
+    let rows = bytes.div_ceil(TEXEL * u64::from(TEXTURE_WIDTH));
+    rows <= u64::from(limits.max_texture_dimension_2d)
+        && TEXTURE_WIDTH + TEXTURE_PADDING <= limits.max_texture_dimension_2d
 }
 
 /// Whole rows in one copy, the rest of the last row in another.

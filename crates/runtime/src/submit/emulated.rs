@@ -2,79 +2,34 @@
 //! (`wgrad-emulator`). Buffers, copies and everything above the kernels are those of the adapter beneath.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
 
-pub use wgrad_emulator::Counts;
-use wgrad_emulator::{Binding, Machine, Program};
+use wgrad_emulator::{Binding, Counts};
 
-use crate::device::Device;
-use crate::device::adapter::{AdapterDescription, MatrixUnit};
+use super::encode::encode;
+use super::readback;
+use super::recording::Command;
+use super::wait::Waiting;
 use crate::error::{Error, Result};
 use crate::kernel::reflect::BindingKind;
 use crate::kernel::{Code, Kernel};
+use crate::memory::pool::Pool;
+use crate::memory::staging::Staging;
 use crate::memory::texture::TEXTURE_WIDTH;
-use crate::submit::recording::{Command, encode};
-
-/// The shape of an emulated GPU. It is a discrete one under Vulkan with `f16` and 48 KiB of workgroup memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Emulated {
-    /// Invocations in a subgroup: a power of two.
-    pub subgroup_size: u32,
-    /// What its matrix units compute, if it has some.
-    pub matrix_unit: Option<MatrixUnit>,
-    /// How long a launch may take; beyond it the launch fails.
-    pub limit: Option<Duration>,
-    /// Whether it is counted what kernels do (see [`Device::take_counts`]).
-    pub counts: bool,
-}
 
 /// What launches of a kernel did on an emulated device.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KernelCounts {
+    /// How often it was launched.
     pub launches: u64,
+    /// Of all lines together.
     pub all: Counts,
     /// By the text of the line.
     pub lines: BTreeMap<String, Counts>,
 }
 
-/// What a kernel of an emulated GPU may use of workgroup memory, in bytes, and of invocations.
-const WORKGROUP_BYTES: u32 = 48 << 10;
-const INVOCATIONS: u32 = 1024;
-
-impl Emulated {
-    /// Lets `description`, `features` and `limits` of an adapter say what this GPU is.
-    pub(crate) fn describe(
-        self,
-        description: &mut AdapterDescription,
-        features: &mut wgpu::Features,
-        limits: &mut wgpu::Limits,
-    ) {
-        use wgpu::Features as F;
-        features.insert(F::SHADER_F16 | F::SUBGROUP | F::SUBGROUP_BARRIER);
-        features.remove(F::TIMESTAMP_QUERY | F::PIPELINE_CACHE);
-        features.set(
-            F::EXPERIMENTAL_COOPERATIVE_MATRIX,
-            self.matrix_unit.is_some(),
-        );
-        limits.max_compute_workgroup_storage_size = WORKGROUP_BYTES;
-        limits.max_compute_invocations_per_workgroup = INVOCATIONS;
-        let beneath = format!("{} {}", description.name, description.driver);
-        description.driver = format!("wgrad-emulator over {}", beneath.trim());
-        description.name = format!("emulated GPU, subgroups of {}", self.subgroup_size);
-        description.backend = "Vulkan".into();
-        description.device_type = "DiscreteGpu".into();
-        description.subgroup_sizes = Some((self.subgroup_size, self.subgroup_size));
-        description.features = features.iter_names().map(|(name, _)| name.into()).collect();
-        for (name, value) in &mut description.limits {
-            match *name {
-                "maxComputeWorkgroupStorageSize" => *value = WORKGROUP_BYTES.into(),
-                "maxComputeInvocationsPerWorkgroup" => *value = INVOCATIONS.into(),
-                _ => {}
-            }
-        }
-    }
-}
+/// What kernels did, by name.
+pub(crate) type Counted = BTreeMap<String, KernelCounts>;
 
 /// One launch.
 pub(crate) struct Emulate {
@@ -86,93 +41,87 @@ pub(crate) struct Emulate {
     pub(crate) grid: [u32; 3],
 }
 
-impl Device {
-    /// A kernel's text made ready for the emulator.
-    pub(crate) fn emulate(&self, shape: Emulated, text: &str) -> std::result::Result<Code, String> {
-        let machine = Machine {
-            subgroup_size: shape.subgroup_size,
-            checked: self.0.options.checked,
-            limit: shape.limit,
-            counts: shape.counts,
+/// Runs what was recorded: launches here, all else on the device beneath. It waits for the device before each launch,
+/// and the caller holds the recorder's lock meanwhile, so that everything runs in the order of recording.
+pub(crate) fn run(
+    pool: &Pool,
+    staging: &Staging,
+    counted: &Mutex<Counted>,
+    commands: &[Command],
+) -> Result<()> {
+    let mut from = 0;
+    for (at, command) in commands.iter().enumerate() {
+        if let Command::Emulate(launch) = command {
+            submit(pool, &commands[from..at]);
+            run_launch(pool, staging, counted, launch)?;
+            from = at + 1;
+        }
+    }
+    submit(pool, &commands[from..]);
+    pool.check(|| "copies".into())
+}
+
+fn submit(pool: &Pool, commands: &[Command]) {
+    if commands.is_empty() {
+        return;
+    }
+    let gpu = pool.gpu();
+    let mut encoder = gpu.raw.create_command_encoder(&Default::default());
+    encode(&mut encoder, commands, None);
+    gpu.queue.submit([encoder.finish()]);
+}
+
+fn run_launch(
+    pool: &Pool,
+    staging: &Staging,
+    counted: &Mutex<Counted>,
+    launch: &Emulate,
+) -> Result<()> {
+    let Code::Emulated(program) = &launch.kernel.code else {
+        return Ok(());
+    };
+    let infos = &launch.kernel.info.bindings;
+    let mut contents = Vec::with_capacity(infos.len());
+    for (buffer, offset, size) in &launch.bindings {
+        let mut bytes = vec![0; *size as usize];
+        let from = (buffer, *offset);
+        let read = readback::read(pool, staging, from, &mut bytes, Waiting::Here);
+        pollster::block_on(read)?;
+        contents.push(bytes);
+    }
+    let tensors = contents.iter_mut().zip(infos).enumerate();
+    let tensors = tensors.map(|(i, (bytes, info))| {
+        let binding = match info.kind {
+            BindingKind::Read => Binding::Read(bytes),
+            BindingKind::ReadWrite => Binding::ReadWrite(bytes),
+            BindingKind::Texture => Binding::Texels(bytes, TEXTURE_WIDTH),
         };
-        let program = Program::new(text, machine).map_err(|fault| fault.to_string())?;
-        Ok(Code::Emulated(Box::new(program)))
-    }
-
-    /// Runs what was recorded: launches here, all else on the device beneath.
-    pub(crate) fn run_emulated(&self, commands: &[Command]) -> Result<()> {
-        let mut from = 0;
-        for (at, command) in commands.iter().enumerate() {
-            if let Command::Emulate(launch) = command {
-                self.submit(&commands[from..at]);
-                self.run_launch(launch)?;
-                from = at + 1;
-            }
+        (i as u32 + 1, binding)
+    });
+    let mut bindings = vec![(0, Binding::Read(&launch.params))];
+    bindings.extend(tensors);
+    let result = program.run(&mut bindings, launch.grid);
+    for ((info, (buffer, offset, _)), bytes) in infos.iter().zip(&launch.bindings).zip(&contents) {
+        if info.kind == BindingKind::ReadWrite {
+            pool.gpu().queue.write_buffer(buffer, *offset, bytes);
         }
-        self.submit(&commands[from..]);
-        self.check(|| "copies".into())
     }
-
-    fn submit(&self, commands: &[Command]) {
-        if commands.is_empty() {
-            return;
+    let lines = result.map_err(|fault| {
+        let (kernel, message) = (launch.kernel.name.clone(), fault.to_string());
+        match fault.is_broken {
+            true => Error::Fault { kernel, message },
+            false => Error::Kernel { kernel, message },
         }
-        let mut encoder = self.0.raw.create_command_encoder(&Default::default());
-        encode(&mut encoder, commands, None);
-        self.0.queue.submit([encoder.finish()]);
+    })?;
+    if !lines.is_empty() {
+        let mut kernels = counted.lock().unwrap_or_else(PoisonError::into_inner);
+        let counted = kernels.entry(launch.kernel.name.clone()).or_default();
+        counted.launches += 1;
+        for (number, counts) in lines {
+            counted.all += counts;
+            let line = program.text_line(number).to_owned();
+            *counted.lines.entry(line).or_default() += counts;
+        }
     }
-
-    fn run_launch(&self, launch: &Emulate) -> Result<()> {
-        let Code::Emulated(program) = &launch.kernel.code else {
-            return Ok(());
-        };
-        let infos = &launch.kernel.info.bindings;
-        let mut contents = Vec::with_capacity(infos.len());
-        for (buffer, offset, size) in &launch.bindings {
-            contents.push(self.read_raw(buffer, *offset, *size)?);
-        }
-        let tensors = contents.iter_mut().zip(infos).enumerate();
-        let tensors = tensors.map(|(i, (bytes, info))| {
-            let binding = match info.kind {
-                BindingKind::Read => Binding::Read(bytes),
-                BindingKind::ReadWrite => Binding::ReadWrite(bytes),
-                BindingKind::Texture => Binding::Texels(bytes, TEXTURE_WIDTH),
-            };
-            (i as u32 + 1, binding)
-        });
-        let mut bindings = vec![(0, Binding::Read(&launch.params))];
-        bindings.extend(tensors);
-        let result = program.run(&mut bindings, launch.grid);
-        for ((info, (buffer, offset, _)), bytes) in
-            infos.iter().zip(&launch.bindings).zip(&contents)
-        {
-            if info.kind == BindingKind::ReadWrite {
-                self.0.queue.write_buffer(buffer, *offset, bytes);
-            }
-        }
-        let lines = result.map_err(|fault| {
-            let (kernel, message) = (launch.kernel.name.clone(), fault.to_string());
-            match fault.is_broken {
-                true => Error::Fault { kernel, message },
-                false => Error::Kernel { kernel, message },
-            }
-        })?;
-        if !lines.is_empty() {
-            let mut kernels = self.lock(&self.0.counts);
-            let counted = kernels.entry(launch.kernel.name.clone()).or_default();
-            counted.launches += 1;
-            for (number, counts) in lines {
-                counted.all += counts;
-                let line = program.text_line(number).to_owned();
-                *counted.lines.entry(line).or_default() += counts;
-            }
-        }
-        Ok(())
-    }
-
-    /// What kernels did since the last call on an emulated device that counts it, by name.
-    pub fn take_counts(&self) -> Result<BTreeMap<String, KernelCounts>> {
-        self.flush()?;
-        Ok(std::mem::take(&mut *self.lock(&self.0.counts)))
-    }
+    Ok(())
 }

@@ -1,5 +1,10 @@
-//! What launches gather in, how it is submitted, and reading back.
+//! What launches gather in, the one place that submits it, the one place that waits, and reading back. Nothing here
+//! knows the handle.
 
 pub(crate) mod emulated;
+mod encode;
+pub(crate) mod queue;
 pub(crate) mod readback;
 pub(crate) mod recording;
+pub(crate) mod timestamps;
+pub(crate) mod wait;

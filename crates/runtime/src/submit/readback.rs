@@ -1,190 +1,127 @@
-//! Reading device memory, and the one place that waits for the device.
+//! Reading device memory: one asynchronous core, in chunks that the adapter's limits and host memory allow.
 
-use std::any::Any;
-use std::cell::Cell;
-use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc;
-use std::time::Duration;
+use std::sync::Arc;
 
-use crate::device::Device;
+use super::wait::{Answer, Promise, Waiting};
 use crate::error::{Error, Result};
-use crate::memory::pool::{Buffer, Slot};
-use crate::memory::texture::Scratch;
+use crate::memory::pool::Pool;
+use crate::memory::staging::Staging;
 
-/// How long another thread may take to tell this one that its buffer is mapped.
-const MAP_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Host-visible buffers and scratch textures, kept for the next use.
-#[derive(Default)]
-pub(crate) struct Staging {
-    free: BTreeMap<u64, Vec<wgpu::Buffer>>,
-    pub(crate) textures: Vec<Scratch>,
+/// Fills `out` with the bytes of `from` from `offset` on (multiples of 4), as all work submitted so far leaves them.
+/// While one chunk is copied to the host, the device copies the next.
+pub(crate) async fn read(
+    pool: &Pool,
+    staging: &Staging,
+    (from, offset): (&wgpu::Buffer, u64),
+    out: &mut [u8],
+    waiting: Waiting<'_>,
+) -> Result<()> {
+    let chunk = Staging::chunk(pool);
+    let mut under_way: Option<(Chunk, &mut [u8])> = None;
+    let mut at = offset;
+    for part in out.chunks_mut(chunk as usize) {
+        let bytes = part.len() as u64;
+        let mut started = Chunk::start(pool, staging, (from, at), bytes);
+        if matches!(started, Err(Error::OutOfMemory { .. }))
+            && let Some((chunk, part)) = under_way.take()
+        {
+            // There is memory for one staging buffer only.
+            chunk.finish(pool, staging, part, waiting).await?;
+            started = Chunk::start(pool, staging, (from, at), bytes);
+        }
+        if let Some((chunk, part)) = under_way.replace((started?, part)) {
+            chunk.finish(pool, staging, part, waiting).await?;
+        }
+        at += bytes;
+    }
+    match under_way {
+        Some((chunk, part)) => chunk.finish(pool, staging, part, waiting).await,
+        None => Ok(()),
+    }
 }
 
-impl Staging {
-    /// Gives all of them back.
-    pub(crate) fn clear(&mut self) {
-        self.free.clear();
-        self.textures.clear();
-    }
+/// A part of a read that the device was asked for.
+struct Chunk {
+    staged: wgpu::Buffer,
+    mapped: Mapped,
 }
 
-impl Device {
-    /// Submits what is recorded and returns `bytes` bytes of `buffer` from `offset` (multiples of 4).
-    pub fn read(&self, buffer: &Buffer, offset: u64, bytes: u64) -> Result<Vec<u8>> {
-        if offset + bytes > buffer.size() {
-            return Err(Error::Launch {
-                kernel: "read".into(),
-                message: format!("{bytes} bytes at {offset} of a buffer of {}", buffer.size()),
-            });
-        }
-        // Before the flush: where another thread moves the buffer in between, its new place is not written yet.
-        let (slot, start) = buffer.place();
-        self.flush()?;
-        self.read_slot(&slot, start + offset, bytes)
-    }
-
-    pub(crate) fn read_slot(&self, slot: &Slot, offset: u64, bytes: u64) -> Result<Vec<u8>> {
-        self.read_raw(&slot.raw, offset, bytes)
-    }
-
-    pub(crate) fn read_raw(&self, from: &wgpu::Buffer, offset: u64, bytes: u64) -> Result<Vec<u8>> {
-        if bytes == 0 {
-            return Ok(Vec::new());
-        }
-        let capacity = bytes.next_power_of_two().max(4096);
-        let kept = self
-            .lock(&self.0.staging)
-            .free
-            .get_mut(&capacity)
-            .and_then(Vec::pop);
-        let make = || {
-            self.allocate(capacity, |raw| {
-                raw.create_buffer(&wgpu::BufferDescriptor {
-                    label: Some("readback"),
-                    size: capacity,
-                    usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-                    mapped_at_creation: false,
-                })
-            })
-        };
-        let staging = match kept {
-            Some(staging) => staging,
-            None => self.with_room(make)?,
-        };
-        let mut encoder = self.0.raw.create_command_encoder(&Default::default());
-        encoder.copy_buffer_to_buffer(from, offset, &staging, 0, bytes);
-        let index = self.0.queue.submit([encoder.finish()]);
-        let out = self.read_mapped(&staging, bytes, Some(index), "read")?;
-        // Large ones are rare (checkpoints); keeping them would hold memory for nothing.
-        if capacity <= 16 << 20 {
-            self.lock(&self.0.staging)
-                .free
-                .entry(capacity)
-                .or_default()
-                .push(staging);
-        }
-        Ok(out)
-    }
-
-    /// Waits for the submission `index`, or all, and returns the first `bytes` bytes of a host-visible buffer.
-    pub(crate) fn read_mapped(
-        &self,
-        staging: &wgpu::Buffer,
+impl Chunk {
+    fn start(
+        pool: &Pool,
+        staging: &Staging,
+        (from, offset): (&wgpu::Buffer, u64),
         bytes: u64,
-        index: Option<wgpu::SubmissionIndex>,
+    ) -> Result<Self> {
+        let staged = staging.take(pool, bytes)?;
+        let gpu = pool.gpu();
+        let mut encoder = gpu.raw.create_command_encoder(&Default::default());
+        encoder.copy_buffer_to_buffer(from, offset, &staged, 0, bytes);
+        let index = gpu.queue.submit([encoder.finish()]);
+        let mapped = Mapped::new(&staged, bytes, index);
+        Ok(Self { staged, mapped })
+    }
+
+    async fn finish(
+        self,
+        pool: &Pool,
+        staging: &Staging,
+        out: &mut [u8],
+        waiting: Waiting<'_>,
+    ) -> Result<()> {
+        self.mapped.copy_out(pool, out, "read", waiting).await?;
+        staging.give_back(self.staged);
+        Ok(())
+    }
+}
+
+/// A host-visible buffer that will be mapped once the submission that fills it is done.
+pub(crate) struct Mapped {
+    buffer: wgpu::Buffer,
+    bytes: u64,
+    index: wgpu::SubmissionIndex,
+    answer: Arc<Answer>,
+}
+
+impl Mapped {
+    /// The first `bytes` bytes of `buffer`, which the submission `index` fills.
+    pub(crate) fn new(buffer: &wgpu::Buffer, bytes: u64, index: wgpu::SubmissionIndex) -> Self {
+        let (promise, answer) = Promise::new();
+        buffer.map_async(wgpu::MapMode::Read, ..bytes, move |result| {
+            promise.give(result.map_err(|e| e.to_string()));
+        });
+        Self {
+            buffer: buffer.clone(),
+            bytes,
+            index,
+            answer,
+        }
+    }
+
+    /// Copies those bytes to `out`; the buffer is free again then. `what` names the reader in errors.
+    pub(crate) async fn copy_out(
+        self,
+        pool: &Pool,
+        out: &mut [u8],
         what: &str,
-    ) -> Result<Vec<u8>> {
-        // Whichever thread waits first calls the callbacks of all, so the answer may come after this thread has
-        // waited.
-        let (sender, answer) = mpsc::channel();
-        staging.map_async(wgpu::MapMode::Read, ..bytes, move |result| {
-            // The receiver is gone where the wait failed.
-            let _ = sender.send(result);
-        });
-        self.wait(index)?;
-        self.check(|| what.into())?;
-        match answer.recv_timeout(MAP_TIMEOUT) {
-            Ok(Ok(())) => {}
-            Ok(Err(e)) => return Err(Error::DeviceLost(format!("{what}: {e}"))),
-            Err(e) => return Err(Error::DeviceLost(format!("{what}: no buffer came, {e}"))),
-        }
-        let view = staging
-            .get_mapped_range(..bytes)
-            .map_err(|e| Error::DeviceLost(e.to_string()))?;
-        let out = view.to_vec();
+        waiting: Waiting<'_>,
+    ) -> Result<()> {
+        let answer = waiting.on(pool, self.index, self.answer).await;
+        pool.check(|| what.into())?;
+        let lost = |text: String| Error::DeviceLost(format!("{what}: {text}"));
+        answer.map_err(lost)?;
+        let view = self.buffer.get_mapped_range(..self.bytes);
+        let view = view.map_err(|e| lost(e.to_string()))?;
+        out.copy_from_slice(&view);
         drop(view);
-        staging.unmap();
+        self.buffer.unmap();
+        Ok(())
+    }
+
+    /// [`Mapped::copy_out`], blocking.
+    pub(crate) fn read(self, pool: &Pool, what: &str) -> Result<Vec<u8>> {
+        let mut out = vec![0; self.bytes as usize];
+        pollster::block_on(self.copy_out(pool, &mut out, what, Waiting::Here))?;
         Ok(out)
-    }
-
-    /// Submits what is recorded and waits until the device has done all of it.
-    pub fn synchronize(&self) -> Result<()> {
-        self.flush()?;
-        self.wait(None)?;
-        self.check(|| "synchronize".into())
-    }
-
-    pub(crate) fn wait(&self, index: Option<wgpu::SubmissionIndex>) -> Result<()> {
-        let waited = caught(|| {
-            self.0.raw.poll(wgpu::PollType::Wait {
-                submission_index: index,
-                timeout: None,
-            })
-        });
-        match waited {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(e)) => Err(Error::DeviceLost(e.to_string())),
-            Err(text) => {
-                // What the driver said is worth more, where it said something.
-                self.check(|| "wait".into())?;
-                Err(Error::DeviceLost(text))
-            }
-        }
-    }
-}
-
-thread_local! {
-    static CATCHING: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Whether a panic on this thread would come back to its caller as an [`Error`]: a panic hook should not report
-/// it. wgpu panics where a device is lost while somebody waits for it.
-pub fn panic_is_an_error() -> bool {
-    CATCHING.get()
-}
-
-/// Runs `f`; the message of its panic, if it panics.
-fn caught<T>(f: impl FnOnce() -> T) -> std::result::Result<T, String> {
-    let before = CATCHING.replace(true);
-    let result = catch_unwind(AssertUnwindSafe(f));
-    CATCHING.set(before);
-    result.map_err(|payload| message(&*payload))
-}
-
-fn message(payload: &(dyn Any + Send)) -> String {
-    let text = payload
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| payload.downcast_ref::<&str>().copied())
-        .unwrap_or("no message");
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_panic_becomes_its_message() {
-        assert_eq!(caught(|| 3), Ok(3));
-        let panicking = caught(|| {
-            assert!(panic_is_an_error());
-            // Without the hook, which would print.
-            std::panic::resume_unwind(Box::new(String::from("Error in poll:\n    lost")));
-        });
-        assert_eq!(panicking, Err::<(), _>("Error in poll: lost".into()));
-        assert!(!panic_is_an_error());
     }
 }

@@ -7,11 +7,13 @@ use crate::error::{Error, Result};
 pub struct AdapterDescription {
     /// The position in the list, as `--adapter INDEX` takes it.
     pub index: usize,
+    /// As the driver tells it.
     pub name: String,
     /// `Vulkan`, `Metal` or `Dx12`.
     pub backend: String,
     /// `DiscreteGpu`, `IntegratedGpu`, `VirtualGpu`, `Cpu` or `Other`.
     pub device_type: String,
+    /// The driver's name and version.
     pub driver: String,
     /// The optional features that wgrad uses, by wgpu's names.
     pub features: Vec<String>,
@@ -138,21 +140,23 @@ pub(crate) fn describe(index: usize, adapter: &wgpu::Adapter) -> AdapterDescript
     }
 }
 
-fn enumerate() -> Vec<wgpu::Adapter> {
-    pollster::block_on(instance().enumerate_adapters(wgpu::Backends::all()))
-}
-
 /// All adapters of this machine, best first: discrete, integrated, virtual, then software.
 pub fn adapters() -> Vec<AdapterDescription> {
-    sorted()
+    pollster::block_on(adapters_async())
+}
+
+/// [`adapters`] for callers that must not block.
+pub async fn adapters_async() -> Vec<AdapterDescription> {
+    let found = sorted().await;
+    found
         .iter()
         .enumerate()
         .map(|(i, a)| describe(i, a))
         .collect()
 }
 
-fn sorted() -> Vec<wgpu::Adapter> {
-    let mut found = enumerate();
+async fn sorted() -> Vec<wgpu::Adapter> {
+    let mut found = instance().enumerate_adapters(wgpu::Backends::all()).await;
     found.sort_by_key(|a| {
         let info = a.get_info();
         let kind = match info.device_type {
@@ -167,9 +171,9 @@ fn sorted() -> Vec<wgpu::Adapter> {
     found
 }
 
-/// The adapter at an index, the first whose name holds `wanted` (case ignored), or the best.
-pub(crate) fn choose(wanted: Option<&str>) -> Result<(AdapterDescription, wgpu::Adapter)> {
-    let found = sorted();
+/// The adapter at an index, the first whose name holds `requested` (case ignored), or the best.
+pub(crate) async fn choose(requested: Option<&str>) -> Result<(AdapterDescription, wgpu::Adapter)> {
+    let found = sorted().await;
     if found.is_empty() {
         return Err(Error::Adapter(
             "no Vulkan, Metal or DX12 adapter found; install a GPU driver, or the software one \
@@ -177,7 +181,7 @@ pub(crate) fn choose(wanted: Option<&str>) -> Result<(AdapterDescription, wgpu::
                 .into(),
         ));
     }
-    let at = match wanted.map(str::trim).filter(|w| !w.is_empty()) {
+    let at = match requested.map(str::trim).filter(|w| !w.is_empty()) {
         None => 0,
         Some(text) => {
             let by_index = text.parse::<usize>().ok().filter(|i| *i < found.len());

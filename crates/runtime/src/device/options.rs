@@ -1,0 +1,29 @@
+//! What a caller chooses when a device opens.
+
+use super::emulated::Emulated;
+use crate::variants::VariantTable;
+
+/// How to open a device.
+#[derive(Debug, Clone, Default)]
+pub struct DeviceOptions {
+    /// An index of [`crate::adapters`] or a part of an adapter's name; the best one if `None`.
+    pub adapter: Option<String>,
+    /// Ask for no more than WebGPU's default limits and no subgroups, as a browser might give.
+    pub webgpu_limits: bool,
+    /// Compile kernels with bounds checks, loop bounds and zeroed workgroup memory.
+    pub checked: bool,
+    /// Put guard bytes behind every buffer and poison fresh ones (see [`crate::Device::check_guards`]).
+    pub guard: bool,
+    /// Run kernels on the host, as a GPU of this shape would, and report races and stray indices: for checks of
+    /// kernels that no adapter at hand takes.
+    pub emulated: Option<Emulated>,
+    /// Lowers the most bytes that one kernel binding reaches, so that small tensors take the path of tensors beyond
+    /// one binding: for tests.
+    pub max_binding_bytes: Option<u64>,
+    /// Lowers the largest buffer that the device makes, in bytes: for tests.
+    pub max_buffer_bytes: Option<u64>,
+    /// What an earlier [`crate::Device::pipeline_cache`] returned on the same adapter and driver.
+    pub pipeline_cache: Option<Vec<u8>>,
+    /// Tuned choices of the user's own; they win over the shipped ones (see [`crate::Device::variant`]).
+    pub variants: VariantTable,
+}

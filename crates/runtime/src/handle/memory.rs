@@ -1,0 +1,187 @@
+//! Memory: taking it, giving it back, filling, copying and packing it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::Device;
+use crate::error::{Error, Result};
+use crate::memory::buffer::Buffer;
+use crate::memory::pack::Packing;
+use crate::memory::pool::{MemoryReport, Returned, Taken};
+use crate::memory::transfer::Transfer;
+use crate::memory::upload;
+use crate::submit::recording::Command;
+
+impl Device {
+    /// Memory of `size` bytes (rounded up to 4). Its contents are unspecified.
+    ///
+    /// It does not wait for the device, but where memory has run out: then it gives back what lies free, as
+    /// [`Device::trim`] does, and asks once more.
+    ///
+    /// # Errors
+    /// `size` is more than a buffer may hold; out of memory.
+    pub fn alloc(&self, size: u64) -> Result<Buffer> {
+        self.with_room(|| self.0.pool.alloc(size))
+    }
+
+    /// `ask`, and once more after what lies free was given back, where memory runs out.
+    pub(crate) fn with_room<T>(&self, ask: impl Fn() -> Result<T>) -> Result<T> {
+        match ask() {
+            Err(Error::OutOfMemory { .. }) => {
+                self.trim()?;
+                ask()
+            }
+            other => other,
+        }
+    }
+
+    /// Gives all free buffers and textures back to the driver. Waits for the device: what work under way uses
+    /// stays allocated until it is done.
+    pub fn trim(&self) -> Result<()> {
+        self.synchronize()?;
+        let mut recorder = self.lock(&self.0.recorder);
+        recorder.forget_bind_groups();
+        recorder.textures.clear();
+        drop(recorder);
+        self.0.staging.clear();
+        self.0.pool.trim();
+        Ok(())
+    }
+
+    /// What is allocated now, and the peak.
+    pub fn memory(&self) -> MemoryReport {
+        self.0.pool.report()
+    }
+
+    /// Starts the peak anew from what is in use now.
+    pub fn reset_peak(&self) {
+        self.0.pool.reset_peak();
+    }
+
+    /// Copies `bytes` into `buffer` at `offset` (both multiples of 4), after all work recorded so far.
+    ///
+    /// # Errors
+    /// They do not fit the buffer; an earlier submit failed.
+    pub fn upload(&self, buffer: &Buffer, offset: u64, bytes: &[u8]) -> Result<()> {
+        upload::check(buffer, offset, bytes.len())?;
+        let (taken, start) = buffer.place();
+        let mut at = start + offset;
+        for chunk in bytes.chunks(upload::chunk(&self.0.pool)) {
+            // The queue writes before the next submit: work recorded earlier must have gone by then.
+            if self.lock(&self.0.recorder).number() == taken.last_use.load(Ordering::Relaxed) {
+                self.flush()?;
+            }
+            let mut recorder = self.lock(&self.0.recorder);
+            self.0.gpu.queue.write_buffer(&taken.raw, at, chunk);
+            recorder.stage(chunk.len() as u64);
+            drop(recorder);
+            at += chunk.len() as u64;
+            self.flush_if_full()?;
+        }
+        taken.overwrite(start + offset, bytes.len() as u64);
+        Ok(())
+    }
+
+    /// Records zeros over the whole of `buffer`.
+    pub fn zero(&self, buffer: &Buffer) -> Result<()> {
+        let mut recorder = self.recording(0)?;
+        let (taken, offset) = buffer.place();
+        let bytes = buffer.size();
+        recorder.uses(&taken, true);
+        recorder.push(Command::Transfer(Transfer::Zero {
+            buffer: taken.raw.clone(),
+            offset,
+            bytes,
+        }));
+        taken.overwrite(offset, bytes);
+        drop(recorder);
+        self.flush_if_full()
+    }
+
+    /// Records a copy of `bytes` bytes between two buffers (offsets and size in multiples of 4).
+    pub fn copy(
+        &self,
+        from: &Buffer,
+        from_offset: u64,
+        to: &Buffer,
+        to_offset: u64,
+        bytes: u64,
+    ) -> Result<()> {
+        let within = |offset: u64, buffer: &Buffer| {
+            let end = offset.checked_add(bytes);
+            end.is_some_and(|end| end <= buffer.size())
+        };
+        if !within(from_offset, from) || !within(to_offset, to) {
+            return Err(Error::Launch {
+                kernel: "copy".into(),
+                message: format!(
+                    "{bytes} bytes from {from_offset} of {} to {to_offset} of {}",
+                    from.size(),
+                    to.size()
+                ),
+            });
+        }
+        let mut recorder = self.recording(0)?;
+        let (source, from_start) = from.place();
+        let (target, to_start) = to.place();
+        source.check_read("copy")?;
+        recorder.uses(&source, false);
+        recorder.uses(&target, true);
+        recorder.push(Command::Transfer(Transfer::Copy {
+            from: source.raw.clone(),
+            from_offset: from_start + from_offset,
+            to: target.raw.clone(),
+            to_offset: to_start + to_offset,
+            bytes,
+        }));
+        target.overwrite(to_start + to_offset, bytes);
+        drop(recorder);
+        self.flush_if_full()
+    }
+
+    /// Moves the memory of `buffers` side by side into one new buffer, in their order, and returns that.
+    /// Each begins at a multiple of [`crate::PACK_ALIGN`] bytes; the gaps are zeros. Every handle stays valid
+    /// and stands for a part of the new buffer; [`Buffer::outermost`] says where.
+    ///
+    /// A buffer that lies in another one already takes all of that one with it. If all lie in one that was
+    /// packed before, nothing moves.
+    ///
+    /// # Errors
+    /// The sum is more than one buffer may hold; out of memory. Nothing has moved then.
+    pub fn pack(&self, buffers: &[&Buffer]) -> Result<Buffer> {
+        let packing = Packing::of(buffers);
+        if let Some(done) = packing.done() {
+            return Ok(done.clone());
+        }
+        let all = self.alloc(packing.bytes())?;
+        let (target, _) = all.place();
+        let mut recorder = self.recording(0)?;
+        packing.move_into(&all, |source: Option<&Arc<Taken>>, transfer| {
+            if let Some(source) = source {
+                recorder.uses(source, false);
+                let lost = source.lost.load(Ordering::Relaxed);
+                target.lost.fetch_or(lost, Ordering::Relaxed);
+            }
+            recorder.uses(&target, true);
+            recorder.push(Command::Transfer(transfer));
+        });
+        drop(recorder);
+        self.flush_if_full()?;
+        Ok(all)
+    }
+
+    /// Guard mode: looks at the bytes behind every buffer given back since the last call. Returns the
+    /// number of buffers written past their end.
+    pub fn check_guards(&self) -> Result<usize> {
+        self.flush()?;
+        let returned = self.0.pool.take_returned();
+        let mut bad = 0;
+        for returned in &returned {
+            let (raw, offset, bytes) = returned.guarded();
+            let bytes = self.read_raw(raw, offset, bytes)?;
+            bad += usize::from(!Returned::is_intact(&bytes));
+        }
+        self.lock(&self.0.recorder).forget_bind_groups();
+        Ok(bad)
+    }
+}

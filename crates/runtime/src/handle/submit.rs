@@ -1,0 +1,77 @@
+//! The recording of a device: adding to it and sending it on its way.
+
+use std::collections::BTreeMap;
+use std::sync::MutexGuard;
+
+use super::{Device, Inner};
+use crate::error::Result;
+use crate::submit::emulated::KernelCounts;
+use crate::submit::queue::{Context, Submitted, submit};
+use crate::submit::recording::Recorder;
+
+impl Device {
+    /// The open recording, locked, with room for a command and `params` bytes of parameters. A full one is submitted
+    /// first.
+    pub(crate) fn recording(&self, params: usize) -> Result<MutexGuard<'_, Recorder>> {
+        loop {
+            let mut recorder = self.lock(&self.0.recorder);
+            if recorder.has_room(params) || recorder.is_empty() {
+                return Ok(recorder);
+            }
+            let submitted = submit(&mut recorder, &self.0.context());
+            drop(recorder);
+            submitted.settle(&self.0.pool)?;
+        }
+    }
+
+    /// Submits what is recorded. It waits only where more than three submits are under way: for the oldest of them.
+    pub fn flush(&self) -> Result<()> {
+        self.flush_if(|recorder| !recorder.is_empty())
+    }
+
+    /// Submits a recording that has become long.
+    pub(crate) fn flush_if_full(&self) -> Result<()> {
+        self.flush_if(Recorder::is_full)
+    }
+
+    fn flush_if(&self, due: impl FnOnce(&Recorder) -> bool) -> Result<()> {
+        let mut recorder = self.lock(&self.0.recorder);
+        let submitted = match due(&recorder) {
+            true => submit(&mut recorder, &self.0.context()),
+            false => Submitted::default(),
+        };
+        drop(recorder);
+        submitted.settle(&self.0.pool)?;
+        self.0.pool.check(String::new)
+    }
+
+    /// (dispatches, submits) so far.
+    pub fn counters(&self) -> (u64, u64) {
+        self.lock(&self.0.recorder).counters()
+    }
+
+    /// Bytes that launches and copies recorded so far read and write in device memory, were nothing
+    /// cached: what a launch binds counts whole, once if it reads it and once if it writes it; a copy
+    /// counts twice. Uploads and readbacks are not counted. The second number is the part of it that
+    /// copies into textures make up, which kernels of the software adapter read faster than buffers.
+    pub fn bytes_moved(&self) -> (u64, u64) {
+        self.lock(&self.0.recorder).bytes_moved()
+    }
+
+    /// What kernels did since the last call on an emulated device that counts it, by name.
+    pub fn take_counts(&self) -> Result<BTreeMap<String, KernelCounts>> {
+        self.flush()?;
+        Ok(std::mem::take(&mut *self.lock(&self.0.counted)))
+    }
+}
+
+impl Inner {
+    fn context(&self) -> Context<'_> {
+        Context {
+            pool: &self.pool,
+            staging: &self.staging,
+            profile: &self.profile,
+            counted: &self.counted,
+        }
+    }
+}
