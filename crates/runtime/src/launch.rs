@@ -9,6 +9,7 @@ use crate::kernel::{Code, Kernel};
 use crate::memory::buffer::Buffer;
 use crate::memory::pool::Taken;
 use crate::memory::texture::Scratch;
+#[cfg(feature = "emulator")]
 use crate::submit::emulated::Emulate;
 use crate::submit::recording::Command;
 
@@ -155,7 +156,7 @@ impl<'a> Launch<'a> {
             ..
         } = self;
         let max = device.max_binding_bytes();
-        let emulated = matches!(kernel.code, Code::Emulated(_));
+        let in_textures = matches!(kernel.code, Code::Compiled { .. });
         let mut textures = Vec::new();
         let mut key = Vec::with_capacity(bindings.len());
         {
@@ -169,7 +170,7 @@ impl<'a> Launch<'a> {
                 }
                 recorder.uses(&slot, info.kind == BindingKind::ReadWrite);
                 let offset = start + offset;
-                if info.kind == BindingKind::Texture && !emulated {
+                if info.kind == BindingKind::Texture && in_textures {
                     let free = &mut recorder.textures;
                     let (texture, copy) = free.take(&device.0.pool, &slot, offset, *size)?;
                     recorder.push(Command::Transfer(copy));
@@ -207,6 +208,7 @@ impl<'a> Launch<'a> {
                         grid,
                     }
                 }
+                #[cfg(feature = "emulator")]
                 Code::Emulated(_) => {
                     let place = |(slot, offset, size): (Arc<Taken>, u64, u64)| {
                         (slot.raw.clone(), offset, size)

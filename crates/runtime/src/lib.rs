@@ -17,6 +17,7 @@ mod submit;
 pub mod variants;
 
 pub use adapter::{AdapterDescription, MatrixUnit, adapters, adapters_async};
+#[cfg(feature = "emulator")]
 pub use device::emulated::Emulated;
 pub use device::options::DeviceOptions;
 pub use error::{Error, Result};
@@ -31,8 +32,10 @@ pub use memory::buffer::Buffer;
 pub use memory::pack::PACK_ALIGN;
 pub use memory::pool::MemoryReport;
 pub use memory::texture::TEXTURE_WIDTH;
+#[cfg(feature = "emulator")]
 pub use submit::emulated::KernelCounts;
 pub use submit::timestamps::KernelTime;
 pub use submit::wait::panic_is_an_error;
 pub use variants::text_hash;
+#[cfg(feature = "emulator")]
 pub use wgrad_emulator::Counts;

@@ -18,13 +18,11 @@ pub(crate) struct Capabilities {
 impl Capabilities {
     pub(crate) fn of(
         adapter: &wgpu::Adapter,
-        #[allow(unused_mut, reason = "an emulated GPU has a description of its own")]
-        mut description: AdapterDescription,
+        description: AdapterDescription,
         options: &DeviceOptions,
     ) -> Self {
         let mut features = adapter.features() & adapter::wanted_features();
         let mut limits = adapter.limits();
-        let mut matrix_unit = adapter::matrix_unit(adapter);
         if options.webgpu_limits {
             features.remove(beyond_webgpu());
             limits = wgpu::Limits::default();
@@ -38,23 +36,33 @@ impl Capabilities {
         }
         // An emulated GPU asks the adapter beneath for no more than that has.
         let requested = (features, limits.clone());
-        if let Some(shape) = options.emulated {
-            shape.describe(&mut description, &mut features, &mut limits);
-            matrix_unit = shape.matrix_unit;
-            if options.webgpu_limits {
-                features.remove(beyond_webgpu());
-                limits = requested.1.clone();
-            }
-        }
-        let matrix_unit = matrix_unit
-            .filter(|_| features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX))
-            .filter(|unit| !unit.half || features.contains(wgpu::Features::SHADER_F16));
-        Self {
+        let mut capabilities = Self {
             requested,
             features,
             limits,
             description,
-            matrix_unit,
+            matrix_unit: adapter::matrix_unit(adapter),
+        };
+        #[cfg(feature = "emulator")]
+        if let Some(shape) = options.emulated {
+            capabilities.emulate(shape, options.webgpu_limits);
+        }
+        let features = capabilities.features;
+        capabilities.matrix_unit = capabilities
+            .matrix_unit
+            .filter(|_| features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX))
+            .filter(|unit| !unit.half || features.contains(wgpu::Features::SHADER_F16));
+        capabilities
+    }
+
+    /// Gives kernels what an emulated GPU of this shape has.
+    #[cfg(feature = "emulator")]
+    fn emulate(&mut self, shape: super::emulated::Emulated, webgpu_limits: bool) {
+        shape.describe(&mut self.description, &mut self.features, &mut self.limits);
+        self.matrix_unit = shape.matrix_unit;
+        if webgpu_limits {
+            self.features.remove(beyond_webgpu());
+            self.limits = self.requested.1.clone();
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The open device below the handle: its limits and its failures. Nothing here knows memory, kernels or
 //! recordings.
 
+#[cfg(feature = "emulator")]
 pub(crate) mod emulated;
 pub(crate) mod failure;
 pub(crate) mod limits;

@@ -1,5 +1,6 @@
 //! What a caller chooses when a device opens.
 
+#[cfg(feature = "emulator")]
 use super::emulated::Emulated;
 use crate::variants::VariantTable;
 
@@ -15,7 +16,8 @@ pub struct DeviceOptions {
     /// Put guard bytes behind every buffer and poison fresh ones (see [`crate::Device::check_guards`]).
     pub guard: bool,
     /// Run kernels on the host, as a GPU of this shape would, and report races and stray indices: for checks of
-    /// kernels that no adapter at hand takes.
+    /// kernels that no adapter at hand takes. Needs the feature `emulator`.
+    #[cfg(feature = "emulator")]
     pub emulated: Option<Emulated>,
     /// Lowers the most bytes that one kernel binding reaches, so that small tensors take the path of tensors beyond
     /// one binding: for tests.

@@ -15,6 +15,7 @@ use crate::error::Result;
 use crate::kernel::Kernels;
 use crate::memory::pool::Pool;
 use crate::memory::staging::Staging;
+#[cfg(feature = "emulator")]
 use crate::submit::emulated::Counted;
 use crate::submit::recording::Recorder;
 use crate::submit::timestamps::Profile;
@@ -39,6 +40,7 @@ pub(crate) struct Inner {
     pub(crate) staging: Staging,
     pub(crate) profile: Mutex<Option<Profile>>,
     /// Of an emulated device, by kernel.
+    #[cfg(feature = "emulator")]
     pub(crate) counted: Mutex<Counted>,
     self_tests: Mutex<HashMap<&'static str, SelfTest>>,
     waiter: Waiter,
@@ -62,6 +64,7 @@ impl Device {
             recorder: Mutex::new(Recorder::new(&gpu)),
             staging: Staging::default(),
             profile: Mutex::default(),
+            #[cfg(feature = "emulator")]
             counted: Mutex::default(),
             self_tests: Mutex::default(),
             waiter: Waiter::default(),

@@ -1,10 +1,12 @@
 //! The recording of a device: adding to it and sending it on its way.
 
+#[cfg(feature = "emulator")]
 use std::collections::BTreeMap;
 use std::sync::MutexGuard;
 
 use super::{Device, Inner};
 use crate::error::Result;
+#[cfg(feature = "emulator")]
 use crate::submit::emulated::KernelCounts;
 use crate::submit::queue::{Context, Submitted, submit};
 use crate::submit::recording::Recorder;
@@ -59,6 +61,7 @@ impl Device {
     }
 
     /// What kernels did since the last call on an emulated device that counts it, by name.
+    #[cfg(feature = "emulator")]
     pub fn take_counts(&self) -> Result<BTreeMap<String, KernelCounts>> {
         self.flush()?;
         Ok(std::mem::take(&mut *self.lock(&self.0.counted)))
@@ -69,8 +72,10 @@ impl Inner {
     fn context(&self) -> Context<'_> {
         Context {
             pool: &self.pool,
-            staging: &self.staging,
             profile: &self.profile,
+            #[cfg(feature = "emulator")]
+            staging: &self.staging,
+            #[cfg(feature = "emulator")]
             counted: &self.counted,
         }
     }

@@ -7,6 +7,7 @@ pub mod source;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+#[cfg(feature = "emulator")]
 use crate::device::emulated::Emulated;
 use crate::device::open::Gpu;
 use crate::error::{Error, Result};
@@ -31,6 +32,7 @@ pub(crate) enum Code {
         pipeline: wgpu::ComputePipeline,
         layout: wgpu::BindGroupLayout,
     },
+    #[cfg(feature = "emulator")]
     Emulated(Box<wgrad_emulator::Program>),
 }
 
@@ -102,10 +104,7 @@ impl Kernel {
         };
         let info = reflect::reflect(text).map_err(&fail)?;
         check_limits(&gpu.limits, &info).map_err(&fail)?;
-        let code = match gpu.options.emulated {
-            Some(shape) => Code::emulated(shape, gpu.options.checked, text).map_err(&fail)?,
-            None => Code::pipeline(gpu, name, text, &info).map_err(&fail)?,
-        };
+        let code = Code::new(gpu, name, text, &info).map_err(&fail)?;
         Ok(Kernel {
             name: name.to_owned(),
             info,
@@ -117,7 +116,21 @@ impl Kernel {
 }
 
 impl Code {
+    fn new(
+        gpu: &Gpu,
+        name: &str,
+        text: &str,
+        info: &KernelInfo,
+    ) -> std::result::Result<Code, String> {
+        #[cfg(feature = "emulator")]
+        if let Some(shape) = gpu.options.emulated {
+            return Code::emulated(shape, gpu.options.checked, text);
+        }
+        Code::pipeline(gpu, name, text, info)
+    }
+
     /// A kernel's text made ready for the emulator.
+    #[cfg(feature = "emulator")]
     fn emulated(shape: Emulated, checked: bool, text: &str) -> std::result::Result<Code, String> {
         let machine = wgrad_emulator::Machine {
             subgroup_size: shape.subgroup_size,

@@ -51,8 +51,12 @@ impl Device {
     fn stamps(&self) -> Result<Stamps> {
         let kernel = self.kernel("peak_empty", &Defines::new())?;
         let bound = self.alloc(4)?;
-        let Code::Compiled { pipeline, layout } = &kernel.code else {
-            return Err(Error::Adapter("an emulated device has no clock".into()));
+        let (pipeline, layout) = match &kernel.code {
+            Code::Compiled { pipeline, layout } => (pipeline, layout),
+            #[cfg(feature = "emulator")]
+            Code::Emulated(_) => {
+                return Err(Error::Adapter("an emulated device has no clock".into()));
+            }
         };
         let raw = &self.0.gpu.raw;
         let bind_group = raw.create_bind_group(&wgpu::BindGroupDescriptor {

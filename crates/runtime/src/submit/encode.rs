@@ -40,6 +40,7 @@ pub(super) fn encode(
             Command::Transfer(transfer) => transfer.encode(encoder),
             Command::Stamp(stamp) => stamp.encode(encoder),
             // `emulated::run` takes these out before anything is encoded.
+            #[cfg(feature = "emulator")]
             Command::Emulate(_) => {}
         }
         at += 1;

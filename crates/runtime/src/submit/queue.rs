@@ -3,6 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+#[cfg(feature = "emulator")]
 use super::emulated::{self, Counted};
 use super::encode::encode;
 use super::recording::{Recorder, adapt};
@@ -10,6 +11,7 @@ use super::timestamps::{Profile, Timed};
 use super::wait::wait;
 use crate::error::{Error, Result};
 use crate::memory::pool::Pool;
+#[cfg(feature = "emulator")]
 use crate::memory::staging::Staging;
 
 /// Submits under way at most; a training loop that never reads back would queue without end.
@@ -18,8 +20,10 @@ const IN_FLIGHT: usize = 3;
 /// What a submit needs besides the recording.
 pub(crate) struct Context<'a> {
     pub(crate) pool: &'a Pool,
-    pub(crate) staging: &'a Staging,
     pub(crate) profile: &'a Mutex<Option<Profile>>,
+    #[cfg(feature = "emulator")]
+    pub(crate) staging: &'a Staging,
+    #[cfg(feature = "emulator")]
     pub(crate) counted: &'a Mutex<Counted>,
 }
 
@@ -36,6 +40,7 @@ pub(crate) struct Submitted {
 /// holds the recorder's lock.
 pub(crate) fn submit(recorder: &mut Recorder, context: &Context) -> Submitted {
     let gpu = context.pool.gpu();
+    #[cfg(feature = "emulator")]
     if gpu.options.emulated.is_some() {
         let (pool, staging) = (context.pool, context.staging);
         let ran = emulated::run(pool, staging, context.counted, &recorder.commands);

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+#[cfg(feature = "emulator")]
 use super::emulated::Emulate;
 use super::timestamps::Stamp;
 use crate::device::open::Gpu;
@@ -42,6 +43,7 @@ pub(crate) enum Command {
     /// A timestamp.
     Stamp(Stamp),
     /// A launch on an emulated device.
+    #[cfg(feature = "emulator")]
     Emulate(Emulate),
 }
 
@@ -52,6 +54,7 @@ impl Command {
             Command::Dispatch { moved, .. } => *moved,
             Command::Transfer(transfer) => transfer.moved(),
             Command::Stamp(_) => 0,
+            #[cfg(feature = "emulator")]
             Command::Emulate(launch) => launch.moved,
         }
     }
@@ -60,8 +63,9 @@ impl Command {
     pub(crate) fn kernel(&self) -> Option<&str> {
         match self {
             Command::Dispatch { kernel, .. } => Some(&kernel.name),
+            #[cfg(feature = "emulator")]
             Command::Emulate(launch) => Some(&launch.kernel.name),
-            _ => None,
+            Command::Transfer(_) | Command::Stamp(_) => None,
         }
     }
 }

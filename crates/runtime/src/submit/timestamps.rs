@@ -81,12 +81,11 @@ impl Profile {
         let mut first = BTreeMap::new();
         let mut kernels = Vec::new();
         for (at, command) in commands.iter().enumerate() {
-            let name = match command {
-                Command::Dispatch { kernel, .. } => kernel.name.as_str(),
-                Command::Emulate(launch) => launch.kernel.name.as_str(),
-                Command::Transfer(Transfer::CopyToTexture { .. }) => "(copies to textures)",
-                Command::Transfer(_) => "(copies and zeros)",
-                Command::Stamp(_) => continue,
+            let name = match (command.kernel(), command) {
+                (Some(kernel), _) => kernel,
+                (_, Command::Transfer(Transfer::CopyToTexture { .. })) => "(copies to textures)",
+                (_, Command::Transfer(_)) => "(copies and zeros)",
+                _ => continue,
             };
             let row = book.rows.entry(name.to_owned()).or_default();
             row.launches += 1;
