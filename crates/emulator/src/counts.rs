@@ -5,11 +5,6 @@ use std::ops::AddAssign;
 
 use naga::Span;
 
-use crate::group::{Group, any};
-use crate::memory::Touch;
-use crate::types::Kind;
-use crate::value::{Root, Value};
-
 /// Bytes that device memory moves at once, and banks of workgroup memory with a word each, as of NVIDIA's and AMD's
 /// GPUs.
 const SECTOR: u32 = 32;
@@ -19,17 +14,20 @@ const WORD: u32 = 4;
 /// What one line of a kernel asked for, or all of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Bytes of buffers, each once for a subgroup's request, and the bytes of the 32-byte sectors that they lie in:
-    /// with neighbours at neighbouring places both are alike.
+    /// Bytes of buffers, each once for a subgroup's request.
     pub bytes: u64,
+    /// Bytes of the 32-byte sectors that those bytes lie in. It equals `bytes` where neighbouring invocations use
+    /// neighbouring places.
     pub sector_bytes: u64,
-    /// Passes of workgroup memory, which serves a word of each of 32 banks in one, and how many there would be if no
-    /// two words of a request lay in one bank.
+    /// Passes of workgroup memory, which serves a word of each of 32 banks in one pass.
     pub passes: u64,
+    /// The passes there would be if no two words of a request lay in one bank.
     pub least_passes: u64,
-    /// Operations on floats, a multiplication and an addition being two; those of matrix units apart; and on integers.
+    /// Operations on floats outside of matrix units; a multiplication and an addition are two.
     pub float_operations: u64,
+    /// Operations on floats in matrix units.
     pub matrix_operations: u64,
+    /// Operations on integers.
     pub integer_operations: u64,
     /// Barriers that workgroups came to.
     pub barriers: u64,
@@ -80,13 +78,13 @@ impl Tally {
 }
 
 /// Where the invocations of a subgroup that take part reach, each `length` bytes from its start.
-struct Request {
-    starts: Vec<u32>,
-    length: u32,
+pub(crate) struct Request {
+    pub starts: Vec<u32>,
+    pub length: u32,
 }
 
 impl Request {
-    fn of_buffer(&self) -> Counts {
+    pub fn of_buffer(&self) -> Counts {
         let mut bytes: Vec<u32> = self.starts.clone();
         bytes.sort_unstable();
         bytes.dedup();
@@ -105,7 +103,7 @@ impl Request {
     /// As many invocations are served together as fit their bytes into the banks; twice as many where they load and
     /// every one reaches where its neighbour does, or the one beside its neighbour, as NVIDIA's GPUs do it since Volta
     /// (G. Smith, "Unexpected shared memory bank conflict", NVIDIA's forum, 2019).
-    fn of_shared(&self, loads: bool) -> Counts {
+    pub fn of_shared(&self, loads: bool) -> Counts {
         let together = (BANKS * WORD / self.length).clamp(1, BANKS) as usize;
         let in_pairs = |by: usize| {
             let starts = self.starts.iter().enumerate();
@@ -132,64 +130,5 @@ impl Request {
             counts.least_passes += (words.len() as u64).div_ceil(u64::from(BANKS));
         }
         counts
-    }
-}
-
-impl Group<'_, '_> {
-    /// One access of `slots` scalars that start at `at`, by the invocations of `mask`.
-    pub fn count_access(
-        &mut self,
-        root: Root,
-        at: &Value,
-        slots: usize,
-        kind: Kind,
-        touch: Touch,
-        mask: &[bool],
-    ) {
-        if self.tally.is_none() || slots == 0 {
-            return;
-        }
-        let length = (slots * kind.bytes()) as u32;
-        let size = self.program.machine.subgroup_size as usize;
-        for (number, part) in mask.chunks(size).enumerate().filter(|(_, part)| any(part)) {
-            let lanes = (0..part.len()).filter(|lane| part[*lane]);
-            let starts = lanes.map(|lane| at.at(0, number * size + lane));
-            self.count_request(root, starts.collect(), length, kind, touch);
-        }
-    }
-
-    /// A subgroup's request. Places in workgroup memory are counted in scalars of `kind`.
-    pub fn count_request(
-        &mut self,
-        root: Root,
-        starts: Vec<u32>,
-        length: u32,
-        kind: Kind,
-        touch: Touch,
-    ) {
-        let Some(tally) = &mut self.tally else { return };
-        let mut request = Request { starts, length };
-        match root {
-            Root::Buffer(_) => tally.add(request.of_buffer()),
-            Root::Shared(_) => {
-                for start in &mut request.starts {
-                    *start *= kind.bytes() as u32;
-                }
-                tally.add(request.of_shared(touch == Touch::Read));
-            }
-            _ => {}
-        }
-    }
-
-    /// `each` operations of every invocation of `mask`, for each of `slots` scalars of `kind`.
-    pub fn count_operations(&mut self, kind: Kind, slots: usize, each: u64, mask: &[bool]) {
-        let Some(tally) = &mut self.tally else { return };
-        let count = each * slots as u64 * mask.iter().filter(|active| **active).count() as u64;
-        let mut counts = Counts::default();
-        match kind {
-            Kind::F32 | Kind::F16 => counts.float_operations = count,
-            _ => counts.integer_operations = count,
-        }
-        tally.add(counts);
     }
 }

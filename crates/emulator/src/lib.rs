@@ -15,6 +15,7 @@
 
 mod arithmetic;
 mod cooperative;
+mod counting;
 mod counts;
 mod expressions;
 mod group;

@@ -8,28 +8,50 @@ pub enum Error {
     Adapter(String),
     /// A kernel's source could not be assembled, parsed or compiled. A defect of the kernel.
     #[error("kernel `{kernel}`: {message}")]
-    Kernel { kernel: String, message: String },
+    Kernel {
+        /// Its name.
+        kernel: String,
+        /// What is wrong with it.
+        message: String,
+    },
     /// A kernel broke a rule of WGSL while an emulated device watched. A defect of the kernel.
     #[error("kernel `{kernel}`: {message}")]
-    Fault { kernel: String, message: String },
+    Fault {
+        /// Its name.
+        kernel: String,
+        /// The rule, and the line that broke it.
+        message: String,
+    },
     /// A launch does not fit the kernel: a missing parameter, a wrong number of buffers, a limit.
     #[error("kernel `{kernel}`: {message}")]
-    Launch { kernel: String, message: String },
+    Launch {
+        /// Its name, or the call's.
+        kernel: String,
+        /// What does not fit.
+        message: String,
+    },
     /// The device has no room for what is asked for, even after the pool gave back what it did not use.
     #[error(
         "out of device memory: {what} with {in_use} bytes in use and {pooled} pooled; use a smaller batch or a shorter max_seq_length"
     )]
     OutOfMemory {
+        /// What was asked for.
         what: String,
+        /// Bytes held by live buffers.
         in_use: u64,
+        /// Bytes that lie free in the pool.
         pooled: u64,
     },
     /// A size is beyond what the adapter can hold or bind.
     #[error("{what}: {bytes} bytes is beyond this adapter's limit of {limit} bytes; {fix}")]
     Limit {
+        /// What is too large.
         what: String,
+        /// Its size.
         bytes: u64,
+        /// The largest size.
         limit: u64,
+        /// What helps.
         fix: &'static str,
     },
     /// A submit failed before, and with it the values that it should have computed. They stay lost until they are
@@ -48,7 +70,12 @@ pub enum Error {
     DeviceLost(String),
     /// wgpu refused a call. A defect of this library.
     #[error("wgpu refused a call while running [{recent}]: {message}")]
-    Validation { recent: String, message: String },
+    Validation {
+        /// The kernels recorded last.
+        recent: String,
+        /// What wgpu said.
+        message: String,
+    },
 }
 
 /// The runtime's result.

@@ -26,6 +26,13 @@ pub struct Launch<'a> {
     error: Option<String>,
 }
 
+impl std::fmt::Debug for Launch<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let bound = self.bindings.len();
+        write!(f, "Launch({}, {bound} tensors bound)", self.kernel.name)
+    }
+}
+
 impl Device {
     /// Starts a launch of `kernel`.
     pub fn launch<'a>(&'a self, kernel: &Arc<Kernel>) -> Launch<'a> {

@@ -26,18 +26,23 @@ pub struct Entry {
     pub hash: String,
     /// As [`crate::AdapterDescription`] has them.
     pub adapter: String,
+    /// See `adapter`.
     pub driver: String,
+    /// See `adapter`.
     pub backend: String,
+    /// See `adapter`.
     pub device_type: String,
     /// See [`bucket`].
     pub bucket: Bucket,
     /// The choice.
     pub values: BTreeMap<String, u32>,
-    /// What a launch needs: invocations of a workgroup, bytes of workgroup memory.
+    /// Invocations of a workgroup that a launch needs.
     pub invocations: u32,
+    /// Bytes of workgroup memory that a launch needs.
     pub workgroup_bytes: u64,
-    /// Seconds of the choice and of the default, when it was tuned.
+    /// Seconds of the choice, when it was tuned.
     pub seconds: f64,
+    /// Seconds of the default, when the choice was tuned.
     pub default_seconds: f64,
 }
 
@@ -91,12 +96,17 @@ impl Choice {
 /// The device that a choice is for.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted<'a> {
+    /// As [`crate::AdapterDescription`] has it.
     pub adapter: &'a str,
+    /// As [`crate::AdapterDescription`] has it.
     pub driver: &'a str,
+    /// As [`crate::AdapterDescription`] has it.
     pub backend: &'a str,
+    /// As [`crate::AdapterDescription`] has it.
     pub device_type: &'a str,
-    /// Its limits.
+    /// The most invocations of a workgroup.
     pub invocations: u32,
+    /// The most bytes of workgroup memory.
     pub workgroup_bytes: u64,
 }
 

@@ -26,6 +26,48 @@ impl Element for i32 {
     const DTYPE: DType = DType::I32;
 }
 
+/// The whole words of a buffer that a contiguous tensor lies in.
+struct Words {
+    /// The byte of the buffer where they begin.
+    from: u64,
+    /// Bytes of the first word that lie before the tensor.
+    lead: usize,
+    /// Bytes of all of them.
+    bytes: usize,
+}
+
+impl Words {
+    fn of(tensor: &Tensor) -> Self {
+        let size = tensor.dtype().size();
+        let start = tensor.offset() * size;
+        let lead = start & 3;
+        Self {
+            from: (start - lead) as u64,
+            lead,
+            bytes: (lead + tensor.numel() * size).next_multiple_of(4),
+        }
+    }
+
+    /// `n` values out of the bytes of the words.
+    fn values<T: Element>(&self, bytes: &[u8], n: usize) -> Vec<T> {
+        bytemuck::pod_collect_to_vec(&bytes[self.lead..self.lead + n * size_of::<T>()])
+    }
+}
+
+fn check_type<T: Element>(tensor: &Tensor) -> Result<()> {
+    if T::DTYPE == tensor.dtype() {
+        return Ok(());
+    }
+    Err(Error::op(
+        "to_vec",
+        format!(
+            "the tensor holds {}, {} was asked for",
+            tensor.dtype(),
+            T::DTYPE
+        ),
+    ))
+}
+
 impl Tensor {
     /// Uploads `values`, row-major, as a tensor of `shape`.
     pub fn from_slice<T: Element>(
@@ -58,30 +100,40 @@ impl Tensor {
 
     /// Reads the values, row-major. Submits and waits.
     pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
-        if T::DTYPE != self.dtype() {
-            return Err(Error::op(
-                "to_vec",
-                format!(
-                    "the tensor holds {}, {} was asked for",
-                    self.dtype(),
-                    T::DTYPE
-                ),
-            ));
-        }
+        check_type::<T>(self)?;
         if self.numel() == 0 {
             return Ok(Vec::new());
         }
         let packed = crate::no_grad(|| self.contiguous())?;
-        let size = self.dtype().size();
-        let start = packed.offset() * size;
-        let (from, lead) = (start & !3, start & 3);
-        let length = packed.numel() * size;
-        let bytes = self.device().read(
-            packed.buffer(),
-            from as u64,
-            (lead + length).next_multiple_of(4) as u64,
-        )?;
-        Ok(bytemuck::pod_collect_to_vec(&bytes[lead..lead + length]))
+        let words = Words::of(&packed);
+        if words.lead == 0 && words.bytes == packed.numel() * size_of::<T>() {
+            // Straight to where the values belong: a large tensor is held once.
+            let mut values = vec![T::zeroed(); packed.numel()];
+            let bytes = bytemuck::cast_slice_mut(&mut values);
+            self.device()
+                .read_into(packed.buffer(), words.from, bytes)?;
+            return Ok(values);
+        }
+        let mut bytes = vec![0; words.bytes];
+        self.device()
+            .read_into(packed.buffer(), words.from, &mut bytes)?;
+        Ok(words.values(&bytes, packed.numel()))
+    }
+
+    /// [`Tensor::to_vec`] for callers that must not block their thread: it gives other tasks the thread while the device
+    /// works.
+    pub async fn to_vec_async<T: Element>(&self) -> Result<Vec<T>> {
+        check_type::<T>(self)?;
+        if self.numel() == 0 {
+            return Ok(Vec::new());
+        }
+        let packed = crate::no_grad(|| self.contiguous())?;
+        let words = Words::of(&packed);
+        let mut bytes = vec![0; words.bytes];
+        let device = self.device();
+        let read = device.read_async(packed.buffer(), words.from, &mut bytes);
+        read.await?;
+        Ok(words.values(&bytes, packed.numel()))
     }
 
     /// The one value of a one-element f32 tensor. Submits and waits.

@@ -1,6 +1,6 @@
 //! What the device can do.
 
-use super::{Device, SelfTest};
+use super::Device;
 use crate::adapter::{AdapterDescription, MatrixUnit};
 use crate::memory::buffer::Buffer;
 use crate::memory::texture;
@@ -25,20 +25,6 @@ impl Device {
     /// What the adapter's matrix units compute, where it has such units and kernels may use them.
     pub fn matrix_unit(&self) -> Option<MatrixUnit> {
         self.0.gpu.matrix_unit
-    }
-
-    /// Whether `what` passes its self-test on this device: `check` runs once. While it runs, other threads may run it
-    /// too; the first result stands.
-    ///
-    /// # Errors
-    /// What is wrong.
-    pub fn self_test(&self, what: &'static str, check: impl FnOnce() -> SelfTest) -> SelfTest {
-        let known = self.lock(&self.0.self_tests).get(what).cloned();
-        known.unwrap_or_else(|| {
-            let found = check();
-            let mut self_tests = self.lock(&self.0.self_tests);
-            self_tests.entry(what).or_insert(found).clone()
-        })
     }
 
     /// Whether the device can measure itself.

@@ -4,9 +4,9 @@ mod capabilities;
 mod kernels;
 mod memory;
 mod read;
+mod self_tests;
 mod submit;
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::device::open::Gpu;
@@ -21,9 +21,9 @@ use crate::submit::recording::Recorder;
 use crate::submit::timestamps::Profile;
 use crate::submit::wait::Waiter;
 use crate::variants::VariantTable;
+use self_tests::SelfTests;
 
-/// Whether something gives right results, or what is wrong.
-pub type SelfTest = std::result::Result<(), String>;
+pub use self_tests::SelfTest;
 
 /// An open device. Cheap to clone; all clones are the same device.
 #[derive(Clone)]
@@ -42,7 +42,7 @@ pub(crate) struct Inner {
     /// Of an emulated device, by kernel.
     #[cfg(feature = "emulator")]
     pub(crate) counted: Mutex<Counted>,
-    self_tests: Mutex<HashMap<&'static str, SelfTest>>,
+    self_tests: Mutex<SelfTests>,
     waiter: Waiter,
 }
 

@@ -21,7 +21,9 @@ impl Device {
     /// [`Device::read`] into `out`.
     pub fn read_into(&self, buffer: &Buffer, offset: u64, out: &mut [u8]) -> Result<()> {
         let (taken, start) = self.before_read(buffer, offset, out.len())?;
-        self.fill(&taken.raw, start, out)
+        self.fill(&taken.raw, start, out)?;
+        self.run_requested_self_tests();
+        Ok(())
     }
 
     /// [`Device::read_into`] for callers that must not block: a thread of the device's own waits meanwhile.

@@ -10,14 +10,16 @@ pub enum BindingKind {
     Read,
     /// `var<storage, read_write>`
     ReadWrite,
-    /// `texture_storage_2d<rgba32float, read>`: a buffer's contents copied to a texture (see `Launch::texture`).
+    /// `texture_storage_2d<rgba32float, read>`: a buffer's contents copied to a texture by the launch.
     Texture,
 }
 
 /// One tensor binding, in the order of its `@binding` number.
 #[derive(Debug, Clone)]
 pub struct BindingInfo {
+    /// The variable's name.
     pub name: String,
+    /// How the kernel uses it.
     pub kind: BindingKind,
     /// Whether the kernel looks at what it holds; a `read_write` binding may be for writing only.
     pub read: bool,
@@ -33,20 +35,28 @@ impl BindingInfo {
 /// One member of the kernel's `Params` struct.
 #[derive(Debug, Clone)]
 pub struct ParamInfo {
+    /// The member's name.
     pub name: String,
+    /// Its place in the struct, in bytes.
     pub offset: usize,
     /// The number of 32-bit words.
     pub words: usize,
+    /// Whether they are `f32`, else `u32`.
     pub float: bool,
 }
 
 /// All that is known of a kernel before it is compiled.
 #[derive(Debug, Clone)]
 pub struct KernelInfo {
+    /// The name of its one entry point.
     pub entry_point: String,
+    /// Invocations of a workgroup along each side.
     pub workgroup_size: [u32; 3],
+    /// Its tensors, in the order of their numbers.
     pub bindings: Vec<BindingInfo>,
+    /// The members of its `Params`.
     pub params: Vec<ParamInfo>,
+    /// Bytes of `Params`.
     pub params_size: usize,
     /// Bytes of `var<workgroup>`, which some drivers do not check.
     pub workgroup_bytes: u64,

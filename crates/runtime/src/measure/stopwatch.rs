@@ -95,6 +95,12 @@ impl Device {
     }
 }
 
+impl std::fmt::Debug for Stopwatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Stopwatch(by device: {})", self.by_device())
+    }
+}
+
 impl Stopwatch {
     /// Whether the device's own clock is read.
     pub fn by_device(&self) -> bool {

@@ -10,6 +10,7 @@ mod split;
 
 pub use cases::cases;
 pub use choice::TUNABLE;
+pub(crate) use cooperative::may_use as may_use_units;
 pub use cooperative::self_test as cooperative_self_test;
 
 use crate::dtype::DType;

@@ -23,7 +23,21 @@ pub mod unary;
 pub mod view;
 pub mod where_op;
 
+use wgrad_runtime::Device;
+
 use crate::cases::Case;
+
+/// Runs the self-tests of experimental kernels that this device may choose: matrix units on a GPU. It waits for the
+/// device. Kernels that were not tested are not chosen, so a program that computes in f16 calls this before its first
+/// pass; a loss scaler does it. Without the call the tests run when the program first reads a value back, and a resumed
+/// run may take other kernels than the one it continues.
+pub fn run_self_tests(device: &Device) {
+    if matmul::may_use_units(device) {
+        // The results are kept; the kernels ask for them.
+        let _ = matmul::cooperative_self_test(device);
+        let _ = attention::cooperative_self_test(device);
+    }
+}
 
 /// Every case of every op: what `wgrad doctor` and the tests run.
 pub fn cases() -> Vec<Case> {

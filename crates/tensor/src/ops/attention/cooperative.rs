@@ -89,29 +89,34 @@ impl Units {
 
 /// Whether attention takes units without being asked for: on GPUs, once they were found to be right.
 pub(super) fn by_rule(device: &Device) -> bool {
-    !device.adapter().is_software() && self_test(device).is_ok()
+    !device.adapter().is_software() && device.passed_self_test(SELF_TEST, test)
 }
 
 /// Whether attention in units and its gradients are what the tiled kernels make of the same numbers. Unlike a product it
-/// also needs an invocation's neighbours in a subgroup to be those of its number, which nothing promises.
+/// also needs an invocation's neighbours in a subgroup to be those of its number, which nothing promises. The first call
+/// launches, waits and reads back: call it outside of a pass.
 ///
 /// # Errors
 /// Why they are not trusted.
 pub fn self_test(device: &Device) -> SelfTest {
-    device.self_test("attention in matrix units", || {
-        let mut found = Err("they cannot run it".to_owned());
-        for large in [false, true] {
-            let sides = [64, 32].into_iter();
-            let mut tried = sides.map(|d| no_grad(|| agreement(device, d, large)));
-            match tried.find(|answer| !matches!(answer, Ok(None))) {
-                None | Some(Ok(None)) => {}
-                Some(Ok(Some(Ok(())))) => found = Ok(()),
-                Some(Ok(Some(Err(wrong)))) => return Err(wrong),
-                Some(Err(error)) => return Err(error.to_string()),
-            }
+    device.self_test(SELF_TEST, test)
+}
+
+const SELF_TEST: &str = "attention in matrix units";
+
+fn test(device: &Device) -> SelfTest {
+    let mut found = Err("they cannot run it".to_owned());
+    for large in [false, true] {
+        let sides = [64, 32].into_iter();
+        let mut tried = sides.map(|d| no_grad(|| agreement(device, d, large)));
+        match tried.find(|answer| !matches!(answer, Ok(None))) {
+            None | Some(Ok(None)) => {}
+            Some(Ok(Some(Ok(())))) => found = Ok(()),
+            Some(Ok(Some(Err(wrong)))) => return Err(wrong),
+            Some(Err(error)) => return Err(error.to_string()),
         }
-        found
-    })
+    }
+    found
 }
 
 /// Two heads of more queries than a tile has, causal, some keys hidden; `None` where units cannot take this D.

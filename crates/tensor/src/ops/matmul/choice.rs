@@ -300,13 +300,13 @@ pub(super) fn choose(
         Variant::Subgroup => shuffles,
         Variant::Cooperative => cooperative::fit(device, types),
     };
-    // What nobody asked for by name must have shown itself right.
-    let trusted = |variant: &Variant| {
-        *variant != Variant::Cooperative || cooperative::self_test(device).is_ok()
-    };
+    // Cooperative kernels are experimental: unless requested by name, they run only once this device has passed the
+    // self-test.
+    let trusted =
+        |variant: &Variant| *variant != Variant::Cooperative || cooperative::passed(device);
     // There an f16 operand is first copied in f32: for a few rows that takes longer than the product.
     let copied = m <= FEW_ROWS && b.tensor.dtype() == DType::F16;
-    // Only asked where nothing was wanted: whether units are right is found out by a product that wants them.
+    // Evaluated only where no kernel was requested: asking for the units also asks for their self-test.
     let rule = || {
         if small {
             Variant::Simple

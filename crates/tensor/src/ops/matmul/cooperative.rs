@@ -21,40 +21,54 @@ pub(super) fn fit(device: &Device, (a, b): (DType, DType)) -> bool {
     width(device) >= 8 && device.matrix_unit().is_some_and(|unit| unit.half == half)
 }
 
-/// Whether units for f16 are taken without being asked for: on GPUs, where they multiply several times as fast
-/// as everything else, once they were found to be right. f32 products are left to a table.
-pub(crate) fn by_rule(device: &Device) -> bool {
+/// Whether the device is a GPU with matrix units for f16: there they multiply several times as fast as everything else.
+/// f32 products are left to a table.
+pub(crate) fn may_use(device: &Device) -> bool {
     let half = device.matrix_unit().is_some_and(|unit| unit.half);
-    half && !device.adapter().is_software() && self_test(device).is_ok()
+    half && !device.adapter().is_software()
 }
 
+/// Whether products take the units without being asked to: where they passed the self-test.
+pub(crate) fn by_rule(device: &Device) -> bool {
+    may_use(device) && passed(device)
+}
+
+const SELF_TEST: &str = "products in matrix units";
+
 /// Whether the units give products of small whole numbers, which are exact in f16, to the bit. Drivers offer
-/// them as an experimental feature, and a wrong gradient is worse than a slow one: the first product on a
-/// device asks, and a failure of any kind is an answer.
+/// them as an experimental feature, and a wrong gradient is worse than a slow one. A failure of any kind is an answer.
+/// The first call launches, waits and reads back: call it outside of a pass.
 ///
 /// # Errors
 /// Why they are not trusted.
 pub fn self_test(device: &Device) -> SelfTest {
-    device.self_test("products in matrix units", || {
-        // Without subgroups to feed them another kernel would answer for the units.
-        if width(device) < 8 {
-            return Err("subgroups are too small, or of several sizes".into());
-        }
-        let wrong: Result<Option<String>> = no_grad(|| {
-            let large = tile(device, 4096, 4096, 1);
-            for (sides, tile) in [([76, 84, 100], None), ([132, 140, 68], Some(large))] {
-                if let Some(wrong) = whole_numbers(device, sides, tile)? {
-                    return Ok(Some(wrong));
-                }
+    device.self_test(SELF_TEST, test)
+}
+
+/// Whether the self-test has run and passed.
+pub(super) fn passed(device: &Device) -> bool {
+    device.passed_self_test(SELF_TEST, test)
+}
+
+fn test(device: &Device) -> SelfTest {
+    // Without subgroups to feed them another kernel would answer for the units.
+    if width(device) < 8 {
+        return Err("subgroups are too small, or of several sizes".into());
+    }
+    let wrong: Result<Option<String>> = no_grad(|| {
+        let large = tile(device, 4096, 4096, 1);
+        for (sides, tile) in [([76, 84, 100], None), ([132, 140, 68], Some(large))] {
+            if let Some(wrong) = whole_numbers(device, sides, tile)? {
+                return Ok(Some(wrong));
             }
-            Ok(None)
-        });
-        match wrong {
-            Ok(None) => Ok(()),
-            Ok(Some(wrong)) => Err(wrong),
-            Err(error) => Err(error.to_string()),
         }
-    })
+        Ok(None)
+    });
+    match wrong {
+        Ok(None) => Ok(()),
+        Ok(Some(wrong)) => Err(wrong),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// Sides that are no multiples of a tile, with an inner one of several steps; the operands by rows, and by

@@ -67,6 +67,8 @@ impl Scaling {
                 ),
             ));
         }
+        // Mixed precision is set up here, before the first pass.
+        crate::ops::run_self_tests(device);
         let state = Tensor::from_slice(device, &[rule.init_scale, 0.0, 0.0, -1.0], &[4])?;
         Ok(Self { rule, state })
     }

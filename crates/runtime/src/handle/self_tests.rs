@@ -1,0 +1,55 @@
+//! Self-tests of what drivers offer as an experiment: whether it gives right results on this device.
+
+use std::collections::HashMap;
+
+use super::Device;
+
+/// Whether something gives right results, or what is wrong.
+pub type SelfTest = std::result::Result<(), String>;
+
+/// Results by name, and the tests that a pass asked for.
+#[derive(Default)]
+pub(crate) struct SelfTests {
+    results: HashMap<&'static str, SelfTest>,
+    requested: Vec<(&'static str, fn(&Device) -> SelfTest)>,
+}
+
+impl Device {
+    /// The result of the self-test `name`. It runs on the first call and may launch, wait and read back; while it runs,
+    /// other threads may run it too, and the first result stands.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn self_test(&self, name: &'static str, test: fn(&Device) -> SelfTest) -> SelfTest {
+        let known = self.lock(&self.0.self_tests).results.get(name).cloned();
+        known.unwrap_or_else(|| {
+            let found = test(self);
+            let mut tests = self.lock(&self.0.self_tests);
+            tests.results.entry(name).or_insert(found).clone()
+        })
+    }
+
+    /// Whether the self-test `name` has passed. This never runs it, so a forward pass may ask. A test that has not run
+    /// counts as not passed, and runs behind the next [`Device::read`], where the program waits for the device anyway.
+    pub fn passed_self_test(&self, name: &'static str, test: fn(&Device) -> SelfTest) -> bool {
+        let mut tests = self.lock(&self.0.self_tests);
+        match tests.results.get(name) {
+            Some(result) => result.is_ok(),
+            None => {
+                if tests.requested.iter().all(|(known, _)| *known != name) {
+                    tests.requested.push((name, test));
+                }
+                false
+            }
+        }
+    }
+
+    /// Runs what [`Device::passed_self_test`] was asked for.
+    pub(super) fn run_requested_self_tests(&self) {
+        let requested = std::mem::take(&mut self.lock(&self.0.self_tests).requested);
+        for (name, test) in requested {
+            // The result is kept; nobody asks for it here.
+            let _ = self.self_test(name, test);
+        }
+    }
+}
