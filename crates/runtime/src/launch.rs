@@ -9,9 +9,9 @@ use crate::kernel::{Code, Kernel};
 use crate::memory::buffer::Buffer;
 use crate::memory::pool::Taken;
 use crate::memory::texture::Scratch;
+use crate::submit::command::Command;
 #[cfg(feature = "emulator")]
-use crate::submit::emulated::Emulate;
-use crate::submit::recording::Command;
+use crate::submit::command::Emulate;
 
 /// WebGPU's limit on groups along one dimension; larger grids fold into y.
 pub const MAX_GROUPS: u64 = 65_535;

@@ -31,7 +31,7 @@ pub use measure::stopwatch::Stopwatch;
 pub use memory::buffer::Buffer;
 pub use memory::pack::PACK_ALIGN;
 pub use memory::pool::MemoryReport;
-pub use memory::texture::TEXTURE_WIDTH;
+pub use memory::transfer::TEXTURE_WIDTH;
 #[cfg(feature = "emulator")]
 pub use submit::emulated::KernelCounts;
 pub use submit::timestamps::KernelTime;

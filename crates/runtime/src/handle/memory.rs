@@ -10,7 +10,7 @@ use crate::memory::pack::Packing;
 use crate::memory::pool::{MemoryReport, Returned, Taken};
 use crate::memory::transfer::Transfer;
 use crate::memory::upload;
-use crate::submit::recording::Command;
+use crate::submit::command::Command;
 
 impl Device {
     /// Memory of `size` bytes (rounded up to 4). Its contents are unspecified.
@@ -21,7 +21,7 @@ impl Device {
     /// # Errors
     /// `size` is more than a buffer may hold; out of memory.
     pub fn alloc(&self, size: u64) -> Result<Buffer> {
-        self.with_room(|| self.0.pool.alloc(size))
+        self.with_room(|| self.0.pool.alloc(size)).map(Buffer::new)
     }
 
     /// `ask`, and once more after what lies free was given back, where memory runs out.

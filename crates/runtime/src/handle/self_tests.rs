@@ -7,11 +7,14 @@ use super::Device;
 /// Whether something gives right results, or what is wrong.
 pub type SelfTest = std::result::Result<(), String>;
 
+/// It may launch, wait and read back.
+type Test = fn(&Device) -> SelfTest;
+
 /// Results by name, and the tests that a pass asked for.
 #[derive(Default)]
 pub(crate) struct SelfTests {
     results: HashMap<&'static str, SelfTest>,
-    requested: Vec<(&'static str, fn(&Device) -> SelfTest)>,
+    requested: Vec<(&'static str, Test)>,
 }
 
 impl Device {
@@ -20,7 +23,7 @@ impl Device {
     ///
     /// # Errors
     /// What is wrong.
-    pub fn self_test(&self, name: &'static str, test: fn(&Device) -> SelfTest) -> SelfTest {
+    pub fn self_test(&self, name: &'static str, test: Test) -> SelfTest {
         let known = self.lock(&self.0.self_tests).results.get(name).cloned();
         known.unwrap_or_else(|| {
             let found = test(self);
@@ -31,7 +34,7 @@ impl Device {
 
     /// Whether the self-test `name` has passed. This never runs it, so a forward pass may ask. A test that has not run
     /// counts as not passed, and runs behind the next [`Device::read`], where the program waits for the device anyway.
-    pub fn passed_self_test(&self, name: &'static str, test: fn(&Device) -> SelfTest) -> bool {
+    pub fn passed_self_test(&self, name: &'static str, test: Test) -> bool {
         let mut tests = self.lock(&self.0.self_tests);
         match tests.results.get(name) {
             Some(result) => result.is_ok(),

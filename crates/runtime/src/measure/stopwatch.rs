@@ -11,9 +11,9 @@ use crate::error::{Error, Result};
 use crate::handle::Device;
 use crate::kernel::{Code, Defines};
 use crate::memory::buffer::Buffer;
+use crate::submit::command::{Command, Stamp};
 use crate::submit::readback::Mapped;
-use crate::submit::recording::Command;
-use crate::submit::timestamps::{Stamp, to_ticks};
+use crate::submit::timestamps::to_ticks;
 
 /// Marks of one reading at most.
 const MARKS: u32 = 64;

@@ -26,11 +26,11 @@ enum Place {
 }
 
 impl Buffer {
-    /// A handle to the whole of `taken`, `size` bytes of which were asked for.
-    pub(crate) fn new(taken: Taken, size: u64) -> Self {
+    /// A handle to the whole of `taken`.
+    pub(crate) fn new(taken: Taken) -> Self {
         Buffer(Arc::new(Handle {
+            size: taken.size(),
             place: RwLock::new(Place::Own(Arc::new(taken))),
-            size,
             version: AtomicU64::new(0),
         }))
     }

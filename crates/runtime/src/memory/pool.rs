@@ -9,7 +9,6 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use super::buffer::Buffer;
 use crate::device::failure::Failure;
 use crate::device::open::Gpu;
 use crate::error::{Error, Result};
@@ -89,6 +88,11 @@ pub(crate) struct Taken {
 }
 
 impl Taken {
+    /// The bytes asked for.
+    pub(crate) fn size(&self) -> u64 {
+        self.size
+    }
+
     /// Notes that `bytes` bytes from `offset` on will hold new values: whole buffers are not lost any more then.
     pub(crate) fn overwrite(&self, offset: u64, bytes: u64) {
         if offset == 0 && bytes >= self.size {
@@ -163,7 +167,7 @@ impl Pool {
     }
 
     /// Memory of `size` bytes (rounded up to 4). Its contents are unspecified.
-    pub(crate) fn alloc(self: &Arc<Self>, size: u64) -> Result<Buffer> {
+    pub(crate) fn alloc(self: &Arc<Self>, size: u64) -> Result<Taken> {
         let size = size.max(4).next_multiple_of(4);
         let behind = if self.guard { GUARD_BYTES } else { 0 };
         // Whole texels: buffers are read as such, and a class is rounded up to one.
@@ -197,12 +201,11 @@ impl Pool {
             }
         }
         slot.lost.store(false, Ordering::Relaxed);
-        let taken = Taken {
+        Ok(Taken {
             slot: Some(slot),
             size,
             pool: Arc::downgrade(self),
-        };
-        Ok(Buffer::new(taken, size))
+        })
     }
 
     /// A free buffer of up to twice the size: this keeps the pool small when shapes vary.

@@ -5,15 +5,12 @@
 //! texture as a call that costs three times as much.
 
 use super::pool::{Pool, Slot};
-use super::transfer::Transfer;
+use super::transfer::{TEXEL, TEXTURE_WIDTH, Transfer};
 use crate::error::{Error, Result};
 
-/// Texels in a row of a flat texture. A row is 16 KiB, which is a multiple of the copy alignment.
-pub const TEXTURE_WIDTH: u32 = 1024;
 /// Texels after each row that nobody reads: without them rows of a matrix whose length is a power of two
 /// all fall into the same few sets of the processor's caches.
 const TEXTURE_PADDING: u32 = 4;
-const TEXEL: u64 = 16;
 
 /// A texture that a launch reads an operand from.
 pub(crate) struct Scratch {
@@ -108,44 +105,4 @@ pub(crate) fn fits(limits: &wgpu::Limits, bytes: u64) -> bool {
     let rows = bytes.div_ceil(TEXEL * u64::from(TEXTURE_WIDTH));
     rows <= u64::from(limits.max_texture_dimension_2d)
         && TEXTURE_WIDTH + TEXTURE_PADDING <= limits.max_texture_dimension_2d
-}
-
-/// Whole rows in one copy, the rest of the last row in another.
-pub(crate) fn encode_copy(
-    encoder: &mut wgpu::CommandEncoder,
-    from: &wgpu::Buffer,
-    from_offset: u64,
-    to: &wgpu::Texture,
-    texels: u32,
-) {
-    let full = texels / TEXTURE_WIDTH;
-    let rest = texels % TEXTURE_WIDTH;
-    let mut copy = |row: u32, width: u32, height: u32| {
-        if width == 0 || height == 0 {
-            return;
-        }
-        encoder.copy_buffer_to_texture(
-            wgpu::TexelCopyBufferInfo {
-                buffer: from,
-                layout: wgpu::TexelCopyBufferLayout {
-                    offset: from_offset + u64::from(row) * u64::from(TEXTURE_WIDTH) * TEXEL,
-                    bytes_per_row: Some(TEXTURE_WIDTH * TEXEL as u32),
-                    rows_per_image: None,
-                },
-            },
-            wgpu::TexelCopyTextureInfo {
-                texture: to,
-                mip_level: 0,
-                origin: wgpu::Origin3d { x: 0, y: row, z: 0 },
-                aspect: wgpu::TextureAspect::All,
-            },
-            wgpu::Extent3d {
-                width,
-                height,
-                depth_or_array_layers: 1,
-            },
-        );
-    };
-    copy(0, TEXTURE_WIDTH, full);
-    copy(full, rest, 1);
 }

@@ -2,20 +2,20 @@
 //! (`wgrad-emulator`). Buffers, copies and everything above the kernels are those of the adapter beneath.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use wgrad_emulator::{Binding, Counts};
 
+use super::command::{Command, Emulate};
 use super::encode::encode;
 use super::readback;
-use super::recording::Command;
 use super::wait::Waiting;
 use crate::error::{Error, Result};
+use crate::kernel::Code;
 use crate::kernel::reflect::BindingKind;
-use crate::kernel::{Code, Kernel};
 use crate::memory::pool::Pool;
 use crate::memory::staging::Staging;
-use crate::memory::texture::TEXTURE_WIDTH;
+use crate::memory::transfer::TEXTURE_WIDTH;
 
 /// What launches of a kernel did on an emulated device.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,16 +30,6 @@ pub struct KernelCounts {
 
 /// What kernels did, by name.
 pub(crate) type Counted = BTreeMap<String, KernelCounts>;
-
-/// One launch.
-pub(crate) struct Emulate {
-    pub(crate) kernel: Arc<Kernel>,
-    pub(crate) moved: u64,
-    pub(crate) params: Vec<u8>,
-    /// Buffer, offset and size of each binding.
-    pub(crate) bindings: Vec<(wgpu::Buffer, u64, u64)>,
-    pub(crate) grid: [u32; 3],
-}
 
 /// Runs what was recorded: launches here, all else on the device beneath. It waits for the device before each launch,
 /// and the caller holds the recorder's lock meanwhile, so that everything runs in the order of recording.

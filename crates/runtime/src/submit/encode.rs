@@ -1,6 +1,6 @@
 //! Commands as wgpu encodes them.
 
-use super::recording::Command;
+use super::command::Command;
 use super::timestamps::Timed;
 
 /// Puts `commands` into `encoder`; with `timed`, each launch into a pass of its own between two timestamps.

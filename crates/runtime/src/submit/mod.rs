@@ -1,6 +1,7 @@
 //! What launches gather in, the one place that submits it, the one place that waits, and reading back. Nothing here
 //! knows the handle.
 
+pub(crate) mod command;
 #[cfg(feature = "emulator")]
 pub(crate) mod emulated;
 mod encode;

@@ -8,11 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-#[cfg(feature = "emulator")]
-use super::emulated::Emulate;
-use super::timestamps::Stamp;
+use super::command::{Command, MOST_COMMANDS};
 use crate::device::open::Gpu;
-use crate::kernel::Kernel;
 use crate::memory::pool::Taken;
 use crate::memory::texture::Textures;
 use crate::memory::transfer::Transfer;
@@ -23,52 +20,8 @@ const ARENA_BYTES: u64 = 1 << 20;
 const STAGED_BYTES: u64 = 64 << 20;
 /// Bind groups kept. Each costs the driver a descriptor set.
 const BIND_GROUPS: usize = 8192;
-/// Commands in one submit at most, however short they are.
-pub(crate) const MOST_COMMANDS: u64 = 2048;
 /// A laptop's watchdog resets a GPU after about two seconds: submits are kept well below.
 const SUBMIT_TARGET: Duration = Duration::from_millis(400);
-
-/// One recorded step.
-pub(crate) enum Command {
-    Dispatch {
-        kernel: Arc<Kernel>,
-        pipeline: wgpu::ComputePipeline,
-        /// Bytes that it reads and writes.
-        moved: u64,
-        bind_group: wgpu::BindGroup,
-        params: Option<u32>,
-        grid: [u32; 3],
-    },
-    Transfer(Transfer),
-    /// A timestamp.
-    Stamp(Stamp),
-    /// A launch on an emulated device.
-    #[cfg(feature = "emulator")]
-    Emulate(Emulate),
-}
-
-impl Command {
-    /// Bytes that it reads and writes in device memory.
-    pub(crate) fn moved(&self) -> u64 {
-        match self {
-            Command::Dispatch { moved, .. } => *moved,
-            Command::Transfer(transfer) => transfer.moved(),
-            Command::Stamp(_) => 0,
-            #[cfg(feature = "emulator")]
-            Command::Emulate(launch) => launch.moved,
-        }
-    }
-
-    /// The kernel that it launches.
-    pub(crate) fn kernel(&self) -> Option<&str> {
-        match self {
-            Command::Dispatch { kernel, .. } => Some(&kernel.name),
-            #[cfg(feature = "emulator")]
-            Command::Emulate(launch) => Some(&launch.kernel.name),
-            Command::Transfer(_) | Command::Stamp(_) => None,
-        }
-    }
-}
 
 /// The identity of a bind group: kernel, then (resource, offset, size) of every binding.
 pub(crate) type BindKey = (u64, Vec<(u64, u64, u64)>);

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::command::{Command, MOST_COMMANDS};
 use super::readback::Mapped;
-use super::recording::{Command, MOST_COMMANDS};
 use crate::device::open::Gpu;
 use crate::error::Result;
 use crate::memory::pool::Pool;
@@ -166,33 +166,4 @@ pub(crate) fn to_ticks(bytes: &[u8]) -> Vec<u64> {
         .chunks_exact(8)
         .map(|b| u64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]))
         .collect()
-}
-
-/// A timestamp in the recording.
-pub(crate) struct Stamp {
-    pub(crate) queries: wgpu::QuerySet,
-    pub(crate) index: u32,
-    pub(crate) pipeline: wgpu::ComputePipeline,
-    pub(crate) bind_group: wgpu::BindGroup,
-}
-
-impl Stamp {
-    pub(crate) fn encode(&self, encoder: &mut wgpu::CommandEncoder) {
-        // The first stands behind its own launch and all others in front of theirs.
-        let (begin, end) = match self.index {
-            0 => (None, Some(0)),
-            n => (Some(n), None),
-        };
-        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
-            label: None,
-            timestamp_writes: Some(wgpu::ComputePassTimestampWrites {
-                query_set: &self.queries,
-                beginning_of_pass_write_index: begin,
-                end_of_pass_write_index: end,
-            }),
-        });
-        pass.set_pipeline(&self.pipeline);
-        pass.set_bind_group(0, &self.bind_group, &[]);
-        pass.dispatch_workgroups(1, 1, 1);
-    }
 }
