@@ -1,12 +1,14 @@
 // Copies between any two layouts, converting the type.
 // math: y[strided] = T(x[strided])
 // shapes: x and y any strides over one shape
-// launch: one invocation an element; with VECTORS four, where both are contiguous
+// launch: one invocation for LANES elements, with TEXELS for EACH times as many: see ops/elementwise, which makes the
+//   functions that reach operands; with TEXELS what is read are textures, see texel
 // numerics: exact but for the conversion; floats to integers truncate; elements of y outside the
 //   view stay as they are
 // backward: copy with the layouts swapped
 // reference: the values themselves
-#import common/index
+#import common/texel
+#import common/walk
 
 struct Params {
     n: u32,
@@ -17,8 +19,12 @@ struct Params {
     y_strides: array<vec4<u32>, 2>,
 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<S>; // (N) strided
-@group(0) @binding(2) var<storage, read_write> y: array<T>; // (N) strided
+#ifdef TEXELS
+@group(0) @binding(1) var x: texture_storage_2d<rgba32float, read>; // (N) strided, flat
+#else
+@group(0) @binding(1) var<storage, read> x: array<S_x>; // (N) strided
+#endif
+@group(0) @binding(2) var<storage, read_write> y: array<S_y>; // (N)
 
 @compute @workgroup_size(256)
 fn copy(
@@ -27,16 +33,14 @@ fn copy(
     @builtin(local_invocation_index) local: u32,
 ) {
     let i = linear_id(group, groups, local, 256u);
-#ifdef VECTORS
-    if (i * 4u < params.n) {
-        y[i + params.y_offset / 4u] = T(x[i + params.x_offset / 4u]);
-    }
-#else
-    if (i >= params.n) {
+    if (i * LANES * EACH >= params.n) {
         return;
     }
-    let x_at = walk8(i, params.shape[0], params.shape[1], params.x_strides[0], params.x_strides[1]) + params.x_offset;
-    let y_at = walk8(i, params.shape[0], params.shape[1], params.y_strides[0], params.y_strides[1]) + params.y_offset;
-    y[y_at] = T(x[x_at]);
+#ifdef VECTORS
+#repeat j EACH
+    y[to_y(i * EACH + {j}u)] = S_y(four_x(i * EACH + {j}u));
+#endrepeat
+#else
+    y[to_y(i)] = S_y(one_x(i));
 #endif
 }

@@ -1,6 +1,6 @@
 // Zeros elements at random and scales the rest.
 // math: y[i] = x[i] * keep if word(i) >= threshold, else 0, where word(i) is word i % 4 of Philox at
-//   counter (i / 4, op, step, microstep) and key seed
+//   counter (i / 4, op, step, micro-batch) and key seed
 // shapes: x any strides; y that shape, contiguous
 // launch: one invocation for 4 elements
 // numerics: computed in f32, rounded once; which elements are kept is the same on every adapter
@@ -12,6 +12,9 @@
 struct Params {
     n: u32,
     offset: u32,
+    y_offset: u32,
+    // The number of the first block of 4.
+    first: u32,
     op: u32,
     threshold: u32,
     keep: f32,
@@ -33,10 +36,10 @@ fn dropout(
     if (block * 4u >= params.n) {
         return;
     }
-    let words = words_of(block);
+    let words = words_of(block + params.first);
     let factors = select(vec4<f32>(0.0), vec4<f32>(params.keep), words >= vec4<u32>(params.threshold));
 #ifdef VECTORS
-    y[block] = S(vec4<f32>(x[block + params.offset / 4u]) * factors);
+    y[block + params.y_offset / 4u] = S(vec4<f32>(x[block + params.offset / 4u]) * factors);
 #else
     for (var k = 0u; k < 4u; k++) {
         let i = block * 4u + k;
@@ -46,7 +49,7 @@ fn dropout(
 #else
             let at = walk8(i, params.shape[0], params.shape[1], params.strides[0], params.strides[1]) + params.offset;
 #endif
-            y[i] = S(f32(x[at]) * factors[k]);
+            y[i + params.y_offset] = S(f32(x[at]) * factors[k]);
         }
     }
 #endif

@@ -1,35 +1,30 @@
-// Sums the gradients of positions with the same id along the lists of embedding_backward_link.
-// math: without ACROSS, for the first p of each id in a block: y[p] = x[p] + x[within[p]] + ...
-//   with ACROSS, for the first p of each id: y[ids[p] - first] = x[p] + x[across[p]] + ...
+// Sums the gradients of positions with the same id, which stand side by side once they are sorted.
+// math: without ACROSS, for the first place s of each id in a block of BLOCK: y[s] = x[position[s]] + ... + x[position[e]],
+//   e the last of that id there; with ACROSS, for the first place s of each id: y[key[s] - first] = x[s] + the sums of
+//   the blocks behind that begin with the id
 // shapes: x and y (N, C) contiguous; with ACROSS y is the window of `count` rows from `first` of dw
-// launch: one invocation an element of x, most of which have nothing to do
-// numerics: f32 sums in order of position (by block), rounded once; overwrites; rows of y that no list
-//   belongs to are not touched
+// launch: one invocation for LANES channels of a place, most of which have nothing to do
+// numerics: f32 sums in order of position (by block), rounded once; overwrites; rows of y without an id are not touched;
+//   keys from V on are padding
 // backward: none
 // reference: sums by id, in ops/embedding.rs
 #import common/index
 
 struct Params {
     n: u32, // N
-    channels: u32,
+    columns: u32, // C / LANES
     x_offset: u32,
-#ifdef ACROSS
     rows: u32, // V
+#ifdef ACROSS
     first: u32,
     count: u32,
-    ids_offset: u32,
     y_offset: u32,
 #endif
 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<S>; // (N, C)
-@group(0) @binding(2) var<storage, read> links: array<u32>; // (3, N)
-#ifdef ACROSS
-@group(0) @binding(3) var<storage, read> ids: array<u32>; // (N)
-@group(0) @binding(4) var<storage, read_write> y: array<T>; // (count, C)
-#else
-@group(0) @binding(3) var<storage, read_write> y: array<T>; // (N, C)
-#endif
+@group(0) @binding(2) var<storage, read> sorted: array<u32>; // (2, N) keys, positions
+@group(0) @binding(3) var<storage, read_write> y: array<T>; // (N, C), with ACROSS (count, C)
 
 @compute @workgroup_size(256)
 fn embedding_backward(
@@ -39,31 +34,42 @@ fn embedding_backward(
 ) {
     let n = params.n;
     let i = linear_id(group, groups, local, 256u);
-    if (i >= n * params.channels) {
+    if (i >= n * params.columns) {
         return;
     }
-    let head = i / params.channels;
-    let c = i - head * params.channels;
-    if (links[n + head] > n) {
+    let s = i / params.columns;
+    let c = i - s * params.columns;
+    let key = sorted[s];
+    if (key >= params.rows) {
         return;
     }
 #ifdef ACROSS
-    if (links[2u * n + head] != 0u) {
+    if (key - params.first >= params.count) {
         return;
     }
-    let row = min(ids[head + params.ids_offset], params.rows - 1u) - params.first;
-    if (row >= params.count) {
+    if (s > 0u && sorted[max(s, 1u) - 1u] == key) {
         return;
     }
-    let y_at = row * params.channels + c + params.y_offset;
-    let list = n;
+    var sum = x[i + params.x_offset];
+    for (var q = (s / BLOCK + 1u) * BLOCK; q < n; q += BLOCK) {
+        if (sorted[q] != key) {
+            break;
+        }
+        sum += x[q * params.columns + c + params.x_offset];
+    }
+    y[(key - params.first) * params.columns + c + params.y_offset] = T(sum);
 #else
-    let y_at = i;
-    let list = 0u;
-#endif
-    var sum = 0.0;
-    for (var p = head; p < n; p = links[list + p]) {
-        sum = sum + f32(x[p * params.channels + c + params.x_offset]);
+    if (s % BLOCK != 0u && sorted[max(s, 1u) - 1u] == key) {
+        return;
     }
-    y[y_at] = T(sum);
+    let end = min((s / BLOCK + 1u) * BLOCK, n);
+    var sum = T(x[sorted[n + s] * params.columns + c + params.x_offset]);
+    for (var q = s + 1u; q < end; q++) {
+        if (sorted[q] != key) {
+            break;
+        }
+        sum += T(x[sorted[n + q] * params.columns + c + params.x_offset]);
+    }
+    y[i] = sum;
+#endif
 }

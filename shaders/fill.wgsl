@@ -9,6 +9,7 @@
 
 struct Params {
     n: u32,
+    y_offset: u32,
     value: f32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
@@ -22,6 +23,6 @@ fn fill(
 ) {
     let i = linear_id(group, groups, local, 256u);
     if (i < params.n) {
-        y[i] = T(params.value);
+        y[i + params.y_offset] = T(params.value);
     }
 }

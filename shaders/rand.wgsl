@@ -10,7 +10,10 @@
 
 struct Params {
     n: u32,
+    y_offset: u32,
     op: u32,
+    // The number of the first block of 4.
+    first: u32,
     low: f32,
     width: f32,
 }
@@ -28,11 +31,11 @@ fn rand(
     if (block * 4u >= params.n) {
         return;
     }
-    let words = words_of(block);
+    let words = words_of(block + params.first);
     for (var k = 0u; k < 4u; k++) {
         let i = block * 4u + k;
         if (i < params.n) {
-            y[i] = params.low + params.width * unit(words[k]);
+            y[i + params.y_offset] = params.low + params.width * unit(words[k]);
         }
     }
 }

@@ -13,7 +13,10 @@
 
 struct Params {
     n: u32,
+    y_offset: u32,
     op: u32,
+    // The number of the first block of 4.
+    first: u32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> state: array<u32>; // (4)
@@ -47,12 +50,12 @@ fn randn(
     if (block * 4u >= params.n) {
         return;
     }
-    let words = words_of(block);
+    let words = words_of(block + params.first);
     let values = vec4<f32>(normal_pair(words.x, words.y), normal_pair(words.z, words.w));
     for (var k = 0u; k < 4u; k++) {
         let i = block * 4u + k;
         if (i < params.n) {
-            y[i] = values[k];
+            y[i + params.y_offset] = values[k];
         }
     }
 }

@@ -1,6 +1,6 @@
 // Softmax along rows.
 // math: y = exp(v - m) / sum(exp(v - m)), v = scale * x, m = max(v); with LOG y = v - m - log(sum(exp(v - m)));
-//   where a key is masked y is 0, also in a row with no key left
+//   where a key is masked y is 0, also in a row with no key left; with CAUSAL query i sees keys 0 to i + C - T
 // shapes: rows contiguous; with MASK and CAUSAL a row is (b, h, i) of scores (B, H, T, C), the mask (B, C)
 // launch: one workgroup of WIDTH lanes a row
 // numerics: f32, precise_exp; without KEEP the row is read three times
@@ -40,7 +40,7 @@ fn hide(v: f32, j: u32) -> f32 {
     }
 #endif
 #ifdef CAUSAL
-    if (j > query) {
+    if (j + params.queries > query + params.length) {
         return MASKED;
     }
 #endif

@@ -48,10 +48,12 @@ fn place(steps: vec4<u32>, b: u32, t: u32, h: u32) -> u32 {
     return steps.x + b * steps.y + t * steps.z + h * steps.w;
 }
 
+// With CAUSAL the last query sees all keys: query i sees keys 0 to i + Tk - Tq.
+
 // Behind the last key that a query in front of `query` may see.
 fn keys_before(query: u32) -> u32 {
 #ifdef CAUSAL
-    return min(params.keys, query);
+    return min(params.keys, max(query + params.keys, params.queries) - params.queries);
 #else
     return params.keys;
 #endif
@@ -60,7 +62,7 @@ fn keys_before(query: u32) -> u32 {
 // The first query that may see key `key`.
 fn first_query(key: u32) -> u32 {
 #ifdef CAUSAL
-    return key;
+    return max(key + params.queries, params.keys) - params.keys;
 #else
     return 0u;
 #endif
@@ -84,7 +86,7 @@ fn biased(x: f32, shown: bool, b: u32, h: u32, i: u32, j: u32) -> f32 {
     v = v + f32(bias[at + params.bias_offset]);
 #endif
 #ifdef CAUSAL
-    return select(MASKED, v, shown && j <= i);
+    return select(MASKED, v, shown && j + params.queries <= i + params.keys);
 #else
     return select(MASKED, v, shown);
 #endif

@@ -81,7 +81,7 @@ fn hidden(b: u32, j: u32) -> f32 {
 fn biased_four(x: vec4<f32>, tile: Tile, t: vec4<u32>, key: vec4<u32>) -> vec4<f32> {
 #ifndef BIAS
 #ifdef CAUSAL
-    if (tile.k0 + KEYS <= tile.q0 + 1u) {
+    if (tile.k0 + KEYS + params.queries <= tile.q0 + 1u + params.keys) {
         return x;
     }
 #else

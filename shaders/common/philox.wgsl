@@ -29,7 +29,7 @@ fn philox4x32_10(counter: vec4<u32>, key: vec2<u32>) -> vec4<u32> {
 }
 
 // The words of elements 4 * block to 4 * block + 3 of random op `op`. state: seed low, seed high, step,
-// microstep, as `Generator` uploads it.
+// micro-batch, as `Generator` uploads it.
 fn random_words(state: vec4<u32>, op: u32, block: u32) -> vec4<u32> {
     return philox4x32_10(vec4<u32>(block, op, state.z, state.w), state.xy);
 }

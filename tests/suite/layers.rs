@@ -267,7 +267,7 @@ fn frozen_layers_get_no_gradient() {
 #[test]
 fn dropout_acts_in_training_only_and_repeats() {
     let device = device();
-    let mut generator = Generator::new(&device, 5).unwrap();
+    let generator = Generator::new(&device, 5).unwrap();
     let (ids, mask) = batch(&device);
     let block = Block::new(&device, Activation::Gelu, &generator).unwrap();
     let evaluated = |mode: &Mode| block.loss(&ids, &mask, mode).unwrap().item().unwrap();

@@ -114,11 +114,11 @@ fn dropout_keeps_the_rate_and_the_backward_pass_makes_the_same_mask() {
 }
 
 #[test]
-fn masks_differ_by_seed_step_microstep_and_op_and_by_nothing_else() {
+fn masks_differ_by_seed_step_micro_batch_and_op_and_by_nothing_else() {
     let device = open();
-    let mask = |seed, step, microstep, earlier| {
-        let mut generator = Generator::new(&device, seed).unwrap();
-        generator.begin_step(step, microstep).unwrap();
+    let mask = |seed, step, micro_batch, earlier| {
+        let generator = Generator::new(&device, seed).unwrap();
+        generator.begin_step(step, micro_batch).unwrap();
         for _ in 0..earlier {
             generator.next_op();
         }
@@ -145,19 +145,61 @@ fn masks_differ_by_seed_step_microstep_and_op_and_by_nothing_else() {
 }
 
 #[test]
-fn a_backward_pass_keeps_the_mask_of_its_step() {
-    let mut generator = Generator::new(&open(), 7).unwrap();
+fn a_backward_pass_through_the_mask_of_an_earlier_step_is_refused() {
+    let generator = Generator::new(&open(), 7).unwrap();
     generator.begin_step(10, 0).unwrap();
     let (first, x) = ones(1000, 0.3, &generator);
     let (second, z) = ones(1000, 0.3, &generator);
-    generator.begin_step(11, 0).unwrap();
-    let (third, _) = ones(1000, 0.3, &generator);
     assert_eq!(gradient(&second, &z), second.to_vec::<f32>().unwrap());
     assert_eq!(gradient(&first, &x), first.to_vec::<f32>().unwrap());
-    assert_ne!(
-        first.to_vec::<f32>().unwrap(),
-        third.to_vec::<f32>().unwrap()
-    );
+    let clone = generator.clone();
+    clone.begin_step(11, 0).unwrap();
+    let dy = Tensor::ones(first.device(), first.shape(), DType::F32).unwrap();
+    let text = first.backward_with(&dy).err().unwrap().to_string();
+    assert!(text.contains("begin_step"), "{text}");
+    // The work recorded before begin_step drew the words of its own step.
+    let (third, _) = ones(1000, 0.3, &generator);
+    let (first, third) = (first.to_vec::<f32>(), third.to_vec::<f32>());
+    assert_ne!(first.unwrap(), third.unwrap());
+}
+
+#[test]
+fn work_recorded_before_begin_step_keeps_its_random_words() {
+    let generator = Generator::new(&open(), 3).unwrap();
+    let draw = |step| {
+        generator.begin_step(step, 0).unwrap();
+        ones(1000, 0.5, &generator).0
+    };
+    // No readback in between: all of it may lie in one recording.
+    let masks: Vec<Tensor> = [4, 5, 4].map(draw).to_vec();
+    let masks: Vec<Vec<f32>> = masks.iter().map(|m| m.to_vec().unwrap()).collect();
+    assert_eq!(masks[0], masks[2]);
+    assert_ne!(masks[0], masks[1]);
+}
+
+#[test]
+fn initial_values_and_dropout_share_no_random_words() {
+    let device = open();
+    for (step, micro_batch) in [(0, 0), (1, 0), (0, 1), (0, 0xfffe)] {
+        let generator = Generator::new(&device, 7).unwrap();
+        let initial = Tensor::rand(&device, &[4096], 0.0, 1.0, &generator).unwrap();
+        generator.begin_step(step, micro_batch).unwrap();
+        let (kept, _) = ones(4096, 0.3, &generator);
+        let pairs: Vec<(f32, f32)> = initial
+            .to_vec::<f32>()
+            .unwrap()
+            .into_iter()
+            .zip(kept.to_vec::<f32>().unwrap())
+            .collect();
+        // Of the initial values below 0.3, which equal words would drop, 70 % stay.
+        let low = pairs.iter().filter(|(value, _)| *value < 0.3);
+        let stay = low.clone().filter(|(_, kept)| *kept > 0.0).count() as f64;
+        let share = stay / low.count() as f64;
+        assert!((share - 0.7).abs() < 0.06, "step {step}: {share}");
+    }
+    let generator = Generator::new(&device, 7).unwrap();
+    let text = generator.begin_step(0, 0xffff).unwrap_err().to_string();
+    assert!(text.contains("initial values"), "{text}");
 }
 
 #[test]

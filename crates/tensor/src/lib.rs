@@ -7,6 +7,7 @@
 //! the norm of gradients.
 
 pub mod cases;
+mod display;
 mod dtype;
 mod error;
 mod host;
@@ -22,6 +23,7 @@ pub use host::Element;
 pub use ops::attention::{Attention, attention_packed, scaled_dot_product_attention};
 pub use ops::layer_norm::Norm;
 pub use ops::matmul::{Activation, LinearOptions};
+pub use ops::rope::{Rope, rope_frequencies, rope_table};
 pub use random::Generator;
 pub use tape::{Gradients, no_grad};
 pub use tensor::Tensor;

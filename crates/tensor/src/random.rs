@@ -1,8 +1,9 @@
 //! Random numbers from counters: Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as
 //! 1, 2, 3", SC 2011), the same words on the host and on every device. There is no state to advance:
-//! seed, step, microstep, op and element fix each word, so a step can be repeated or resumed exactly,
+//! seed, step, micro-batch, op and element fix each word, so a step can be repeated or resumed exactly,
 //! and a backward pass makes its mask again instead of storing it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use wgrad_runtime::Device;
@@ -35,22 +36,26 @@ pub fn philox4x32_10(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
     philox(counter, key, 10)
 }
 
+/// The micro-batch number of draws made before the first [`Generator::begin_step`]: initial values. No training
+/// step has it, so initial values and dropout never share random words.
+pub const INITIAL: u32 = 0xffff;
+
 /// The four words that kernels draw from: the seed's lower and upper half, the step's lower 32 bits,
-/// and the microstep with the step's next 16 bits above it.
+/// and the micro-batch with the step's next 16 bits above it.
 ///
-/// Errors if `step` has more than 48 bits or `microstep` more than 16.
-pub fn state(seed: u64, step: u64, microstep: u32) -> Result<[u32; 4]> {
-    if step >> 48 != 0 || microstep >> 16 != 0 {
+/// Errors if `step` has more than 48 bits or `micro_batch` more than 16.
+pub fn state(seed: u64, step: u64, micro_batch: u32) -> Result<[u32; 4]> {
+    if step >> 48 != 0 || micro_batch >> 16 != 0 {
         return Err(Error::op(
             "begin_step",
-            format!("step {step} and microstep {microstep} must be below 2^48 and 2^16"),
+            format!("step {step} and micro-batch {micro_batch} must be below 2^48 and 2^16"),
         ));
     }
     Ok([
         seed as u32,
         (seed >> 32) as u32,
         step as u32,
-        microstep | ((step >> 32) as u32) << 16,
+        micro_batch | ((step >> 32) as u32) << 16,
     ])
 }
 
@@ -63,58 +68,87 @@ pub fn word(state: [u32; 4], op: u32, index: usize) -> u32 {
 /// The source of all randomness on a device: a seed, the place in the training run, and a count of the
 /// random ops of the current step. Two runs that call the same random ops in the same order after
 /// `begin_step` with the same numbers get the same values.
+///
+/// Cheap to clone. Clones share the place and the count: a layer can keep a handle while the training loop
+/// moves the generator on.
+///
+/// ```no_run
+/// # use wgrad_tensor::{DType, Device, DeviceOptions, Generator, Tensor};
+/// # fn main() -> wgrad_tensor::Result<()> {
+/// let device = Device::open(DeviceOptions::default())?;
+/// let generator = Generator::new(&device, 42)?;
+/// let weight = Tensor::randn(&device, &[4, 4], &generator)?; // an initial value
+/// for step in 0..10 {
+///     generator.begin_step(step, 0)?;
+///     let y = weight.dropout(0.1, &generator)?; // another mask in every step
+/// }
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Generator(Arc<Inner>);
+
 #[derive(Debug)]
-pub struct Generator {
+struct Inner {
     seed: u64,
     state: Tensor,
     ops: AtomicU32,
 }
 
 impl Generator {
-    /// A generator at step 0, microstep 0.
+    /// A generator for initial values. Draws made before the first [`Generator::begin_step`] have a stream of
+    /// random words of their own.
     pub fn new(device: &Device, seed: u64) -> Result<Generator> {
-        Ok(Generator {
+        Ok(Generator(Arc::new(Inner {
             seed,
-            state: Tensor::from_slice(device, &state(seed, 0, 0)?, &[4])?,
+            state: Tensor::from_slice(device, &state(seed, 0, INITIAL)?, &[4])?,
             ops: AtomicU32::new(0),
-        })
+        })))
     }
 
-    /// Goes to a step (below 2^48) and a microstep of it (gradient accumulation; below 2^16) and counts
-    /// random ops from 0 again. The numbers go into fresh device memory: backward passes recorded
-    /// earlier keep theirs.
-    pub fn begin_step(&mut self, step: u64, microstep: u32) -> Result<()> {
-        let words = state(self.seed, step, microstep)?;
-        self.state = Tensor::from_slice(self.state.device(), &words, &[4])?;
-        self.ops.store(0, Ordering::Relaxed);
+    /// Goes to a step (below 2^48) and a micro-batch of that step (gradient accumulation; below 65,535), and counts
+    /// random ops from 0 again. The numbers are written in place on the device, after all work recorded so far. A
+    /// backward pass through random ops of an earlier step is refused from here on: call `backward` first.
+    pub fn begin_step(&self, step: u64, micro_batch: u32) -> Result<()> {
+        if micro_batch >= INITIAL {
+            return Err(Error::op(
+                "begin_step",
+                format!(
+                    "micro-batch {micro_batch} must be below {INITIAL}, which stands for initial values"
+                ),
+            ));
+        }
+        self.0
+            .state
+            .copy_from_slice(&state(self.0.seed, step, micro_batch)?)?;
+        self.0.ops.store(0, Ordering::Relaxed);
         Ok(())
     }
 
     /// The seed.
     pub fn seed(&self) -> u64 {
-        self.seed
+        self.0.seed
     }
 
     /// The words of [`state`] on the device (u32, shape [4]), for kernels.
     pub fn state(&self) -> &Tensor {
-        &self.state
+        &self.0.state
     }
 
     /// The number of the next random op of this step; every call gives another.
     pub fn next_op(&self) -> u32 {
-        self.ops.fetch_add(1, Ordering::Relaxed)
+        self.0.ops.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Refuses tensors of another device.
     pub(crate) fn check_device(&self, op: &'static str, device: &Device) -> Result<()> {
-        if self.state.device() == device {
+        if self.0.state.device() == device {
             return Ok(());
         }
         Err(Error::op(
             op,
             format!(
                 "the generator is on {:?}, the tensor on {device:?}; make a generator for that device",
-                self.state.device()
+                self.0.state.device()
             ),
         ))
     }

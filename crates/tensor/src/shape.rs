@@ -67,7 +67,30 @@ pub fn dim(op: &'static str, dim: isize, rank: usize) -> Result<usize> {
     if at < 0 || at >= rank.max(1) as isize {
         return Err(Error::op(
             op,
-            format!("dim {dim} is out of range for a tensor of rank {rank}"),
+            format!(
+                "dim {dim} is out of range for a tensor of rank {rank}; dims go from {} to {}",
+                -(rank.max(1) as isize),
+                rank.max(1) - 1
+            ),
+        ));
+    }
+    Ok(at as usize)
+}
+
+/// The dimension at which a new one is put into a tensor of `rank`; negative ones count from the back of the result.
+pub fn new_dim(op: &'static str, dim: isize, rank: usize) -> Result<usize> {
+    let at = if dim < 0 {
+        dim + rank as isize + 1
+    } else {
+        dim
+    };
+    if at < 0 || at > rank as isize {
+        return Err(Error::op(
+            op,
+            format!(
+                "dim {dim} is out of range for a new dimension of a tensor of rank {rank}; dims go from {} to {rank}",
+                -(rank as isize) - 1
+            ),
         ));
     }
     Ok(at as usize)

@@ -106,7 +106,7 @@ fn place(device: &Device, input: &Input, values: &HostArray) -> Result<Tensor> {
             let mut dims: Vec<usize> = (0..rank).collect();
             dims.swap(rank - 2, rank - 1);
             let stored = values.permute(&dims);
-            upload(device, &stored.data, &stored.shape, input.dtype)?.permute(&dims)?
+            upload(device, &stored.data, &stored.shape, input.dtype)?.transpose(-2, -1)?
         }
         Layout::Sliced if rank >= 1 => {
             // One more in every dimension in front and two behind; what lies around is poison.

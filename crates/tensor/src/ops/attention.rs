@@ -24,7 +24,8 @@ pub struct Attention<'a> {
     pub mask: Option<&'a Tensor>,
     /// Added to the scaled scores; of the type of q, broadcasts to (B, H, Tq, Tk).
     pub bias: Option<&'a Tensor>,
-    /// Query i sees keys 0..=i only.
+    /// Query i sees keys 0..=i + Tk - Tq only: the last query sees all keys, whether or not earlier keys come from a
+    /// cache (PyTorch's `causal_lower_right`; the same as `is_causal` where Tq is Tk).
     pub causal: bool,
     /// 1 / sqrt(D) if not given.
     pub scale: Option<f32>,
@@ -57,7 +58,8 @@ pub enum Variant {
 /// Vulkan shows them and their side divides D; weights and their gradients are rounded to f16 then. The
 /// composed form is used where D is no multiple of 4 or above 128, for a bias that requires a gradient, for
 /// mask and bias at once on a GPU (they would need more than 8 bindings; not so for [`attention_packed`]),
-/// and on the software adapter for D above 64 and for more than 4096 keys.
+/// on the software adapter for D above 64 and for more than 4096 keys,
+/// and for one query (a step of generation) without a bias.
 ///
 /// Errors name what does not fit.
 pub fn scaled_dot_product_attention(
@@ -156,6 +158,9 @@ pub fn attention_with(
     variant: Option<Variant>,
 ) -> Result<Tensor> {
     let sizes = Sizes::new(q, k, v, options)?;
+    if variant.is_none() && sizes.tq == 1 && options.bias.is_none() {
+        return one_query(q, k, v, sizes, options);
+    }
     let parts = [q.detach(), k.detach(), v.detach()];
     let Some(variant) = fused::choose(&parts, &sizes, options, false, variant)? else {
         return composed(q, k, v, &sizes, options);
@@ -193,6 +198,29 @@ pub fn attention_with(
         }
         Ok(parts)
     }))
+}
+
+/// One query of each head, as when text is generated: it sees all keys, and the heads that share keys become the queries
+/// of one. Products of few rows share out the keys; the fused kernels would have one workgroup walk all of them.
+fn one_query(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    sizes: Sizes,
+    options: &Attention,
+) -> Result<Tensor> {
+    let Sizes { b, h, hk, d, .. } = sizes;
+    let folded = Sizes {
+        h: hk,
+        tq: h / hk,
+        ..sizes
+    };
+    let options = Attention {
+        causal: false,
+        ..*options
+    };
+    let q = q.reshape(&[b, hk, h / hk, d])?;
+    composed(&q, k, v, &folded, &options)?.reshape(&[b, h, 1, d])
 }
 
 /// The same from other ops, with their gradients.

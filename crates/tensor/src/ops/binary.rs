@@ -4,10 +4,13 @@ mod cases;
 
 pub use cases::cases;
 
+use wgrad_runtime::Defines;
+
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::ops::rows::{Variant, elements};
-use crate::shape::{Walk, broadcast, broadcast_strides};
+use crate::ops::elementwise::{Elementwise, compute};
+use crate::ops::rows::Variant;
+use crate::shape::broadcast;
 use crate::tape::{record, refuse_grad};
 use crate::tensor::Tensor;
 
@@ -255,14 +258,8 @@ impl Tensor {
 }
 
 fn forward(row: &Binary, a: &Tensor, b: &Tensor, variant: Option<Variant>) -> Result<Tensor> {
-    let device = a.device();
     let shape = broadcast(row.name, a.shape(), b.shape())?;
     let arithmetic = row.gradient.is_some();
-    let compute = if a.dtype().is_float() {
-        DType::F32
-    } else {
-        a.dtype()
-    };
     if ["pow", "swiglu"].contains(&row.name) && !a.dtype().is_float() {
         return Err(Error::op(
             row.name,
@@ -270,41 +267,23 @@ fn forward(row: &Binary, a: &Tensor, b: &Tensor, variant: Option<Variant>) -> Re
         ));
     }
     let out = if arithmetic { a.dtype() } else { DType::U32 };
-    let y = Tensor::empty(device, &shape, out)?;
-    let a_strides = broadcast_strides(a.shape(), a.strides(), &shape);
-    let b_strides = broadcast_strides(b.shape(), b.strides(), &shape);
-    let walk = Walk::new(row.name, &shape, &[&a_strides, &b_strides])?;
-    let plain = a.shape() == b.shape() && a.is_contiguous() && b.is_contiguous();
-    let result = if arithmetic { compute.wgsl() } else { "bool" };
+    let y = Tensor::empty(a.device(), &shape, out)?;
+    let compute = compute(a.dtype()).wgsl();
+    let result = if arithmetic { compute } else { "bool" };
     let line = format!(
-        "fn op(a: {0}, b: {0}) -> {result} {{ return {1}; }}",
-        compute.wgsl(),
+        "fn op(a: {compute}, b: {compute}) -> {result} {{ return {}; }}",
         row.wgsl
     );
-    let vectors = (plain && arithmetic).then_some(variant);
-    let (defines, lanes) = elements(vectors.unwrap_or(Some(Variant::Plain)), &[a, b]);
-    let out = match lanes {
-        1 => out.wgsl().to_owned(),
-        _ => format!("vec4<{out}>"),
-    };
-    let defines = defines
-        .code("op", &line)
-        .alias("T", &out)
-        .alias("COMPUTE", compute.wgsl())
-        .flag_if(plain, "CONTIGUOUS");
-    let kernel = device.kernel("binary", &defines)?;
-    device
-        .launch(&kernel)
-        .u32("n", y.numel())
-        .u32("a_offset", a.offset())
-        .u32("b_offset", b.offset())
-        .u32s("shape", &walk.shape)
-        .u32s("a_strides", &walk.strides[0])
-        .u32s("b_strides", &walk.strides[1])
-        .bind(a.buffer())
-        .bind(b.buffer())
-        .bind(y.buffer())
-        .invocations(y.numel().div_ceil(lanes) as u64)?;
+    Elementwise {
+        op: row.name,
+        kernel: "binary",
+        variant,
+        inputs: &[("a", a), ("b", b)],
+        output: ("y", &y),
+        defines: Defines::new().code("op", &line).alias("R", result),
+        floats: &[],
+    }
+    .run()?;
     Ok(y)
 }
 
@@ -314,31 +293,17 @@ fn backward(
     [dy, a, b]: [&Tensor; 3],
     variant: Option<Variant>,
 ) -> Result<Tensor> {
-    let device = dy.device();
-    let shape = dy.shape();
-    let dx = Tensor::empty(device, shape, dy.dtype())?;
-    let a_strides = broadcast_strides(a.shape(), a.strides(), shape);
-    let b_strides = broadcast_strides(b.shape(), b.strides(), shape);
-    let walk = Walk::new(op, shape, &[dy.strides(), &a_strides, &b_strides])?;
+    let dx = Tensor::empty(dy.device(), dy.shape(), dy.dtype())?;
     let line = format!("fn derivative(dy: f32, a: f32, b: f32) -> f32 {{ return {code}; }}");
-    let vectors = (a.shape() == b.shape()).then_some(variant);
-    let (defines, lanes) = elements(vectors.unwrap_or(Some(Variant::Plain)), &[dy, a, b]);
-    let defines = defines.code("derivative", &line);
-    let kernel = device.kernel("binary_backward", &defines)?;
-    device
-        .launch(&kernel)
-        .u32("n", dx.numel())
-        .u32("dy_offset", dy.offset())
-        .u32("a_offset", a.offset())
-        .u32("b_offset", b.offset())
-        .u32s("shape", &walk.shape)
-        .u32s("dy_strides", &walk.strides[0])
-        .u32s("a_strides", &walk.strides[1])
-        .u32s("b_strides", &walk.strides[2])
-        .bind(dy.buffer())
-        .bind(a.buffer())
-        .bind(b.buffer())
-        .bind(dx.buffer())
-        .invocations(dx.numel().div_ceil(lanes) as u64)?;
+    Elementwise {
+        op,
+        kernel: "binary_backward",
+        variant,
+        inputs: &[("dy", dy), ("a", a), ("b", b)],
+        output: ("dx", &dx),
+        defines: Defines::new().code("derivative", &line),
+        floats: &[],
+    }
+    .run()?;
     Ok(dx)
 }

@@ -83,7 +83,7 @@ impl Tensor {
                     ),
                 ));
             }
-            rows.push(tensor.unsqueeze(at)?);
+            rows.push(tensor.unsqueeze(at as isize)?);
         }
         Tensor::concat(&rows.iter().collect::<Vec<_>>(), at as isize)
     }

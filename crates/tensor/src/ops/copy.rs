@@ -5,7 +5,8 @@ use wgrad_runtime::{Defines, Device};
 use crate::cases::{Case, HostArray, Input, shapes};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::shape::Walk;
+use crate::ops::elementwise::Elementwise;
+use crate::ops::pieces::pieces;
 use crate::tape::{record, refuse_grad};
 use crate::tensor::Tensor;
 
@@ -59,33 +60,16 @@ impl Tensor {
             self.copy_into(&y)?;
             return y.copy_into(target);
         }
-        let walk = Walk::new("copy", self.shape(), &[self.strides(), target.strides()])?;
-        let vectors = self.is_contiguous()
-            && target.is_contiguous()
-            && [self.numel(), self.offset(), target.offset()]
-                .iter()
-                .all(|n| n.is_multiple_of(4));
-        let value = |dtype: DType| match vectors {
-            true => format!("vec4<{}>", dtype.wgsl()),
-            false => dtype.wgsl().to_owned(),
-        };
-        let defines = Defines::new()
-            .alias("S", &value(from))
-            .alias("T", &value(to))
-            .flag_if(vectors, "VECTORS");
-        let kernel = device.kernel("copy", &defines)?;
-        device
-            .launch(&kernel)
-            .u32("n", self.numel())
-            .u32("x_offset", self.offset())
-            .u32("y_offset", target.offset())
-            .u32s("shape", &walk.shape)
-            .u32s("x_strides", &walk.strides[0])
-            .u32s("y_strides", &walk.strides[1])
-            .bind(self.buffer())
-            .bind(target.buffer())
-            .invocations((self.numel() / if vectors { 4 } else { 1 }) as u64)?;
-        Ok(())
+        Elementwise {
+            op: "copy",
+            kernel: "copy",
+            variant: None,
+            inputs: &[("x", self)],
+            output: ("y", target),
+            defines: Defines::new(),
+            floats: &[],
+        }
+        .run()
     }
 
     /// The values as another type. Floats to integers truncate and have no gradient.
@@ -108,12 +92,19 @@ impl Tensor {
     pub fn full(device: &Device, shape: &[usize], value: f32, dtype: DType) -> Result<Tensor> {
         let y = Tensor::empty(device, shape, dtype)?;
         let kernel = device.kernel("fill", &Defines::new().alias("T", dtype.wgsl()))?;
-        device
-            .launch(&kernel)
-            .u32("n", y.numel())
-            .f32("value", value)
-            .bind(y.buffer())
-            .invocations(y.numel() as u64)?;
+        pieces(&[y.detach()], &mut |parts| {
+            for y in parts {
+                let binding = y.binding();
+                device
+                    .launch(&kernel)
+                    .u32("n", y.numel())
+                    .u32("y_offset", binding.lead)
+                    .f32("value", value)
+                    .window(y.buffer(), binding.offset, binding.bytes)
+                    .invocations(y.numel() as u64)?;
+            }
+            Ok(())
+        })?;
         Ok(y)
     }
 

@@ -1,11 +1,11 @@
 //! Dropout (Srivastava et al., JMLR 2014), with masks made from counters.
 
-use wgrad_runtime::Launch;
+use wgrad_runtime::{Defines, Launch};
 
 use crate::cases::{Case, HostArray, Input, Layout, shapes};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::ops::rows::elements;
+use crate::ops::pieces::pieces;
 use crate::random::{Generator, state, word};
 use crate::shape::Walk;
 use crate::tape::record;
@@ -15,7 +15,7 @@ impl Tensor {
     /// Zeros each element with probability `p` and scales the others by 1 / (1 - p), so that the mean
     /// stays. With `p` 0 the result is `self` and `generator` does not move.
     ///
-    /// The mask follows from the generator's seed, step, microstep and op count alone; the backward
+    /// The mask follows from the generator's seed, step, micro-batch and op count alone; the backward
     /// pass makes it again. Errors unless `p` is in 0..1 and `self` is a float tensor on the
     /// generator's device.
     pub fn dropout(&self, p: f32, generator: &Generator) -> Result<Tensor> {
@@ -32,6 +32,7 @@ impl Tensor {
         };
         let y = masked(self, &drop)?;
         Ok(record("dropout", y, &[self], move |dy, _| {
+            drop.check("dropout")?;
             Ok(vec![Some(masked(dy, &drop)?)])
         }))
     }
@@ -42,6 +43,8 @@ pub(crate) struct Drop {
     p: f32,
     op: u32,
     pub state: Tensor,
+    /// Of the state's values.
+    version: u64,
 }
 
 impl Drop {
@@ -51,7 +54,20 @@ impl Drop {
             p,
             op: generator.next_op(),
             state: generator.state().clone(),
+            version: generator.state().buffer().version(),
         })
+    }
+
+    /// Refuses to make a mask again from the state of a later step.
+    pub fn check(&self, op: &'static str) -> Result<()> {
+        if self.state.buffer().version() == self.version {
+            return Ok(());
+        }
+        Err(Error::op(
+            op,
+            "the generator went on (begin_step) after this op drew its mask, so the mask is lost; call backward \
+             before begin_step, or compute the loss again",
+        ))
     }
 
     /// Sets the parameters `op`, `threshold` and `keep`, with which nothing is dropped if there is no
@@ -83,22 +99,51 @@ pub(crate) fn threshold(p: f32) -> u32 {
 }
 
 fn masked(x: &Tensor, drop: &Drop) -> Result<Tensor> {
+    let y = Tensor::empty(x.device(), x.shape(), x.dtype())?;
+    let x = match x.fits_binding() && y.fits_binding() {
+        true => x.detach(),
+        // Pieces must be row-major: a mask goes by the number of the element.
+        false => x.detach().contiguous()?,
+    };
+    pieces(&[x, y.detach()], &mut |parts| match parts {
+        [x, y] => launch(x, y, drop),
+        _ => Ok(()),
+    })?;
+    Ok(y)
+}
+
+/// Of a piece `y` of a row-major result.
+fn launch(x: &Tensor, y: &Tensor, drop: &Drop) -> Result<()> {
     let device = x.device();
-    let y = Tensor::empty(device, x.shape(), x.dtype())?;
     let walk = Walk::new("dropout", x.shape(), &[x.strides()])?;
-    let (defines, _) = elements(None, &[x]);
-    let defines = defines.flag_if(x.is_contiguous(), "CONTIGUOUS");
+    let (from, to) = (x.binding(), y.binding());
+    let defines = elements(x, from.lead).flag_if(x.is_contiguous(), "CONTIGUOUS");
     let kernel = device.kernel("dropout", &defines)?;
     Drop::params(Some(drop), device.launch(&kernel))
         .u32("n", x.numel())
-        .u32("offset", x.offset())
-        .u32s("shape", &walk.shape)
-        .u32s("strides", &walk.strides[0])
-        .bind(x.buffer())
+        .u32("offset", from.lead)
+        .u32("y_offset", to.lead)
+        .u32("first", y.offset() / 4)
+        .words("shape", &walk.shape)
+        .words("strides", &walk.strides[0])
+        .window(x.buffer(), from.offset, from.bytes)
         .bind(drop.state.buffer())
-        .bind(y.buffer())
+        .window(y.buffer(), to.offset, to.bytes)
         .invocations(x.numel().div_ceil(4) as u64)?;
-    Ok(y)
+    Ok(())
+}
+
+/// `VECTORS` where `x` is in whole vectors from `lead` on, and `S`, what lies in memory.
+fn elements(x: &Tensor, lead: usize) -> Defines {
+    let vectors = x.is_contiguous() && lead.is_multiple_of(4) && x.numel().is_multiple_of(4);
+    let name = x.dtype().wgsl();
+    let memory = match vectors {
+        true => format!("vec4<{name}>"),
+        false => name.to_owned(),
+    };
+    Defines::new()
+        .alias("S", &memory)
+        .flag_if(vectors, "VECTORS")
 }
 
 /// The rows of the op matrix.
@@ -111,21 +156,21 @@ pub fn cases(out: &mut Vec<Case>) {
     ];
     for dtype in [DType::F32, DType::F16] {
         for (shape, layout) in shapes::pointwise().into_iter().chain(more.clone()) {
-            for (p, seed, step, microstep) in [
+            for (p, seed, step, micro_batch) in [
                 (0.0f32, 1u64, 0u64, 0u32),
                 (0.1, 42, 3, 0),
                 (0.5, u64::MAX, (1 << 40) + 5, 7),
                 (0.999, 0, 0, 1),
             ] {
                 let run = move |x: &[Tensor]| {
-                    let mut generator = Generator::new(x[0].device(), seed)?;
-                    generator.begin_step(step, microstep)?;
+                    let generator = Generator::new(x[0].device(), seed)?;
+                    generator.begin_step(step, micro_batch)?;
                     // The second op of its step.
                     generator.next_op();
                     x[0].dropout(p, &generator)
                 };
                 let reference = move |x: &[HostArray]| {
-                    let words = state(seed, step, microstep).unwrap_or_default();
+                    let words = state(seed, step, micro_batch).unwrap_or_default();
                     let mut y = x[0].clone();
                     for (i, value) in y.data.iter_mut().enumerate() {
                         let keep = p == 0.0 || word(words, 1, i) >= threshold(p);

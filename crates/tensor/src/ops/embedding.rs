@@ -1,10 +1,6 @@
 //! Rows of a table by id.
 //!
-//! The backward pass sums, for each id, the gradients of its positions, without sorting, without
-//! atomics and without the host. Positions are in blocks of [`BLOCK`]: within a block, and then over
-//! the first positions of all blocks, lists lead from each position to the next with the same id. A
-//! list has one invocation per channel, which follows it and is the only one to write its sum, so the
-//! order of the sum is fixed. Two levels keep lists short where one id holds all positions.
+//! The backward pass is in [`super::scatter`].
 //!
 //! Tables larger than one binding of the adapter are bound as windows of whole rows, one launch each.
 
@@ -13,14 +9,9 @@ use wgrad_runtime::{Defines, Error as RuntimeError};
 use crate::cases::{Case, HostArray, Input, Layout};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::ops::scatter::scatter_add;
 use crate::tape::record;
 use crate::tensor::Tensor;
-
-/// Positions in a block.
-const BLOCK: usize = 64;
-/// Positions that one launch looks through for the next one with the same id, a multiple of BLOCK;
-/// some drivers cut loops off at 65,535 rounds, and a round looks at 4.
-const SPAN: usize = 131_072;
 
 /// The rows of `weight` (V, C) that `ids` (u32, any shape) name: the shape of `ids` with C behind it.
 /// The row `padding_idx` is read like any other but gets no gradient, as in PyTorch.
@@ -64,23 +55,23 @@ fn embedding_within(
     let y = forward(&table, &ids, max_bytes)?;
     Ok(record("embedding", y, &[&table], move |dy, _| {
         let dw = Tensor::zeros(dy.device(), &[rows, channels], dy.dtype())?;
-        backward(dy, &ids, padding_idx, &dw, max_bytes)?;
+        scatter_add(dy, &ids, padding_idx, &dw, max_bytes)?;
         Ok(vec![Some(dw)])
     }))
 }
 
 /// Whole rows of a table that one binding holds.
-struct Window {
-    first: usize,
-    count: usize,
+pub(crate) struct Window {
+    pub first: usize,
+    pub count: usize,
     /// The binding, in bytes, and the first row's place in it, in elements.
-    offset: u64,
-    bytes: u64,
-    lead: usize,
+    pub offset: u64,
+    pub bytes: u64,
+    pub lead: usize,
 }
 
 /// Windows over all rows of a contiguous table.
-fn windows(table: &Tensor, max_bytes: u64) -> Result<Vec<Window>> {
+pub(crate) fn windows(table: &Tensor, max_bytes: u64) -> Result<Vec<Window>> {
     let (rows, channels) = (table.shape()[0], table.shape()[1]);
     let whole = table.buffer().size();
     if whole <= max_bytes {
@@ -152,77 +143,6 @@ fn forward(table: &Tensor, ids: &Tensor, max_bytes: u64) -> Result<Tensor> {
             .invocations(y.numel() as u64)?;
     }
     Ok(y)
-}
-
-/// Adds the gradients into `dw`, which is zero.
-fn backward(
-    dy: &Tensor,
-    ids: &Tensor,
-    padding_idx: Option<usize>,
-    dw: &Tensor,
-    max_bytes: u64,
-) -> Result<()> {
-    let device = dy.device();
-    let n = ids.numel();
-    let (rows, channels) = (dw.shape()[0], dw.shape()[1]);
-    if n * channels == 0 {
-        return Ok(());
-    }
-    let dy = dy.contiguous()?;
-    let links = Tensor::zeros(device, &[3, n], DType::U32)?;
-    let defines = Defines::new()
-        .constant("BLOCK", BLOCK as u32)
-        .constant("SPAN", SPAN as u32);
-    let link = device.kernel("embedding_backward_link", &defines)?;
-    for start in (0..n).step_by(SPAN) {
-        device
-            .launch(&link)
-            .u32("n", n)
-            .u32("rows", rows)
-            .u32("padding_idx", padding_idx.unwrap_or(rows))
-            .u32("ids_offset", ids.offset())
-            .u32("start", start)
-            .bind(ids.buffer())
-            .bind(links.buffer())
-            .invocations(n as u64)?;
-    }
-    let blocks = Tensor::empty(device, &[n, channels], DType::F32)?;
-    let defines = Defines::new()
-        .alias("S", dy.dtype().wgsl())
-        .alias("T", "f32");
-    let within = device.kernel("embedding_backward", &defines)?;
-    device
-        .launch(&within)
-        .u32("n", n)
-        .u32("channels", channels)
-        .u32("x_offset", dy.offset())
-        .bind(dy.buffer())
-        .bind(links.buffer())
-        .bind(blocks.buffer())
-        .invocations((n * channels) as u64)?;
-    let defines = Defines::new()
-        .alias("S", "f32")
-        .alias("T", dw.dtype().wgsl())
-        .flag("ACROSS");
-    let across = device.kernel("embedding_backward", &defines)?;
-    for window in windows(dw, max_bytes)? {
-        device
-            .launch(&across)
-            .u32("n", n)
-            .u32("channels", channels)
-            .u32("x_offset", blocks.offset())
-            .u32("rows", rows)
-            .u32("first", window.first)
-            .u32("count", window.count)
-            .u32("ids_offset", ids.offset())
-            .u32("y_offset", window.lead)
-            .bind(blocks.buffer())
-            .bind(links.buffer())
-            .bind(ids.buffer())
-            .window(dw.buffer(), window.offset, window.bytes)
-            .invocations((n * channels) as u64)?;
-    }
-    Ok(())
 }
 
 fn reference(x: &[HostArray]) -> HostArray {
@@ -315,13 +235,15 @@ pub fn cases(out: &mut Vec<Case>) {
             reference,
         ));
     }
-    // The list search of the backward pass needs two launches.
-    out.push(case(
-        (100, 1, Contiguous),
-        DType::F32,
-        (&[SPAN + 300], Contiguous),
-        WHOLE,
-    ));
+    // Several passes of the sort; ids that fill many blocks.
+    for (rows, channels, ids) in [(70_000, 4, 9000), (3, 8, 9000)] {
+        out.push(case(
+            (rows, channels, Contiguous),
+            DType::F32,
+            (&[ids], Contiguous),
+            WHOLE,
+        ));
+    }
     for dtype in [DType::U32, DType::I32] {
         out.push(Case::new(
             "embedding",

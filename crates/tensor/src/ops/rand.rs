@@ -5,7 +5,8 @@ use wgrad_runtime::{Defines, Device};
 use crate::cases::{Case, HostArray, Input};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::random::{Generator, state, word};
+use crate::ops::pieces::pieces;
+use crate::random::{Generator, INITIAL, state, word};
 use crate::tensor::Tensor;
 
 impl Tensor {
@@ -30,18 +31,13 @@ impl Tensor {
             ));
         }
         generator.check_device("rand", device)?;
-        let y = Tensor::empty(device, shape, DType::F32)?;
-        let kernel = device.kernel("rand", &Defines::new())?;
-        device
-            .launch(&kernel)
-            .u32("n", y.numel())
-            .u32("op", generator.next_op() as usize)
-            .f32("low", low)
-            .f32("width", width)
-            .bind(generator.state().buffer())
-            .bind(y.buffer())
-            .invocations(y.numel().div_ceil(4) as u64)?;
-        Ok(y)
+        draw(
+            "rand",
+            device,
+            shape,
+            &[("low", low), ("width", width)],
+            generator,
+        )
     }
 
     /// Normal f32 numbers with mean 0 and variance 1 (Box and Muller, 1958), at most 5.8 from 0; the
@@ -50,17 +46,40 @@ impl Tensor {
     /// Errors if `device` is not the generator's.
     pub fn randn(device: &Device, shape: &[usize], generator: &Generator) -> Result<Tensor> {
         generator.check_device("randn", device)?;
-        let y = Tensor::empty(device, shape, DType::F32)?;
-        let kernel = device.kernel("randn", &Defines::new())?;
-        device
-            .launch(&kernel)
-            .u32("n", y.numel())
-            .u32("op", generator.next_op() as usize)
-            .bind(generator.state().buffer())
-            .bind(y.buffer())
-            .invocations(y.numel().div_ceil(4) as u64)?;
-        Ok(y)
+        draw("randn", device, shape, &[], generator)
     }
+}
+
+/// A tensor of what `kernel` draws, with its numbers.
+fn draw(
+    kernel: &str,
+    device: &Device,
+    shape: &[usize],
+    floats: &[(&str, f32)],
+    generator: &Generator,
+) -> Result<Tensor> {
+    let y = Tensor::empty(device, shape, DType::F32)?;
+    let op = generator.next_op() as usize;
+    let kernel = device.kernel(kernel, &Defines::new())?;
+    pieces(&[y.detach()], &mut |parts| {
+        for y in parts {
+            let binding = y.binding();
+            let launch = device
+                .launch(&kernel)
+                .u32("n", y.numel())
+                .u32("y_offset", binding.lead)
+                .u32("op", op)
+                .u32("first", y.offset() / 4);
+            floats
+                .iter()
+                .fold(launch, |launch, (name, value)| launch.f32(name, *value))
+                .bind(generator.state().buffer())
+                .window(y.buffer(), binding.offset, binding.bytes)
+                .invocations(y.numel().div_ceil(4) as u64)?;
+        }
+        Ok(())
+    })?;
+    Ok(y)
 }
 
 /// The number in 0..1 of element `i`.
@@ -92,7 +111,7 @@ pub fn cases(out: &mut Vec<Case>) {
     ] {
         let input = || vec![Input::new(&shape, DType::F32).frozen()];
         for seed in [0u64, 0x1234_5678_9abc_def0] {
-            let words = move || state(seed, 0, 0).unwrap_or_default();
+            let words = move || state(seed, 0, INITIAL).unwrap_or_default();
             for (low, high) in [(0.0f32, 1.0f32), (-0.25, 0.5)] {
                 // PyTorch draws other numbers.
                 let case = Case::new(

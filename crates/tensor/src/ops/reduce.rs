@@ -8,6 +8,8 @@ pub use cases::cases;
 
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::ops::elementwise::compute;
+use crate::ops::pieces::{half, widest};
 use crate::shape::{Walk, dim, numel};
 use crate::tape::record;
 use crate::tensor::Tensor;
@@ -93,8 +95,7 @@ fn only(values: &[usize], reduced: &[bool]) -> Vec<usize> {
     sides.filter(|(_, gone)| **gone).map(|(s, _)| *s).collect()
 }
 
-/// The reduction of `x` over the marked dimensions as a contiguous tensor of `shape` and `dtype`;
-/// outside the graph.
+/// The reduction of `x` over the marked dimensions as a contiguous tensor of `shape` and `dtype`; outside the graph.
 fn reduce(
     op: &'static str,
     kind: Kind,
@@ -104,15 +105,16 @@ fn reduce(
     (shape, dtype): (&[usize], DType),
 ) -> Result<Tensor> {
     let device = x.device();
+    if !x.fits_binding()
+        && let Some(at) = widest(std::slice::from_ref(x))
+    {
+        return reduce_halves(op, kind, x, reduced, scale, (shape, dtype), at);
+    }
     let length = numel(&only(x.shape(), reduced));
     if length == 0 && kind == Kind::Sum {
         return Tensor::zeros(device, shape, dtype);
     }
-    let compute = if x.dtype().is_float() {
-        DType::F32
-    } else {
-        x.dtype()
-    };
+    let compute = compute(x.dtype());
     let kept_shape = without(x.shape(), reduced);
     let outputs = numel(&kept_shape);
     let kept = Walk::new(op, &kept_shape, &[&without(x.strides(), reduced)])?;
@@ -177,18 +179,19 @@ fn reduce(
         defines
     };
     let kernel = device.kernel("reduce", &defines)?;
+    let binding = x.binding();
     let launch = device
         .launch(&kernel)
         .u32("outputs", outputs)
         .u32("chunks", chunks)
         .u32("length", length)
-        .u32("offset", x.offset())
+        .u32("offset", binding.lead)
         .f32("scale", scale)
-        .u32s("kept_shape", &kept.shape)
-        .u32s("kept_strides", &kept.strides[0])
-        .u32s("shape", &walk.shape)
-        .u32s("strides", &walk.strides[0])
-        .bind(x.buffer())
+        .words("kept_shape", &kept.shape)
+        .words("kept_strides", &kept.strides[0])
+        .words("shape", &walk.shape)
+        .words("strides", &walk.strides[0])
+        .window(x.buffer(), binding.offset, binding.bytes)
         .bind(y.buffer());
     let values = (outputs * chunks) as u64;
     if tree {
@@ -200,6 +203,46 @@ fn reduce(
         return Ok(y);
     }
     reduce(op, kind, &y, &[columns, !columns], scale, (shape, dtype))
+}
+
+/// The same of a tensor larger than one binding of the adapter, in two parts along dimension `at`.
+fn reduce_halves(
+    op: &'static str,
+    kind: Kind,
+    x: &Tensor,
+    reduced: &[bool],
+    scale: f32,
+    (shape, dtype): (&[usize], DType),
+    at: usize,
+) -> Result<Tensor> {
+    let (scale_of_part, dtype_of_part) = match reduced[at] {
+        true => (1.0, compute(x.dtype())),
+        false => (scale, dtype),
+    };
+    let side = x.shape()[at];
+    let half = half(side);
+    let part = |start: usize, length: usize| {
+        let part = x.piece(at, start, length);
+        let kept = without(part.shape(), reduced);
+        reduce(
+            op,
+            kind,
+            &part,
+            reduced,
+            scale_of_part,
+            (&kept, dtype_of_part),
+        )
+    };
+    let parts = [part(0, half)?, part(half, side - half)?];
+    let parts = [&parts[0], &parts[1]];
+    if !reduced[at] {
+        let place = reduced[..at].iter().filter(|gone| !**gone).count();
+        return Tensor::concat(&parts, place as isize)?.reshape(shape);
+    }
+    let both = Tensor::stack(&parts, 0)?;
+    let mut first = vec![false; both.rank()];
+    first[0] = true;
+    reduce(op, kind, &both, &first, scale, (shape, dtype))
 }
 
 impl Tensor {

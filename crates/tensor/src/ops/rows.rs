@@ -219,14 +219,24 @@ pub(crate) fn in_texels(variant: Option<Variant>, tensors: &[&Tensor]) -> bool {
         None => device.adapter().is_software() && first.numel() >= FEW,
         Some(variant) => variant == Variant::Subgroup,
     };
-    wanted
-        && device.subgroup_size() == Some(8)
-        && in_vectors(tensors)
-        && tensors.iter().all(|x| {
-            x.dtype() == DType::F32
-                && device.fits_texture(x.buffer())
-                && x.buffer().size() <= 4 * 4 * x.numel() as u64
-        })
+    wanted && in_vectors(tensors) && tensors.iter().all(|x| is_worth_texels(x))
+}
+
+/// Whether rows of whole texels of `x` pay for a copy of its buffer into a texture, on the software adapter.
+pub(crate) fn rows_in_texels(x: &Tensor) -> bool {
+    x.device().adapter().is_software() && x.numel() >= FEW && is_worth_texels(x)
+}
+
+/// Whether so few elements are no reason to fill a texture.
+pub(crate) fn few(n: usize) -> bool {
+    n < FEW
+}
+
+fn is_worth_texels(x: &Tensor) -> bool {
+    x.device().subgroup_size() == Some(8)
+        && x.dtype() == DType::F32
+        && x.device().fits_texture(x.buffer())
+        && x.buffer().size() <= 4 * 4 * x.numel() as u64
 }
 
 /// Whether `tensors` are floats in whole vectors of 4.
@@ -242,29 +252,7 @@ fn in_vectors(tensors: &[&Tensor]) -> bool {
 
 /// Vectors that an invocation of a pointwise kernel takes where it reads textures: to start one costs the
 /// software adapter as much as a vector does.
-const EACH: usize = 4;
-
-/// The defines of a pointwise kernel that reads `tensors`, all of one shape and type: `S`, what lies in
-/// memory, `LANES` and `EACH`; and the elements that an invocation takes.
-pub(crate) fn elements(variant: Option<Variant>, tensors: &[&Tensor]) -> (Defines, usize) {
-    let name = tensors.first().map_or("f32", |x| x.dtype().wgsl());
-    let vectors = variant != Some(Variant::Plain) && in_vectors(tensors);
-    let texels = vectors && in_texels(variant, tensors);
-    let several = texels && tensors.iter().all(|x| x.numel().is_multiple_of(4 * EACH));
-    let (lanes, each) = (if vectors { 4 } else { 1 }, if several { EACH } else { 1 });
-    let memory = if vectors {
-        format!("vec4<{name}>")
-    } else {
-        name.to_owned()
-    };
-    let defines = Defines::new()
-        .constant("LANES", lanes as u32)
-        .constant("EACH", each as u32)
-        .flag_if(vectors, "VECTORS")
-        .flag_if(texels, "TEXELS")
-        .alias("S", &memory);
-    (defines, lanes * each)
-}
+pub(crate) const EACH: usize = 4;
 
 /// The texels a lane holds where `tensors` of rows of `length` suit the `_subgroup` kernels.
 pub(crate) fn row_texels(

@@ -31,9 +31,8 @@ impl Tensor {
     /// softmax(scale * x) over the keys of attention scores `[B, H, Tq, Tk]`.
     ///
     /// A key `j` of batch `b` is seen where `mask[b, j]` is not 0 (u32, `[B, Tk]`) and, with `causal`,
-    /// by the queries `i >= j` (aligned at the top left, as PyTorch's
-    /// `scaled_dot_product_attention` with `is_causal`). What is not seen gets exactly 0, also in
-    /// a row where nothing is seen.
+    /// by the queries `i` with `j <= i + Tk - Tq`: the last query sees all keys (PyTorch's `causal_lower_right`). What
+    /// is not seen gets exactly 0, also in a row where nothing is seen.
     pub fn softmax_masked(
         &self,
         mask: Option<&Tensor>,

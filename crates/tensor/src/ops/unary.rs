@@ -6,9 +6,11 @@ mod table;
 pub use cases::cases;
 pub(crate) use table::gelu_reference;
 
+use wgrad_runtime::Defines;
+
 use crate::error::{Error, Result};
-use crate::ops::rows::{Variant, elements};
-use crate::shape::Walk;
+use crate::ops::elementwise::Elementwise;
+use crate::ops::rows::Variant;
 use crate::tape::record;
 use crate::tensor::Tensor;
 use table::{Unary, row};
@@ -127,31 +129,21 @@ impl Tensor {
 }
 
 fn forward(row: &Unary, x: &Tensor, [a, b]: [f32; 2], variant: Option<Variant>) -> Result<Tensor> {
-    let device = x.device();
-    let y = Tensor::empty(device, x.shape(), x.dtype())?;
-    let walk = Walk::new(row.name, x.shape(), &[x.strides()])?;
-    let (defines, lanes) = elements(variant, &[x]);
-    let defines = defines
-        .code(
-            "op",
-            &format!(
-                "fn op(x: f32, a: f32, b: f32) -> f32 {{ return {}; }}",
-                row.wgsl
-            ),
-        )
-        .flag_if(x.is_contiguous(), "CONTIGUOUS");
-    let kernel = device.kernel("unary", &defines)?;
-    device
-        .launch(&kernel)
-        .u32("n", x.numel())
-        .u32("offset", x.offset())
-        .f32("a", a)
-        .f32("b", b)
-        .u32s("shape", &walk.shape)
-        .u32s("strides", &walk.strides[0])
-        .bind(x.buffer())
-        .bind(y.buffer())
-        .invocations(x.numel().div_ceil(lanes) as u64)?;
+    let y = Tensor::empty(x.device(), x.shape(), x.dtype())?;
+    let line = format!(
+        "fn op(x: f32, a: f32, b: f32) -> f32 {{ return {}; }}",
+        row.wgsl
+    );
+    Elementwise {
+        op: row.name,
+        kernel: "unary",
+        variant,
+        inputs: &[("x", x)],
+        output: ("y", &y),
+        defines: Defines::new().code("op", &line),
+        floats: &[("a", a), ("b", b)],
+    }
+    .run()?;
     Ok(y)
 }
 
@@ -162,33 +154,22 @@ fn backward(
     [a, b]: [f32; 2],
     variant: Option<Variant>,
 ) -> Result<Tensor> {
-    let device = dy.device();
-    let dx = Tensor::empty(device, dy.shape(), dy.dtype())?;
-    let walk = Walk::new(row.name, dy.shape(), &[dy.strides(), v.strides()])?;
+    let dx = Tensor::empty(dy.device(), dy.shape(), dy.dtype())?;
     let name = if row.from_result { "y" } else { "x" };
     let line = format!(
         "fn derivative({name}: f32, a: f32, b: f32) -> f32 {{ return {}; }}",
         row.derivative
     );
-    let (defines, lanes) = elements(variant, &[dy, v]);
-    let defines = defines
-        .code("derivative", &line)
-        .flag_if(dy.is_contiguous() && v.is_contiguous(), "CONTIGUOUS");
-    let kernel = device.kernel("unary_backward", &defines)?;
-    device
-        .launch(&kernel)
-        .u32("n", dy.numel())
-        .u32("dy_offset", dy.offset())
-        .u32("v_offset", v.offset())
-        .f32("a", a)
-        .f32("b", b)
-        .u32s("shape", &walk.shape)
-        .u32s("dy_strides", &walk.strides[0])
-        .u32s("v_strides", &walk.strides[1])
-        .bind(dy.buffer())
-        .bind(v.buffer())
-        .bind(dx.buffer())
-        .invocations(dy.numel().div_ceil(lanes) as u64)?;
+    Elementwise {
+        op: row.name,
+        kernel: "unary_backward",
+        variant,
+        inputs: &[("dy", dy), ("v", v)],
+        output: ("dx", &dx),
+        defines: Defines::new().code("derivative", &line),
+        floats: &[("a", a), ("b", b)],
+    }
+    .run()?;
     Ok(dx)
 }
 

@@ -3,7 +3,7 @@
 use crate::cases::{Case, HostArray, Input, Layout};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::shape::{broadcast_strides, contiguous_strides, dim};
+use crate::shape::{broadcast_strides, contiguous_strides, dim, new_dim};
 use crate::tape::record;
 use crate::tensor::Tensor;
 
@@ -46,10 +46,15 @@ impl Tensor {
         }))
     }
 
-    /// The dimensions in another order: dimension `i` of the result is dimension `dims[i]` of `self`.
-    pub fn permute(&self, dims: &[usize]) -> Result<Tensor> {
+    /// The dimensions in another order: dimension `i` of the result is dimension `dims[i]` of `self`; negative ones count
+    /// from the back.
+    pub fn permute(&self, dims: &[isize]) -> Result<Tensor> {
+        let places = dims
+            .iter()
+            .map(|d| dim("permute", *d, self.rank()))
+            .collect::<Result<Vec<usize>>>()?;
         let mut inverse = vec![usize::MAX; self.rank()];
-        for (to, from) in dims.iter().enumerate() {
+        for (to, from) in places.iter().enumerate() {
             if let Some(slot) = inverse.get_mut(*from) {
                 *slot = to;
             }
@@ -63,11 +68,17 @@ impl Tensor {
                 ),
             ));
         }
+        Ok(self.permuted(&places, inverse))
+    }
+
+    /// `dims` name each dimension once; `inverse` undoes them.
+    fn permuted(&self, dims: &[usize], inverse: Vec<usize>) -> Tensor {
+        let back = dims.to_vec();
         let pick = |values: &[usize]| dims.iter().map(|d| values[*d]).collect::<Vec<_>>();
         let y = self.view(pick(self.shape()), pick(self.strides()), self.offset());
-        Ok(record("permute", y, &[self], move |dy, _| {
-            Ok(vec![Some(dy.permute(&inverse)?)])
-        }))
+        record("permute", y, &[self], move |dy, _| {
+            Ok(vec![Some(dy.permuted(&inverse, back.clone()))])
+        })
     }
 
     /// Two dimensions swapped; negative ones count from the back.
@@ -81,7 +92,7 @@ impl Tensor {
         if self.rank() > 0 {
             dims.swap(a, b);
         }
-        self.permute(&dims)
+        Ok(self.permuted(&dims, dims.clone()))
     }
 
     /// Sides of 1 repeated, and dimensions added in front, without copying.
@@ -143,14 +154,9 @@ impl Tensor {
         }))
     }
 
-    /// A new dimension of side 1 before dimension `at`.
-    pub fn unsqueeze(&self, at: usize) -> Result<Tensor> {
-        if at > self.rank() {
-            return Err(Error::op(
-                "unsqueeze",
-                format!("dim {at} is out of range for {:?}", self.shape()),
-            ));
-        }
+    /// A new dimension of side 1, which is dimension `at` of the result; negative ones count from its back.
+    pub fn unsqueeze(&self, at: isize) -> Result<Tensor> {
+        let at = new_dim("unsqueeze", at, self.rank())?;
         let mut shape = self.shape().to_vec();
         shape.insert(at, 1);
         let mut strides = self.strides().to_vec();
@@ -161,17 +167,21 @@ impl Tensor {
             Ok(vec![Some(dy.reshape(&from)?)])
         }))
     }
-}
 
-fn permuted(x: &HostArray, dims: &[usize]) -> HostArray {
-    let shape: Vec<usize> = dims.iter().map(|d| x.shape[*d]).collect();
-    HostArray::from_fn(&shape, |at| {
-        let mut from = vec![0; at.len()];
-        for (i, d) in dims.iter().enumerate() {
-            from[*d] = at[i];
+    /// Without dimension `at` if its side is 1, else itself, as PyTorch's `squeeze`.
+    pub fn squeeze(&self, at: isize) -> Result<Tensor> {
+        let at = dim("squeeze", at, self.rank())?;
+        if self.shape().get(at) != Some(&1) {
+            return Ok(self.clone());
         }
-        x.get(&from)
-    })
+        let (mut shape, mut strides) = (self.shape().to_vec(), self.strides().to_vec());
+        shape.remove(at);
+        strides.remove(at);
+        let y = self.view(shape, strides, self.offset());
+        Ok(record("unsqueeze", y, &[self], move |dy, _| {
+            Ok(vec![Some(dy.unsqueeze(at as isize)?)])
+        }))
+    }
 }
 
 /// The rows of the op matrix.
@@ -198,14 +208,14 @@ pub fn cases(out: &mut Vec<Case>) {
                     },
                 ));
             }
-            for dims in [vec![1, 0, 2], vec![2, 1, 0], vec![0, 2, 1], vec![2, 0, 1]] {
-                let (a, b) = (dims.clone(), dims.clone());
+            for dims in [[1isize, 0, 2], [2, 1, 0], [0, 2, 1], [2, 0, 1], [-1, 0, -2]] {
+                let b = dims.map(|d| d.rem_euclid(3) as usize);
                 out.push(Case::new(
                     "permute",
                     &format!("x0.permute({dims:?})"),
                     input(&[3, 5, 4]),
-                    move |x| x[0].permute(&a)?.contiguous(),
-                    move |x: &[HostArray]| permuted(&x[0], &b),
+                    move |x| x[0].permute(&dims)?.contiguous(),
+                    move |x: &[HostArray]| x[0].permute(&b),
                 ));
             }
             for (from, to) in [
@@ -252,8 +262,56 @@ pub fn cases(out: &mut Vec<Case>) {
     out.push(Case::rejects(
         "permute",
         one(&[2, 3]),
-        |x| x[0].permute(&[0, 0]),
+        |x| x[0].permute(&[0, -2]),
         "each dimension",
+    ));
+    out.push(Case::rejects(
+        "permute",
+        one(&[2, 3]),
+        |x| x[0].permute(&[0, 2]),
+        "dim 2 is out of range for a tensor of rank 2; dims go from -2 to 1",
+    ));
+    for (at, place) in [(0isize, 0), (2, 2), (-1, 2), (-3, 0)] {
+        out.push(Case::new(
+            "unsqueeze",
+            &format!("x0.unsqueeze({at})"),
+            one(&[2, 3]),
+            move |x| x[0].unsqueeze(at),
+            move |x: &[HostArray]| {
+                let mut shape = x[0].shape.clone();
+                shape.insert(place, 1);
+                HostArray {
+                    shape,
+                    data: x[0].data.clone(),
+                }
+            },
+        ));
+    }
+    for (at, to) in [(1isize, vec![2, 3]), (-2, vec![2, 3]), (0, vec![2, 1, 3])] {
+        out.push(Case::new(
+            "squeeze",
+            &format!("x0.squeeze({at})"),
+            one(&[2, 1, 3]),
+            move |x| x[0].squeeze(at),
+            move |x: &[HostArray]| HostArray {
+                shape: to.clone(),
+                data: x[0].data.clone(),
+            },
+        ));
+    }
+    for at in [3, -4] {
+        out.push(Case::rejects(
+            "unsqueeze",
+            one(&[2, 3]),
+            move |x| x[0].unsqueeze(at),
+            "out of range for a new dimension of a tensor of rank 2; dims go from -3 to 2",
+        ));
+    }
+    out.push(Case::rejects(
+        "squeeze",
+        one(&[2, 3]),
+        |x| x[0].squeeze(2),
+        "dims go from -2 to 1",
     ));
     out.push(Case::rejects(
         "expand",

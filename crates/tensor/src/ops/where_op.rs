@@ -5,7 +5,8 @@ use wgrad_runtime::Defines;
 use crate::cases::{Case, HostArray, Input, Layout, shapes};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::shape::{Walk, broadcast, broadcast_strides};
+use crate::ops::elementwise::Elementwise;
+use crate::shape::broadcast;
 use crate::tape::record;
 use crate::tensor::Tensor;
 
@@ -91,33 +92,19 @@ impl Tensor {
 }
 
 fn forward(cond: &Tensor, a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    let device = a.device();
     let shape = broadcast("where_cond", a.shape(), b.shape())?;
     let shape = broadcast("where_cond", cond.shape(), &shape)?;
-    let y = Tensor::empty(device, &shape, a.dtype())?;
-    let strides = [cond, a, b].map(|t| broadcast_strides(t.shape(), t.strides(), &shape));
-    let walk = Walk::new(
-        "where_cond",
-        &shape,
-        &[&strides[0], &strides[1], &strides[2]],
-    )?;
-    let defines = Defines::new().alias("T", a.dtype().wgsl());
-    let kernel = device.kernel("where_cond", &defines)?;
-    device
-        .launch(&kernel)
-        .u32("n", y.numel())
-        .u32("cond_offset", cond.offset())
-        .u32("a_offset", a.offset())
-        .u32("b_offset", b.offset())
-        .u32s("shape", &walk.shape)
-        .u32s("cond_strides", &walk.strides[0])
-        .u32s("a_strides", &walk.strides[1])
-        .u32s("b_strides", &walk.strides[2])
-        .bind(cond.buffer())
-        .bind(a.buffer())
-        .bind(b.buffer())
-        .bind(y.buffer())
-        .invocations(y.numel() as u64)?;
+    let y = Tensor::empty(a.device(), &shape, a.dtype())?;
+    Elementwise {
+        op: "where_cond",
+        kernel: "where_cond",
+        variant: None,
+        inputs: &[("cond", cond), ("a", a), ("b", b)],
+        output: ("y", &y),
+        defines: Defines::new(),
+        floats: &[],
+    }
+    .run()?;
     Ok(y)
 }
 

@@ -1,6 +1,8 @@
 //! The rows of the op matrix for attention, and its float64 reference.
 
-use super::{Attention, Variant, attention_packed, attention_packed_with, attention_with};
+mod rejections;
+
+use super::{Attention, Variant, attention_packed_with, attention_with};
 use crate::cases::{Case, HostArray, Input, Layout};
 use crate::dtype::DType;
 use crate::ops::dropout::threshold;
@@ -75,10 +77,18 @@ impl Problem {
             return String::new();
         }
         let bias = self.bias.map_or("", |_| ", attn_mask=x3");
-        let causal = if self.causal { ", is_causal=True" } else { "" };
-        let [_, h, hk, ..] = self.sides;
+        let [_, h, hk, tq, tk, _] = self.sides;
+        let causal = match self.causal {
+            false => String::new(),
+            true if tq == tk => ", is_causal=True".to_owned(),
+            true => format!(
+                ", attn_mask=torch.ones({tq}, {tk}, dtype=torch.bool, device=x0.device).tril({})",
+                tk as isize - tq as isize
+            ),
+        };
         let grouped = if h == hk { "" } else { ", enable_gqa=True" };
-        if self.bias.is_some() && self.causal {
+        // Queries that see no key give NaN in PyTorch.
+        if self.causal && (self.bias.is_some() || tq > tk) {
             return String::new();
         }
         format!("F.scaled_dot_product_attention(x0, x1, x2{bias}{causal}{grouped})")
@@ -105,7 +115,7 @@ impl Problem {
         extras: &[Tensor],
         f: impl FnOnce(&Attention) -> crate::Result<R>,
     ) -> crate::Result<R> {
-        let mut generator = Generator::new(device, SEED)?;
+        let generator = Generator::new(device, SEED)?;
         generator.begin_step(STEP, 0)?;
         // The second random op of its step.
         generator.next_op();
@@ -138,7 +148,7 @@ impl Problem {
             let key_head = head / h * hk + head % h / (h / hk);
             let at = |j: usize| (key_head * tk + j) * d;
             let seen = |j: usize| {
-                (!self.causal || j <= i)
+                (!self.causal || j + tq <= i + tk)
                     && rest
                         .first()
                         .is_none_or(|m| m.data[head / h * tk + j] != 0.0)
@@ -259,6 +269,9 @@ pub fn cases(out: &mut Vec<Case>) {
         ),
         (of([1, 2, 1, 40, 20, 64]), Contiguous),
         (of([1, 1, 1, 9, 17, 128]).causal(), Contiguous),
+        // As with a cache of keys: one query, and a few more than a tile behind many keys.
+        (of([2, 4, 2, 1, 70, 32]).causal(), Contiguous),
+        (of([1, 2, 1, 37, 101, 16]).causal(), Sliced),
         // Rows of no whole vectors: composed.
         (of([2, 1, 1, 4, 9, 7]).masked(), Contiguous),
     ];
@@ -285,6 +298,7 @@ pub fn cases(out: &mut Vec<Case>) {
         ));
     }
     units(out, &problems);
+    generation(out);
     // A gradient for q alone, for v alone.
     for frozen in [[1, 2], [0, 1]] {
         for variant in VARIANTS {
@@ -301,7 +315,30 @@ pub fn cases(out: &mut Vec<Case>) {
             out.push(case);
         }
     }
-    rejections(out);
+    rejections::rejections(out);
+}
+
+/// One query behind many keys, by rule.
+fn generation(out: &mut Vec<Case>) {
+    for problem in [
+        Problem::new([2, 6, 2, 1, 45, 16]).causal(),
+        Problem::new([2, 6, 2, 1, 45, 16]).masked().dropout(0.2),
+        Problem::new([1, 2, 2, 1, 1, 8]).causal(),
+    ] {
+        for (dtype, layout) in [
+            (DType::F32, Layout::Sliced),
+            (DType::F16, Layout::Contiguous),
+        ] {
+            let mut case = row(problem, Variant::Composed, dtype, layout);
+            case.run = Box::new(move |x| {
+                problem.with(x[0].device(), &x[3..], |options| {
+                    attention_with(&x[0], &x[1], &x[2], options, None)
+                })
+            });
+            let note = problem.note(Variant::Composed);
+            out.push(case.note(note.replace("Composed", "one query")));
+        }
+    }
 }
 
 /// Rows for matrix units, which have f16 alone; where the device has none, the tiled kernels run them.
@@ -316,84 +353,4 @@ fn units(out: &mut Vec<Case>, problems: &[(Problem, Layout)]) {
     let one = |problem, layout| packed(problem, Variant::Cooperative, DType::F16, layout);
     out.push(one(small, Layout::Contiguous));
     out.push(one(small.masked().dropout(0.1), Layout::Sliced));
-}
-
-fn rejections(out: &mut Vec<Case>) {
-    let float = |s: &[usize]| Input::new(s, DType::F32);
-    let good = || float(&[1, 2, 3, 4]);
-    let extra = |input| vec![good(), good(), good(), input];
-    let call = |x: &[Tensor], options: &Attention| {
-        super::scaled_dot_product_attention(&x[0], &x[1], &x[2], options)
-    };
-    for (inputs, text) in [
-        (vec![good(), float(&[1, 2, 3, 5]), good()], "do not fit"),
-        (
-            vec![float(&[1, 3, 3, 4]), good(), good()],
-            "Hk a divisor of H",
-        ),
-        (
-            vec![good(), Input::new(&[1, 2, 3, 4], DType::F16), good()],
-            "one float type",
-        ),
-    ] {
-        out.push(Case::rejects(
-            super::OP,
-            inputs,
-            move |x| call(x, &Attention::default()),
-            text,
-        ));
-    }
-    let mask = extra(Input::new(&[2, 3], DType::U32).index(2));
-    out.push(Case::rejects(
-        super::OP,
-        mask,
-        move |x| {
-            let mask = Some(&x[3]);
-            call(
-                x,
-                &Attention {
-                    mask,
-                    ..Attention::default()
-                },
-            )
-        },
-        "the mask is u32 [1, 3]",
-    ));
-    out.push(Case::rejects(
-        super::OP,
-        extra(float(&[2, 4])),
-        move |x| {
-            let bias = Some(&x[3]);
-            call(
-                x,
-                &Attention {
-                    bias,
-                    ..Attention::default()
-                },
-            )
-        },
-        "broadcasts to [1, 2, 3, 3]",
-    ));
-    out.push(Case::rejects(
-        super::OP,
-        vec![good(), good(), good()],
-        move |x| {
-            let generator = Generator::new(x[0].device(), 1)?;
-            let dropout = Some((1.0, &generator));
-            call(
-                x,
-                &Attention {
-                    dropout,
-                    ..Attention::default()
-                },
-            )
-        },
-        "below 1",
-    ));
-    out.push(Case::rejects(
-        "attention_packed",
-        vec![float(&[2, 3, 2, 4, 8])],
-        |x| attention_packed(&x[0], &Attention::default()),
-        "(B, T, 3, H, D)",
-    ));
 }

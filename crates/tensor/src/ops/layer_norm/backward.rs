@@ -129,6 +129,9 @@ impl Saved {
         dropout: Option<&Drop>,
         bound: &[(&str, &'a Tensor)],
     ) -> Result<Launch<'a>> {
+        if let Some(dropout) = dropout {
+            dropout.check("layer_norm")?;
+        }
         let device = dy.device();
         let (rows, length) = self.sides();
         let kernel = device.kernel(kernel, &numbered(defines, bound))?;

@@ -112,7 +112,7 @@ fn sum(
         &torch,
         inputs,
         move |x| {
-            let mut generator = Generator::new(x[0].device(), 5)?;
+            let generator = Generator::new(x[0].device(), 5)?;
             generator.begin_step(9, 0)?;
             let norm = Norm {
                 rms,

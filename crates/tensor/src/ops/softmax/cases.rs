@@ -51,8 +51,9 @@ fn masked(x: &HostArray, mask: Option<&HostArray>, scale: f64, causal: bool) -> 
     let mut out = x.map(|v| v * scale);
     for (r, row) in out.data.chunks_exact_mut(keys).enumerate() {
         let (b, i) = (r / (heads * queries), r % queries);
-        let seen =
-            |j: usize| mask.is_none_or(|m| m.data[b * keys + j] != 0.0) && (!causal || j <= i);
+        let seen = |j: usize| {
+            mask.is_none_or(|m| m.data[b * keys + j] != 0.0) && (!causal || j + queries <= i + keys)
+        };
         let y = softmax(row, seen);
         row.copy_from_slice(&y);
     }
@@ -67,7 +68,8 @@ fn masked_torch(mask: bool, scale: f32, causal: bool, scores: &[usize]) -> Strin
     }
     if causal {
         hidden.push(format!(
-            "torch.ones({queries}, {keys}, dtype=torch.bool).triu(1)[None, None]"
+            "torch.ones({queries}, {keys}, dtype=torch.bool).triu({})[None, None]",
+            keys as isize - queries as isize + 1
         ));
     }
     if hidden.is_empty() {

@@ -85,13 +85,14 @@ fn attention(case: &Case, channels: f64, queries: f64, keys: f64) -> (f64, f64) 
     (forward, backward * forward)
 }
 
-/// Pairs of a query and a key that it sees: query i sees keys up to i where attention is causal.
+/// Pairs of a query and a key that it sees: where attention is causal, the last query sees all keys and each earlier
+/// one a key less.
 fn pairs(queries: f64, keys: f64, causal: bool) -> f64 {
     if !causal {
         return queries * keys;
     }
     let growing = queries.min(keys);
-    growing * (growing + 1.0) / 2.0 + (queries - growing) * keys
+    growing * (growing + 1.0) / 2.0 + growing * (keys - growing)
 }
 
 fn nominal(op: &str, x: &[Tensor], n: f64) -> f64 {
@@ -158,6 +159,9 @@ mod tests {
         assert_eq!(of("Tiled"), (16.0 * pair, 3.5 * 16.0 * pair));
         assert_eq!(of("Composed"), (16.0 * pair, 3.0 * 16.0 * pair));
         assert_eq!(of("Tiled causal"), (10.0 * pair, 3.5 * 10.0 * pair));
-        assert_eq!((pairs(9.0, 17.0, true), pairs(5.0, 2.0, true)), (45.0, 9.0));
+        assert_eq!(
+            (pairs(9.0, 17.0, true), pairs(5.0, 2.0, true)),
+            (117.0, 3.0)
+        );
     }
 }
