@@ -3,11 +3,13 @@
 //   `fn combine(a: COMPUTE, b: COMPUTE) -> COMPUTE` and `const IDENTITY: COMPUTE` put in front
 // shapes: x any strides; its kept dimensions walk as one index o, its reduced ones as r
 // launch: one invocation a value of y; with COLUMNS neighbours take neighbouring o and y is (G, K).
-//   With TREE one workgroup a value of y, r in blocks of WIDTH, and `fn across(v: f32, lane: u32)`
+//   With TREE one workgroup a value of y, r in blocks of WIDTH, and `fn across(v: f32, lane: u32)`. x may be in vectors
+//   of 4: along r, which FOLD combines at the end, or along o, and then y is too; with TEXELS x is a texture
 // numerics: combined in COMPUTE (f32 for floats) in a fixed order, rounded once to the type of y
 // backward: expand for sum and mean, ops/reduce.rs for max and min
 // reference: ops/reduce.rs
 #import common/chunks
+#import common/texel
 #ifdef TREE
 #import common/reduce
 #endif
@@ -24,14 +26,26 @@ struct Params {
     strides: array<vec4<u32>, 2>,
 }
 @group(0) @binding(0) var<uniform> params: Params;
+#ifdef TEXELS
+@group(0) @binding(1) var x: texture_storage_2d<rgba32float, read>; // (K, R) strided, flat
+#else
 @group(0) @binding(1) var<storage, read> x: array<S>; // (K, R) strided
+#endif
 @group(0) @binding(2) var<storage, read_write> y: array<T>; // (K, G), or (G, K) with COLUMNS
+
+fn fetch(i: u32) -> COMPUTE {
+#ifdef TEXELS
+    return textureLoad(x, at_texel(i));
+#else
+    return COMPUTE(x[i]);
+#endif
+}
 
 fn load(base: u32, r: u32) -> COMPUTE {
 #ifdef LINEAR
-    return COMPUTE(x[base + r * params.strides[1].w]);
+    return fetch(base + r * params.strides[1].w);
 #else
-    return COMPUTE(x[base + walk8(r, params.shape[0], params.shape[1], params.strides[0], params.strides[1])]);
+    return fetch(base + walk8(r, params.shape[0], params.shape[1], params.strides[0], params.strides[1]));
 #endif
 }
 
@@ -73,7 +87,12 @@ fn reduce(
     for (; r < params.length; r += step) {
         a0 = combine(a0, load(base, r));
     }
-    var total = combine(combine(a0, a1), combine(a2, a3));
+    let all = combine(combine(a0, a1), combine(a2, a3));
+#ifdef FOLD
+    var total = fold(all);
+#else
+    var total = all;
+#endif
 #ifdef TREE
     total = across(total, local);
     if (local > 0u) {

@@ -1,6 +1,8 @@
 //! Reductions over dimensions: sum, mean, largest and smallest.
 
 mod cases;
+mod fours;
+mod halves;
 
 use wgrad_runtime::Defines;
 
@@ -9,10 +11,12 @@ pub use cases::cases;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ops::elementwise::compute;
-use crate::ops::pieces::{half, widest};
+use crate::ops::pieces::widest;
 use crate::shape::{Walk, dim, numel};
 use crate::tape::record;
 use crate::tensor::Tensor;
+use fours::{Fours, fours};
+use halves::reduce_halves;
 
 /// Elements one invocation combines at most: short of the loop limit of Mesa's software adapter, and
 /// few enough for f32 sums to stay exact to the last digits.
@@ -117,8 +121,8 @@ fn reduce(
     let compute = compute(x.dtype());
     let kept_shape = without(x.shape(), reduced);
     let outputs = numel(&kept_shape);
-    let kept = Walk::new(op, &kept_shape, &[&without(x.strides(), reduced)])?;
-    let walk = Walk::new(
+    let mut kept = Walk::new(op, &kept_shape, &[&without(x.strides(), reduced)])?;
+    let mut walk = Walk::new(
         op,
         &only(x.shape(), reduced),
         &[&only(x.strides(), reduced)],
@@ -129,6 +133,11 @@ fn reduce(
         _ => w.strides[0][w.strides[0].len() - 1],
     };
     let columns = inner(&kept) < inner(&walk);
+    let binding = x.binding();
+    let (fours, texels) = fours(x, binding.lead, columns, &mut kept, &mut walk);
+    let of = |on: Fours| if fours == on { 4 } else { 1 };
+    let length = length / of(Fours::Rows);
+    let places = outputs / of(Fours::Columns);
     // A subgroup of 8 is Mesa's software adapter: few lanes, and workgroup memory slower than work.
     let few_lanes = device.subgroup_size() == Some(8);
     let tree = !columns && !few_lanes && length > 32 && compute == DType::F32;
@@ -139,7 +148,7 @@ fn reduce(
         (true, _) => (256, 256 * TREE_SERIAL, 512),
     };
     let least = if tree { 4 * width } else { 64 };
-    let chunks = (wanted / outputs.max(1))
+    let chunks = (wanted / places.max(1))
         .min(length / least)
         .max(length.div_ceil(most))
         .max(1);
@@ -149,15 +158,19 @@ fn reduce(
         (false, true) => Tensor::empty(device, &[chunks, outputs], compute)?,
         (false, false) => Tensor::empty(device, &[outputs, chunks], compute)?,
     };
-    let c = compute.wgsl();
+    let c = fours.compute(compute);
+    let memory = |dtype: DType, in_fours| match in_fours {
+        true => format!("vec4<{dtype}>"),
+        false => dtype.to_string(),
+    };
     let defines = Defines::new()
         .constant("WIDTH", width as u32)
-        .alias("S", x.dtype().wgsl())
-        .alias("T", y.dtype().wgsl())
-        .alias("COMPUTE", c)
+        .alias("S", &memory(x.dtype(), fours != Fours::No))
+        .alias("T", &memory(y.dtype(), fours == Fours::Columns))
+        .alias("COMPUTE", &c)
         .code(
             "IDENTITY",
-            &format!("const IDENTITY: {c} = {};", kind.identity(compute)),
+            &format!("const IDENTITY: {c} = {c}({});", kind.identity(compute)),
         )
         .code(
             "combine",
@@ -167,8 +180,15 @@ fn reduce(
             ),
         )
         .flag_if(columns, "COLUMNS")
+        .flag_if(texels, "TEXELS")
         .flag_if(walk.rank <= 1, "LINEAR")
         .flag_if(last && scale != 1.0, "SCALED");
+    let defines = if fours == Fours::Rows {
+        let line = format!("fn fold(v: {c}) -> f32 {{ return {}; }}", Fours::fold(kind));
+        defines.flag("FOLD").code("fold", &line)
+    } else {
+        defines
+    };
     let defines = if tree {
         let line = format!(
             "fn across(v: f32, lane: u32) -> f32 {{ return {}; }}",
@@ -179,13 +199,15 @@ fn reduce(
         defines
     };
     let kernel = device.kernel("reduce", &defines)?;
-    let binding = x.binding();
     let launch = device
         .launch(&kernel)
-        .u32("outputs", outputs)
+        .u32("outputs", places)
         .u32("chunks", chunks)
         .u32("length", length)
-        .u32("offset", binding.lead)
+        .u32(
+            "offset",
+            binding.lead / if fours == Fours::No { 1 } else { 4 },
+        )
         .f32("scale", scale)
         .words("kept_shape", &kept.shape)
         .words("kept_strides", &kept.strides[0])
@@ -193,7 +215,7 @@ fn reduce(
         .words("strides", &walk.strides[0])
         .window(x.buffer(), binding.offset, binding.bytes)
         .bind(y.buffer());
-    let values = (outputs * chunks) as u64;
+    let values = (places * chunks) as u64;
     if tree {
         launch.groups(values)?;
     } else {
@@ -203,46 +225,6 @@ fn reduce(
         return Ok(y);
     }
     reduce(op, kind, &y, &[columns, !columns], scale, (shape, dtype))
-}
-
-/// The same of a tensor larger than one binding of the adapter, in two parts along dimension `at`.
-fn reduce_halves(
-    op: &'static str,
-    kind: Kind,
-    x: &Tensor,
-    reduced: &[bool],
-    scale: f32,
-    (shape, dtype): (&[usize], DType),
-    at: usize,
-) -> Result<Tensor> {
-    let (scale_of_part, dtype_of_part) = match reduced[at] {
-        true => (1.0, compute(x.dtype())),
-        false => (scale, dtype),
-    };
-    let side = x.shape()[at];
-    let half = half(side);
-    let part = |start: usize, length: usize| {
-        let part = x.piece(at, start, length);
-        let kept = without(part.shape(), reduced);
-        reduce(
-            op,
-            kind,
-            &part,
-            reduced,
-            scale_of_part,
-            (&kept, dtype_of_part),
-        )
-    };
-    let parts = [part(0, half)?, part(half, side - half)?];
-    let parts = [&parts[0], &parts[1]];
-    if !reduced[at] {
-        let place = reduced[..at].iter().filter(|gone| !**gone).count();
-        return Tensor::concat(&parts, place as isize)?.reshape(shape);
-    }
-    let both = Tensor::stack(&parts, 0)?;
-    let mut first = vec![false; both.rank()];
-    first[0] = true;
-    reduce(op, kind, &both, &first, scale, (shape, dtype))
 }
 
 impl Tensor {
