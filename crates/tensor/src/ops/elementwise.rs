@@ -89,7 +89,7 @@ impl Elementwise<'_> {
         let mut launch = device
             .launch(&device.kernel(self.kernel, &defines)?)
             .u32("n", n)
-            .words("shape", &walk.shape);
+            .u32s("shape", &walk.shape);
         for (name, value) in self.floats {
             launch = launch.f32(name, *value);
         }
@@ -97,7 +97,7 @@ impl Elementwise<'_> {
             let Operand { name, binding, .. } = operand;
             launch = launch
                 .u32(&format!("{name}_offset"), binding.lead)
-                .words(&format!("{name}_strides"), strides);
+                .u32s(&format!("{name}_strides"), strides);
         }
         for Operand {
             tensor, binding, ..

@@ -205,9 +205,9 @@ fn backward_sorted(dy: &Tensor, at: usize, index: &Tensor, shape: &[usize]) -> R
         .u32("index_offset", index.offset())
         .u32("side", shape[at])
         .u32("stride", strides[at])
-        .words("shape", &walk.shape)
-        .words("x_strides", &walk.strides[0])
-        .words("index_strides", &walk.strides[1])
+        .u32s("shape", &walk.shape)
+        .u32s("x_strides", &walk.strides[0])
+        .u32s("index_strides", &walk.strides[1])
         .bind(index.buffer())
         .bind(places.buffer())
         .invocations(places.numel() as u64)?;

@@ -209,10 +209,10 @@ fn reduce(
             binding.lead / if fours == Fours::No { 1 } else { 4 },
         )
         .f32("scale", scale)
-        .words("kept_shape", &kept.shape)
-        .words("kept_strides", &kept.strides[0])
-        .words("shape", &walk.shape)
-        .words("strides", &walk.strides[0])
+        .u32s("kept_shape", &kept.shape)
+        .u32s("kept_strides", &kept.strides[0])
+        .u32s("shape", &walk.shape)
+        .u32s("strides", &walk.strides[0])
         .window(x.buffer(), binding.offset, binding.bytes)
         .bind(y.buffer());
     let values = (places * chunks) as u64;

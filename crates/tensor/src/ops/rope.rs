@@ -222,9 +222,9 @@ impl Plan {
             .f32("sign", sign)
             .u32("table_offset", table_offset)
             .u32("positions_offset", offset)
-            .words("x", &x_steps)
-            .words("y", &y_steps)
-            .words("positions", &positions)
+            .u32s("x", &x_steps)
+            .u32s("y", &y_steps)
+            .u32s("positions", &positions)
             .bind(x.buffer())
             .window(table.buffer(), window.start, window.end - window.start)
             .bind(y.buffer());
