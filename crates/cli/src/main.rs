@@ -8,10 +8,12 @@ mod dump;
 mod embed;
 mod emulate;
 mod finetune;
+mod generate;
 mod info;
 mod predict;
 mod quiet;
 mod texts;
+mod tokenize;
 mod tune;
 
 use std::process::ExitCode;
@@ -34,7 +36,9 @@ enum Command {
     Bench(bench::BenchArgs),
     Embed(embed::EmbedArgs),
     Finetune(Box<finetune::FinetuneArgs>),
+    Generate(generate::GenerateArgs),
     Predict(predict::PredictArgs),
+    Tokenize(tokenize::TokenizeArgs),
     Tune(Box<tune::TuneArgs>),
 }
 
@@ -45,7 +49,9 @@ fn run(command: Command) -> Result<()> {
         Command::Bench(args) => bench::run(args),
         Command::Embed(args) => embed::run(args),
         Command::Finetune(args) => finetune::run(*args),
+        Command::Generate(args) => generate::run(args),
         Command::Predict(args) => predict::run(args),
+        Command::Tokenize(args) => tokenize::run(args),
         Command::Tune(args) => tune::run(*args),
     }
 }

@@ -16,7 +16,7 @@ mod problem;
 #[cfg(test)]
 mod tests;
 
-use keys::Keys;
+pub(crate) use keys::Keys;
 pub(crate) use keys::read_json;
 pub use problem::ProblemType;
 

@@ -19,7 +19,11 @@ pub mod config;
 pub mod embed;
 pub mod finetune;
 pub mod folder;
+pub mod generate;
+pub mod gpt;
 pub mod io;
+pub mod llama;
+mod rotary;
 pub mod tokenizer;
 
 #[cfg(test)]

@@ -89,7 +89,7 @@ pub fn run(options: &Options) -> Result<(), String> {
 }
 
 /// Builds the `wgrad` binary and returns its path as cargo gives it, wherever the target folder is.
-fn build() -> Result<PathBuf, String> {
+pub fn build() -> Result<PathBuf, String> {
     println!("build: cargo build --release -p wgrad-cli");
     let output = Command::new(cargo())
         .args(["build", "--release", "-p", "wgrad-cli"])
@@ -178,7 +178,7 @@ fn output_dir(options: &Options, wgrad: &Path, size: Size) -> Result<PathBuf, St
 }
 
 /// Shows a `wgrad` command, for people to repeat, and runs it on this terminal.
-fn execute(command: &mut Command) -> Result<(), String> {
+pub fn execute(command: &mut Command) -> Result<(), String> {
     let words: Vec<String> = command
         .get_args()
         .map(|word| word.to_string_lossy().into())

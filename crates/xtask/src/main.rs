@@ -4,6 +4,7 @@
 //! rest does not build or run yet.
 
 mod adapter;
+mod chat;
 mod dataset;
 mod demo;
 mod dependencies;
@@ -11,6 +12,7 @@ mod fetch;
 mod interrupt;
 mod json;
 mod options;
+mod packages;
 mod plan;
 mod pytorch;
 mod sha256;
@@ -28,6 +30,8 @@ usage: cargo xtask <command> [options]
 commands:
   demo    fine-tune a pretrained BERT on movie reviews and show what it learnt:
           finds or installs a Vulkan adapter, builds, fetches model and data, trains
+  demo chat
+          let a small language model answer two questions
   fetch   only fetch and unpack model and data, and print the two folders
   test    find or install a Vulkan adapter, then check formatting, packages, dependencies, lints
           and documentation, run all tests and examples, and compare with PyTorch where it is installed
@@ -37,16 +41,21 @@ options of demo:
   --full              one full epoch over the whole model (chosen by itself on a GPU)
   --adapter NAME      index or part of the name of the adapter, as `wgrad info` lists them
   --output_dir DIR    where the fine-tuned model and the report go
-options of demo and fetch:
+options of demo, demo chat and fetch:
   --cache-dir DIR     where model and data are kept (else the user's cache folder)";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let Some((command, rest)) = arguments.split_first() else {
+    let Some((command, mut rest)) = arguments.split_first() else {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     };
+    let chat = command == "demo" && rest.first().is_some_and(|word| word == "chat");
+    if chat {
+        rest = &rest[1..];
+    }
     let accepted: &[&str] = match command.as_str() {
+        "demo" if chat => &["adapter", "cache_dir"],
         "demo" => &["small", "full", "adapter", "output_dir", "cache_dir"],
         "fetch" => &["cache_dir"],
         "test" => &[],
@@ -71,6 +80,7 @@ fn main() -> ExitCode {
         }
     };
     let outcome = match command.as_str() {
+        "demo" if chat => chat::run(&options),
         "demo" => demo::run(&options),
         "fetch" => fetch::run(&options),
         _ => test::run(),

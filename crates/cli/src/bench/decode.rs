@@ -2,8 +2,10 @@
 //! made-up weights.
 
 use anyhow::{Result, ensure};
-use wgrad_tensor::{DType, Device, LinearOptions, Tensor, no_grad};
-use wgrad_tune::bench::values::uniform;
+use wgrad_models::generate::{CausalLM, KvCache};
+use wgrad_models::llama::{LlamaConfig, LlamaForCausalLM};
+use wgrad_nn::VarBuilder;
+use wgrad_tensor::{DType, Device, Generator, Tensor, no_grad};
 use wgrad_tune::bench::{Bench, Row, Work};
 
 use super::kernels::{Dtype, side};
@@ -20,7 +22,7 @@ pub struct DecodeArgs {
     pub stack: StackArgs,
 }
 
-/// The decoder: Llama's layers (RMSNorm, gated feed-forward) without positions.
+/// The decoder: a Llama with as many heads for keys and values as for queries, and tied weights.
 #[derive(clap::Args, Clone)]
 #[command(rename_all = "snake_case")]
 pub struct StackArgs {
@@ -43,34 +45,11 @@ pub struct StackArgs {
     pub dtype: Vec<Dtype>,
 }
 
-struct Layer {
-    norms: [Tensor; 2],
-    /// Queries, keys and values in one: (3 C, C).
-    qkv: Tensor,
-    out: Tensor,
-    gate: Tensor,
-    up: Tensor,
-    down: Tensor,
-    /// (1, H, context, D) each.
-    keys: Tensor,
-    values: Tensor,
-}
-
+/// A decoder whose cache is full but for one token.
 struct Stack {
-    layers: Vec<Layer>,
-    norm: Tensor,
-    head: Tensor,
-    x: Tensor,
-    heads: usize,
-    context: usize,
-}
-
-/// A layer whose result is added to `residual`.
-fn onto(residual: &Tensor) -> LinearOptions<'_> {
-    LinearOptions {
-        residual: Some(residual),
-        ..LinearOptions::default()
-    }
+    model: LlamaForCausalLM,
+    cache: KvCache,
+    id: Tensor,
 }
 
 impl Stack {
@@ -79,62 +58,37 @@ impl Stack {
             ensure!(device.has_f16(), "the adapter has no shader-f16");
         }
         let (weights, cache) = numbers(s);
-        ensure_room(device, dtype.size() as f64 * (weights + cache))?;
-        let (c, f) = (s.channels, s.hidden);
-        let mut seed = 0;
-        let mut random = |shape: &[usize]| {
-            seed += 1;
-            uniform(device, shape, dtype, seed)
+        // The model is made in f32 and then cast.
+        let sizes = if dtype == DType::F16 { 6.0 } else { 4.0 };
+        ensure_room(device, sizes * weights + dtype.size() as f64 * cache)?;
+        let mut config = LlamaConfig::smollm2_135m();
+        config.vocab_size = s.vocab;
+        config.hidden_size = s.channels;
+        config.intermediate_size = s.hidden;
+        config.num_hidden_layers = s.layers;
+        config.num_attention_heads = s.heads;
+        config.num_key_value_heads = s.heads;
+        config.head_dim = s.channels / s.heads;
+        config.max_position_embeddings = s.context;
+        let generator = Generator::new(device, 0)?;
+        let model = LlamaForCausalLM::new(&config, &VarBuilder::fresh(device, &generator))?;
+        let model = match dtype {
+            DType::F16 => model.to_dtype(dtype)?,
+            _ => model,
         };
-        let mut layers = Vec::new();
-        for _ in 0..s.layers {
-            let cache = [1, s.heads, s.context, c / s.heads];
-            layers.push(Layer {
-                norms: [random(&[c])?, random(&[c])?],
-                qkv: random(&[3 * c, c])?,
-                out: random(&[c, c])?,
-                gate: random(&[f, c])?,
-                up: random(&[f, c])?,
-                down: random(&[c, f])?,
-                keys: random(&cache)?,
-                values: random(&cache)?,
-            });
-        }
+        let mut cache = model.new_cache(1, s.context)?;
+        cache.advance(s.context - 1);
         Ok(Self {
-            layers,
-            norm: random(&[c])?,
-            head: random(&[s.vocab, c])?,
-            x: random(&[1, c])?,
-            heads: s.heads,
-            context: s.context,
+            model,
+            cache,
+            id: Tensor::from_slice(device, &[0u32], &[1, 1])?,
         })
     }
 
     /// The logits of the token at the cache's last place.
-    fn token(&self) -> Result<Tensor> {
-        use wgrad_tensor::Activation::None as Plain;
-        let c = self.x.shape()[1];
-        let head = [1, self.heads, 1, c / self.heads];
-        let scale = 1.0 / (head[3] as f32).sqrt();
-        let mut x = self.x.clone();
-        for layer in &self.layers {
-            let normed = x.rms_norm(Some(&layer.norms[0]), 1e-5)?;
-            let qkv = normed.linear(&layer.qkv, None, Plain)?;
-            let part = |i: usize| qkv.narrow(1, i * c, c)?.reshape(&head);
-            let last = self.context - 1;
-            part(1)?.copy_into(&layer.keys.narrow(2, last, 1)?)?;
-            part(2)?.copy_into(&layer.values.narrow(2, last, 1)?)?;
-            let scores = part(0)?.matmul(&layer.keys.transpose(-2, -1)?)?;
-            let weights = scores.softmax_masked(None, scale, false)?;
-            let seen = weights.matmul(&layer.values)?.reshape(&[1, c])?;
-            x = seen.linear_with(&layer.out, &onto(&x))?;
-            let normed = x.rms_norm(Some(&layer.norms[1]), 1e-5)?;
-            let gate = normed.linear(&layer.gate, None, Plain)?.silu()?;
-            let up = normed.linear(&layer.up, None, Plain)?;
-            x = gate.mul(&up)?.linear_with(&layer.down, &onto(&x))?;
-        }
-        let normed = x.rms_norm(Some(&self.norm), 1e-5)?;
-        Ok(normed.linear(&self.head, None, Plain)?)
+    fn token(&mut self) -> Result<Tensor> {
+        self.cache.truncate(self.cache.capacity() - 1);
+        self.model.next_logits(&self.id, &mut self.cache)
     }
 }
 
@@ -158,6 +112,12 @@ pub fn check(s: &StackArgs) -> Result<()> {
     ensure!(
         s.channels.is_multiple_of(s.heads),
         "--channels {} do not divide into --heads {}",
+        s.channels,
+        s.heads
+    );
+    ensure!(
+        (s.channels / s.heads).is_multiple_of(2),
+        "--channels {} give --heads {} an odd number of channels each; rotary positions need pairs",
         s.channels,
         s.heads
     );
@@ -188,7 +148,7 @@ pub fn time(bench: &mut Bench, s: &StackArgs) -> Result<()> {
         );
         let name = bench.title(&name);
         let device = bench.device.clone();
-        let measured = Stack::new(&device, s, dtype).and_then(|stack| {
+        let measured = Stack::new(&device, s, dtype).and_then(|mut stack| {
             bench.meter.measure_by_clock(&mut || {
                 no_grad(|| stack.token())?;
                 Ok(())

@@ -1,8 +1,9 @@
-//! The models that training is timed on, small enough to read, and their batches. BERT and GPT are
-//! those of the comparison with other engines, layer by layer.
+//! The models that training is timed on, and their batches. BERT and GPT are those of the comparison with
+//! other engines, layer by layer.
 
+use wgrad_models::gpt::{GptConfig, GptLMHeadModel};
 use wgrad_nn::{
-    Activation, Embedding, FeedForward, Init, LayerNorm, Linear, Mode, Module, MultiHeadAttention,
+    Activation, Embedding, FeedForward, LayerNorm, Linear, Mode, Module, MultiHeadAttention,
     Parameters, VarBuilder,
 };
 use wgrad_tensor::ops::cross_entropy::CrossEntropy;
@@ -15,7 +16,7 @@ pub struct Workload {
     /// Rows or tokens in the batch.
     pub items: usize,
     /// The loss of the batch.
-    pub loss: Box<dyn Fn() -> Result<Tensor>>,
+    pub loss: Box<dyn Fn() -> anyhow::Result<Tensor>>,
 }
 
 /// The generator of the comparison: every engine draws the same token ids.
@@ -46,7 +47,7 @@ impl Lcg {
 
 const EPS: f32 = 1e-5;
 
-/// A transformer layer with its norms behind (BERT) or in front (GPT) of its two parts.
+/// A transformer layer with its norms behind its two parts, as BERT's.
 #[derive(Module)]
 struct Layer {
     attention: MultiHeadAttention,
@@ -68,24 +69,13 @@ impl Layer {
     }
 
     /// `x` is (B, T, C).
-    fn post_norm(&self, x: &Tensor) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let mode = Mode::eval();
         let none = &self.attention.dropout();
         let attended = self.attention.forward(x, None, false, &mode)?;
         let x = self.norm1.forward_residual(&attended, x, none, &mode)?;
         let further = self.feed_forward.forward(&x, &mode)?;
         self.norm2.forward_residual(&further, &x, none, &mode)
-    }
-
-    /// `x` is (B, T, C); no position sees those behind it.
-    fn pre_norm(&self, x: &Tensor) -> Result<Tensor> {
-        let normed = self.norm1.forward(x)?;
-        let mode = Mode::eval();
-        let x = self
-            .attention
-            .forward_residual(&normed, x, None, true, &mode)?;
-        self.feed_forward
-            .forward_residual(&self.norm2.forward(&x)?, &x, &mode)
     }
 }
 
@@ -211,7 +201,7 @@ impl Bert {
         let x = self.word.forward(ids)?.add(&shared)?;
         let mut x = self.norm.forward(&x)?.cast(dtype)?;
         for layer in &self.layers {
-            x = layer.post_norm(&x)?;
+            x = layer.forward(&x)?;
         }
         let first = x.narrow(1, 0, 1)?.reshape(&[batch, channels])?;
         self.head
@@ -221,7 +211,7 @@ impl Bert {
 }
 
 /// [`Bert`] with its batch.
-pub fn bert(device: &Device, sizes: Sizes, g: &Generator) -> Result<Workload> {
+pub fn bert(device: &Device, sizes: Sizes, g: &Generator) -> anyhow::Result<Workload> {
     let (b, t, v) = (sizes.batch, sizes.seq, sizes.vocabulary);
     let mut draw = Lcg::new(1);
     let ids = Tensor::from_slice(device, &draw.take(b * t, v as u32), &[b, t])?;
@@ -230,84 +220,40 @@ pub fn bert(device: &Device, sizes: Sizes, g: &Generator) -> Result<Workload> {
     Ok(Workload {
         parameters: model.named_parameters(),
         items: b * t,
-        loss: Box::new(move || model.loss(&ids, &labels)),
+        loss: Box::new(move || Ok(model.loss(&ids, &labels)?)),
     })
 }
 
-/// GPT: no position sees those behind it, and every token's successor is to be told.
-#[derive(Module)]
-struct Gpt {
-    token: Embedding,
-    position: Embedding,
-    layers: Vec<Layer>,
-    norm: LayerNorm,
-    head: Linear,
-    #[module(skip)]
-    sizes: Sizes,
-}
-
-impl Gpt {
-    fn new(sizes: Sizes, vb: &VarBuilder) -> Result<Self> {
-        let (c, v) = (sizes.channels, sizes.vocabulary);
-        // A table that is the last product's weight too has values of that size.
-        let values = Init::Normal {
-            mean: 0.0,
-            std: if sizes.tied { 0.02 } else { 1.0 },
-        };
-        let token = Embedding::with_init(v, c, values, &vb.pp("token"))?;
-        let position = Embedding::with_init(sizes.positions, c, values, &vb.pp("position"))?;
-        let layers = layers(sizes, vb)?;
-        let norm = LayerNorm::new(c, EPS, &vb.pp("norm"))?;
-        let head = match sizes.tied {
-            true => Linear::from_tensors(token.weight().clone(), None)?,
-            false => Linear::no_bias(c, v, &vb.pp("head"))?,
-        };
-        Ok(Self {
-            token,
-            position,
-            layers,
-            norm,
-            head,
-            sizes,
-        })
-    }
-
-    fn loss(&self, ids: &Tensor, labels: &Tensor) -> Result<Tensor> {
-        let Sizes {
-            batch,
-            seq,
-            positions,
-            vocabulary,
-            dtype,
-            ..
-        } = self.sizes;
-        let position = self.position.weight();
-        let x = self.token.forward(ids)?.add(&match seq == positions {
-            true => position.clone(),
-            false => position.narrow(0, 0, seq)?,
-        })?;
-        let mut x = x.cast(dtype)?;
-        for layer in &self.layers {
-            x = layer.pre_norm(&x)?;
-        }
-        self.head
-            .forward(&self.norm.forward(&x)?)?
-            .reshape(&[batch * seq, vocabulary])?
-            .cross_entropy(labels, &CrossEntropy::default())
-    }
-}
-
-/// [`Gpt`] with its batch.
-pub fn gpt(device: &Device, sizes: Sizes, g: &Generator) -> Result<Workload> {
+/// A GPT with its batch: every token's successor is to be told.
+pub fn gpt(device: &Device, sizes: Sizes, g: &Generator) -> anyhow::Result<Workload> {
     let (b, t, v) = (sizes.batch, sizes.seq, sizes.vocabulary);
     let mut draw = Lcg::new(2);
     let ids = Tensor::from_slice(device, &draw.take(b * t, v as u32), &[b, t])?;
     let labels = Tensor::from_slice(device, &draw.take(b * t, v as u32), &[b * t])?;
-    let model = Gpt::new(sizes, &VarBuilder::fresh(device, g))?;
+    let config = GptConfig {
+        vocab_size: v,
+        n_positions: sizes.positions,
+        n_embd: sizes.channels,
+        n_layer: sizes.layers,
+        n_head: sizes.heads,
+        n_inner: sizes.hidden,
+        activation_function: Activation::Gelu,
+        layer_norm_epsilon: f64::from(EPS),
+        tie_word_embeddings: sizes.tied,
+        // A table that is the last product's weight too has values of that size.
+        embedding_std: if sizes.tied { 0.02 } else { 1.0 },
+    };
+    let model = GptLMHeadModel::new(&config, &VarBuilder::fresh(device, g))?;
+    let parameters = model.named_parameters();
+    let mode = Mode::eval().with_dtype(sizes.dtype);
+    let loss = move || {
+        let logits = model.forward(&ids, &mode)?.reshape(&[b * t, v])?;
+        Ok(logits.cross_entropy(&labels, &CrossEntropy::default())?)
+    };
     Ok(Workload {
-        parameters: model.named_parameters(),
+        parameters,
         items: b * t,
-        loss: Box::new(move || model.loss(&ids, &labels)),
+        loss: Box::new(loss),
     })
 }
 
@@ -333,7 +279,7 @@ impl Mlp {
 }
 
 /// [`MLP`] on `b` rows.
-pub fn mlp(device: &Device, b: usize, g: &Generator) -> Result<Workload> {
+pub fn mlp(device: &Device, b: usize, g: &Generator) -> anyhow::Result<Workload> {
     let [pixels, wide, narrow, digits] = MLP;
     let mut draw = Lcg::new(3);
     let input = Tensor::from_slice(device, &draw.uniform(b * pixels), &[b, pixels])?;
@@ -347,6 +293,6 @@ pub fn mlp(device: &Device, b: usize, g: &Generator) -> Result<Workload> {
     Ok(Workload {
         parameters: model.named_parameters(),
         items: b,
-        loss: Box::new(move || model.loss(&input, &labels)),
+        loss: Box::new(move || Ok(model.loss(&input, &labels)?)),
     })
 }

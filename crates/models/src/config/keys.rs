@@ -18,14 +18,14 @@ pub(crate) fn read_json(path: &Path) -> Result<Value> {
 }
 
 /// Typed access to the file's keys. An absent key and null both mean the default.
-pub(super) struct Keys<'a>(pub(super) &'a Map<String, Value>);
+pub(crate) struct Keys<'a>(pub(crate) &'a Map<String, Value>);
 
 impl<'a> Keys<'a> {
     fn get(&self, key: &str) -> Option<&'a Value> {
         self.0.get(key).filter(|value| !value.is_null())
     }
 
-    pub(super) fn size(&self, keys: &[&str], default: usize, max: usize) -> Result<usize> {
+    pub(crate) fn size(&self, keys: &[&str], default: usize, max: usize) -> Result<usize> {
         let Some((key, value)) = keys.iter().find_map(|key| Some((key, self.get(key)?))) else {
             return Ok(default);
         };
@@ -36,7 +36,7 @@ impl<'a> Keys<'a> {
         }
     }
 
-    pub(super) fn index(&self, key: &str, default: u32) -> Result<u32> {
+    pub(crate) fn index(&self, key: &str, default: u32) -> Result<u32> {
         let Some(value) = self.get(key) else {
             return Ok(default);
         };
@@ -44,7 +44,7 @@ impl<'a> Keys<'a> {
         index.with_context(|| format!("{key} is {value}; it must be a token id"))
     }
 
-    pub(super) fn number(&self, key: &str, default: f64, min: f64, max: f64) -> Result<f64> {
+    pub(crate) fn number(&self, key: &str, default: f64, min: f64, max: f64) -> Result<f64> {
         let Some(value) = self.get(key) else {
             return Ok(default);
         };
@@ -54,7 +54,7 @@ impl<'a> Keys<'a> {
         }
     }
 
-    pub(super) fn probability(&self, key: &str, default: f64) -> Result<f64> {
+    pub(crate) fn probability(&self, key: &str, default: f64) -> Result<f64> {
         let Some(value) = self.get(key) else {
             return Ok(default);
         };
@@ -64,7 +64,7 @@ impl<'a> Keys<'a> {
         }
     }
 
-    pub(super) fn flag(&self, key: &str) -> Result<bool> {
+    pub(crate) fn flag(&self, key: &str) -> Result<bool> {
         self.get(key).map_or(Ok(false), |value| {
             value
                 .as_bool()
@@ -72,7 +72,7 @@ impl<'a> Keys<'a> {
         })
     }
 
-    pub(super) fn string(&self, key: &str) -> Result<Option<&'a str>> {
+    pub(crate) fn string(&self, key: &str) -> Result<Option<&'a str>> {
         let text = |value: &'a Value| {
             value
                 .as_str()
@@ -81,7 +81,7 @@ impl<'a> Keys<'a> {
         self.get(key).map(text).transpose()
     }
 
-    pub(super) fn strings(&self, key: &str) -> Result<Vec<String>> {
+    pub(crate) fn strings(&self, key: &str) -> Result<Vec<String>> {
         let Some(value) = self.get(key) else {
             return Ok(Vec::new());
         };
@@ -89,13 +89,13 @@ impl<'a> Keys<'a> {
             .map_err(|_| anyhow!("{key} is {value}; it must be a list of strings"))
     }
 
-    pub(super) fn activation(&self, key: &str) -> Result<Activation> {
+    pub(crate) fn activation(&self, key: &str) -> Result<Activation> {
         let name = self.string(key)?.unwrap_or("gelu");
         Activation::from_name(name).map_err(|error| anyhow!("{key} is {name:?}: {error}"))
     }
 
     /// `id2label`, else `num_labels` numbered names, else two of them as `transformers` does.
-    pub(super) fn labels(&self) -> Result<Vec<String>> {
+    pub(crate) fn labels(&self) -> Result<Vec<String>> {
         const MAX: usize = 1 << 20;
         let count = self.size(&["num_labels", "_num_labels"], 0, MAX)?;
         let Some(value) = self.get("id2label") else {

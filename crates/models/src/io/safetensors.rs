@@ -5,6 +5,7 @@ use std::path::{Component, Path};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
+use wgrad_nn::TensorSource;
 
 use crate::config::read_json;
 
@@ -121,6 +122,23 @@ impl Weights {
         let file = number.or((self.files.len() == 1).then_some(0));
         file.and_then(|number| self.files.get(number))
             .with_context(|| format!("{INDEX} lists no tensor {name:?}"))
+    }
+}
+
+/// The tensors under the names that the files give them.
+impl TensorSource for Weights {
+    fn names(&self) -> Vec<String> {
+        self.file_of.keys().cloned().collect()
+    }
+
+    fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        self.file_of.get(name)?;
+        Weights::shape(self, name).ok().map(<[usize]>::to_vec)
+    }
+
+    fn read(&self, name: &str) -> wgrad_tensor::Result<Vec<f32>> {
+        let values = self.to_f32(name);
+        values.map_err(|error| wgrad_tensor::Error::op("load", format!("{error:#}")))
     }
 }
 
