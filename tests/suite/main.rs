@@ -10,4 +10,5 @@ mod optim;
 mod random;
 mod shaders;
 mod tables;
+mod tape;
 mod tidy;

@@ -6,6 +6,7 @@
 //! of NaN give some number, `log` of what is not positive too. Look for them in what comes in, and in losses and
 //! the norm of gradients.
 
+pub mod autograd;
 pub mod cases;
 mod display;
 mod dtype;
@@ -14,9 +15,10 @@ mod host;
 pub mod ops;
 pub mod random;
 pub mod shape;
-mod tape;
 mod tensor;
+pub mod testing;
 
+pub use autograd::{Gradients, NoGradGuard, checkpoint, enable_grad, no_grad, record};
 pub use dtype::DType;
 pub use error::{Error, Result};
 pub use host::Element;
@@ -25,6 +27,5 @@ pub use ops::layer_norm::Norm;
 pub use ops::matmul::{Activation, LinearOptions};
 pub use ops::rope::{Rope, rope_frequencies, rope_table};
 pub use random::Generator;
-pub use tape::{Gradients, no_grad};
 pub use tensor::Tensor;
 pub use wgrad_runtime::{self as runtime, Device, DeviceOptions};

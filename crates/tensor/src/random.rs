@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use wgrad_runtime::Device;
 
+use crate::autograd::draws;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
@@ -136,7 +137,7 @@ impl Generator {
 
     /// The number of the next random op of this step; every call gives another.
     pub fn next_op(&self) -> u32 {
-        self.0.ops.fetch_add(1, Ordering::Relaxed)
+        draws::next_op(self.0.state.id(), &self.0.ops)
     }
 
     /// Refuses tensors of another device.

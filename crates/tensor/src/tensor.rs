@@ -5,10 +5,10 @@ use std::sync::{Arc, Weak};
 
 use wgrad_runtime::{Buffer, Device};
 
+use crate::autograd::Node;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::shape::{self, contiguous_strides, numel};
-use crate::tape::Node;
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
@@ -245,6 +245,11 @@ impl Tensor {
     /// Whether a gradient would flow to this tensor.
     pub fn requires_grad(&self) -> bool {
         self.0.requires_grad.load(Ordering::Relaxed)
+    }
+
+    /// The number that the next tensor of this process gets, or one before it.
+    pub(crate) fn next_id() -> u64 {
+        NEXT_ID.load(Ordering::Relaxed)
     }
 
     /// Unique in this process.

@@ -2,11 +2,11 @@
 
 use wgrad_runtime::Defines;
 
+use crate::autograd::refuse_grad;
 use crate::cases::{Case, HostArray, Input, Layout, shapes};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::shape::{Walk, dim};
-use crate::tape::refuse_grad;
 use crate::tensor::Tensor;
 
 /// Elements one invocation looks at in a pass at most.

@@ -7,11 +7,11 @@ mod fused;
 pub use cases::cases;
 pub use cooperative::self_test as cooperative_self_test;
 
+use crate::autograd::{Saved, record_with, refuse_grad};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::random::Generator;
 use crate::shape::broadcast_strides;
-use crate::tape::{record, refuse_grad};
 use crate::tensor::Tensor;
 use fused::{Fused, Rows, Sizes};
 
@@ -121,32 +121,46 @@ pub fn attention_packed_with(
         )?;
         return y.permute(&[0, 2, 1, 3])?.contiguous();
     };
-    // The software adapter's kernels read float32 texels.
-    let dtype = match variant {
-        Variant::Subgroup => DType::F32,
-        _ => plain.dtype(),
+    let forward = |ctx: &mut Saved| {
+        // The software adapter's kernels read float32 texels.
+        let dtype = match variant {
+            Variant::Subgroup => DType::F32,
+            _ => plain.dtype(),
+        };
+        let whole = plain.is_contiguous() && plain.offset().is_multiple_of(4);
+        let source = if whole && plain.dtype() == dtype {
+            plain
+        } else {
+            let packed = Tensor::empty(plain.device(), plain.shape(), dtype)?;
+            plain.copy_into(&packed)?;
+            packed
+        };
+        let one = |at| Rows::new(&part(&source, at)?);
+        let rows = [one(0)?, one(1)?, one(2)?];
+        let fused = Fused::new(rows, true, sizes, options, variant, qkv.dtype())?;
+        let (y, statistics) = fused.forward()?;
+        let saved = save(ctx, &fused, &y, &statistics);
+        Ok((y, (fused, saved)))
     };
-    let whole = plain.is_contiguous() && plain.offset().is_multiple_of(4);
-    let source = if whole && plain.dtype() == dtype {
-        plain
-    } else {
-        let packed = Tensor::empty(plain.device(), plain.shape(), dtype)?;
-        plain.copy_into(&packed)?;
-        packed
-    };
-    let one = |at| Rows::new(&part(&source, at)?);
-    let rows = [one(0)?, one(1)?, one(2)?];
-    let fused = Fused::new(rows, true, sizes, options, variant, qkv.dtype())?;
-    let (y, statistics) = fused.forward()?;
-    let (kept, shape) = (y.clone(), qkv.shape().to_vec());
-    Ok(record("attention_packed", y, &[qkv], move |dy, _| {
+    let shape = qkv.shape().to_vec();
+    let op = "attention_packed";
+    record_with(op, &[qkv], forward, move |(fused, saved), ctx, dy| {
+        let (y, statistics) = (ctx.saved(saved[0])?, ctx.saved(saved[1])?);
         let dqkv = Tensor::empty(dy.device(), &shape, dy.dtype())?;
         let parts = [part(&dqkv, 0)?, part(&dqkv, 1)?, part(&dqkv, 2)?];
         let dy = dy.permute(&[0, 2, 1, 3])?;
-        fused.backward_q(&dy, &kept, &statistics, &parts[0])?;
-        fused.backward_kv(&dy, &statistics, &parts[1], &parts[2])?;
+        fused.backward_q(&dy, y, statistics, &parts[0])?;
+        fused.backward_kv(&dy, statistics, &parts[1], &parts[2])?;
         Ok(vec![Some(dqkv)])
-    }))
+    })
+}
+
+/// Saves what the backward kernels read; the numbers of the result and of the statistics.
+fn save(ctx: &mut Saved, fused: &Fused, y: &Tensor, statistics: &Tensor) -> [usize; 2] {
+    for tensor in fused.tensors() {
+        ctx.save(tensor);
+    }
+    [ctx.save(y), ctx.save(statistics)]
 }
 
 /// The same by a chosen variant, as far as it can run: for benchmarks and checks.
@@ -166,16 +180,19 @@ pub fn attention_with(
         return composed(q, k, v, &sizes, options);
     };
     let dtype = q.dtype();
-    let wide = |x: &Tensor| match variant {
-        Variant::Subgroup => Rows::new(&x.cast(DType::F32)?),
-        _ => Rows::new(x),
+    let forward = |ctx: &mut Saved| {
+        let wide = |x: &Tensor| match variant {
+            Variant::Subgroup => Rows::new(&x.cast(DType::F32)?),
+            _ => Rows::new(x),
+        };
+        let rows = [wide(&parts[0])?, wide(&parts[1])?, wide(&parts[2])?];
+        let fused = Fused::new(rows, false, sizes, options, variant, dtype)?;
+        let (y, statistics) = fused.forward()?;
+        let saved = save(ctx, &fused, &y, &statistics);
+        Ok((y.permute(&[0, 2, 1, 3])?, (fused, saved)))
     };
-    let rows = [wide(&parts[0])?, wide(&parts[1])?, wide(&parts[2])?];
-    let fused = Fused::new(rows, false, sizes, options, variant, dtype)?;
-    let (y, statistics) = fused.forward()?;
-    let kept = y.clone();
-    let y = y.permute(&[0, 2, 1, 3])?;
-    Ok(record(OP, y, &[q, k, v], move |dy, needs| {
+    record_with(OP, &[q, k, v], forward, move |(fused, saved), ctx, dy| {
+        let (y, statistics) = (ctx.saved(saved[0])?, ctx.saved(saved[1])?);
         let Sizes {
             b,
             h,
@@ -186,18 +203,18 @@ pub fn attention_with(
         } = sizes;
         let heads_first = |x: Tensor| x.permute(&[0, 2, 1, 3]);
         let dq = heads_first(Tensor::empty(dy.device(), &[b, tq, h, d], dtype)?)?;
-        fused.backward_q(dy, &kept, &statistics, &dq)?;
-        let mut parts = vec![needs[0].then_some(dq), None, None];
-        if needs[1] || needs[2] {
+        fused.backward_q(dy, y, statistics, &dq)?;
+        let mut parts = vec![ctx.needs(0).then_some(dq), None, None];
+        if ctx.needs(1) || ctx.needs(2) {
             let both = Tensor::empty(dy.device(), &[2, b, tk, hk, d], dtype)?;
             let one = |at| heads_first(both.narrow(0, at, 1)?.reshape(&[b, tk, hk, d])?);
             let (dk, dv) = (one(0)?, one(1)?);
-            fused.backward_kv(dy, &statistics, &dk, &dv)?;
-            parts[1] = needs[1].then_some(dk);
-            parts[2] = needs[2].then_some(dv);
+            fused.backward_kv(dy, statistics, &dk, &dv)?;
+            parts[1] = ctx.needs(1).then_some(dk);
+            parts[2] = ctx.needs(2).then_some(dv);
         }
         Ok(parts)
-    }))
+    })
 }
 
 /// One query of each head, as when text is generated: it sees all keys, and the heads that share keys become the queries

@@ -6,12 +6,13 @@ pub use cases::cases;
 
 use wgrad_runtime::Defines;
 
+use crate::autograd::{record_with, refuse_grad};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ops::elementwise::{Elementwise, compute};
 use crate::ops::rows::Variant;
+use crate::ops::unary::mentions;
 use crate::shape::broadcast;
-use crate::tape::{record, refuse_grad};
 use crate::tensor::Tensor;
 
 /// One pointwise function. The WGSL expressions see `a` and `b`, in the gradients also `dy`.
@@ -177,21 +178,35 @@ pub fn binary_with(a: &Tensor, b: &Tensor, name: &str, variant: Option<Variant>)
         refuse_grad(row.name, &[a, b])?;
         return forward(row, a, b, variant);
     };
-    let y = forward(row, a, b, variant)?;
-    let (a_kept, b_kept) = (a.detach(), b.detach());
-    Ok(record(row.name, y, &[a, b], move |dy, needs| {
-        let part = |side: usize, of: &Tensor| {
-            if !needs[side] {
-                return Ok(None);
-            }
-            let full = match gradient[side] {
-                "dy" => dy.clone(),
-                code => backward(row.name, code, [dy, &a_kept, &b_kept], variant)?,
+    let shapes = [a.shape().to_vec(), b.shape().to_vec()];
+    record_with(
+        row.name,
+        &[a, b],
+        |ctx| {
+            let y = forward(row, a, b, variant)?;
+            let read = |name| (0..2).any(|i| ctx.needs(i) && mentions(gradient[i], name));
+            let (reads_a, reads_b) = (read("a"), read("b"));
+            let a = reads_a.then(|| ctx.save(a));
+            let b = reads_b.then(|| ctx.save(b));
+            Ok((y, [a, b]))
+        },
+        move |saved, ctx, dy| {
+            // What no derivative reads is not there; the kernel has a binding for it all the same.
+            let operand = |side: usize| saved[side].map_or(Ok(dy), |i| ctx.saved(i));
+            let operands = [dy, operand(0)?, operand(1)?];
+            let part = |side: usize| {
+                if !ctx.needs(side) {
+                    return Ok(None);
+                }
+                let full = match gradient[side] {
+                    "dy" => dy.clone(),
+                    code => backward(row.name, code, operands, variant)?,
+                };
+                full.sum_to(&shapes[side]).map(Some)
             };
-            full.sum_to(of.shape()).map(Some)
-        };
-        Ok(vec![part(0, &a_kept)?, part(1, &b_kept)?])
-    }))
+            Ok(vec![part(0)?, part(1)?])
+        },
+    )
 }
 
 impl Tensor {

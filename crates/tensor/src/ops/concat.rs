@@ -1,10 +1,10 @@
 //! Joining tensors along a dimension, and repeating one.
 
+use crate::autograd::{Saved, record};
 use crate::cases::{Case, HostArray, Input, Layout};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::shape::dim;
-use crate::tape::record;
 use crate::tensor::Tensor;
 
 impl Tensor {
@@ -41,27 +41,29 @@ impl Tensor {
             }
             shape[at] += tensor.shape()[at];
         }
-        let y = Tensor::empty(first.device(), &shape, first.dtype())?;
         let sides: Vec<usize> = tensors.iter().map(|t| t.shape()[at]).collect();
-        let mut start = 0;
-        for (tensor, side) in tensors.iter().zip(&sides) {
-            tensor
-                .detach()
-                .copy_into(&y.narrow(at as isize, start, *side)?)?;
-            start += side;
-        }
-        Ok(record("concat", y, tensors, move |dy, needs| {
+        let forward = |_: &mut Saved| {
+            let y = Tensor::empty(first.device(), &shape, first.dtype())?;
+            let mut start = 0;
+            for tensor in tensors {
+                let side = tensor.shape()[at];
+                tensor.copy_into(&y.narrow(at as isize, start, side)?)?;
+                start += side;
+            }
+            Ok(y)
+        };
+        record("concat", tensors, forward, move |ctx, dy| {
             let mut start = 0;
             let mut parts = Vec::with_capacity(sides.len());
-            for (side, need) in sides.iter().zip(needs) {
-                parts.push(match need {
+            for (i, side) in sides.iter().enumerate() {
+                parts.push(match ctx.needs(i) {
                     true => Some(dy.narrow(at as isize, start, *side)?),
                     false => None,
                 });
                 start += side;
             }
             Ok(parts)
-        }))
+        })
     }
 
     /// The tensors, all of one shape, along a new dimension `at`; negative ones count from the back of

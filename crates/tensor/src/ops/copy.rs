@@ -2,12 +2,12 @@
 
 use wgrad_runtime::{Defines, Device};
 
+use crate::autograd::{record, refuse_grad};
 use crate::cases::{Case, HostArray, Input, shapes};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ops::elementwise::Elementwise;
 use crate::ops::pieces::pieces;
-use crate::tape::{record, refuse_grad};
 use crate::tensor::Tensor;
 
 impl Tensor {
@@ -16,11 +16,12 @@ impl Tensor {
         if self.is_contiguous() {
             return Ok(self.clone());
         }
-        let y = Tensor::empty(self.device(), self.shape(), self.dtype())?;
-        self.detach().copy_into(&y)?;
-        Ok(record("contiguous", y, &[self], |dy, _| {
-            Ok(vec![Some(dy.clone())])
-        }))
+        record(
+            "contiguous",
+            &[self],
+            |_| self.copied(self.dtype()),
+            |_, dy| Ok(vec![Some(dy.clone())]),
+        )
     }
 
     /// Writes the values of `self` into the memory that `target` views, converting the type. No
@@ -80,12 +81,20 @@ impl Tensor {
         if !dtype.is_float() {
             refuse_grad("cast", &[self])?;
         }
-        let y = Tensor::empty(self.device(), self.shape(), dtype)?;
-        self.detach().copy_into(&y)?;
         let from = self.dtype();
-        Ok(record("cast", y, &[self], move |dy, _| {
-            Ok(vec![Some(dy.cast(from)?)])
-        }))
+        record(
+            "cast",
+            &[self],
+            |_| self.copied(dtype),
+            move |_, dy| Ok(vec![Some(dy.cast(from)?)]),
+        )
+    }
+
+    /// A contiguous copy as `dtype`.
+    fn copied(&self, dtype: DType) -> Result<Tensor> {
+        let y = Tensor::empty(self.device(), self.shape(), dtype)?;
+        self.copy_into(&y)?;
+        Ok(y)
     }
 
     /// `value` everywhere.

@@ -6,9 +6,9 @@ pub use cases::cases;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::autograd::{Context, record_with, refuse_grad};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::tape::{record, refuse_grad};
 use crate::tensor::{Observer, Tensor};
 
 pub use super::losses::Reduction;
@@ -70,11 +70,33 @@ impl Tensor {
         }
         refuse_grad(op, &[targets])?;
         let logits = self.contiguous()?;
-        forward(&logits, targets.clone(), *options)
+        record_with(
+            op,
+            &[&logits],
+            |ctx| {
+                let (loss, statistics, count) = forward(&logits, targets, *options)?;
+                ctx.save(&logits);
+                ctx.save(targets);
+                ctx.save(&statistics);
+                let rule = Rule {
+                    observer: logits.observe(),
+                    overwritten: AtomicBool::new(false),
+                    count: count.map(|count| ctx.save(&count)),
+                    options: *options,
+                };
+                Ok((loss, rule))
+            },
+            |rule, ctx, dy| Ok(vec![Some(rule.backward(ctx, dy)?)]),
+        )
     }
 }
 
-fn forward(logits: &Tensor, targets: Tensor, options: CrossEntropy) -> Result<Tensor> {
+/// The loss; the statistics of each row; how many rows count, where only the device knows: at least 1.
+fn forward(
+    logits: &Tensor,
+    targets: &Tensor,
+    options: CrossEntropy,
+) -> Result<(Tensor, Tensor, Option<Tensor>)> {
     let device = logits.device();
     let (rows, classes) = (logits.shape()[0], logits.shape()[1]);
     // Only then is the divisor of the mean known on the device alone.
@@ -115,35 +137,23 @@ fn forward(logits: &Tensor, targets: Tensor, options: CrossEntropy) -> Result<Te
         }
         Reduction::Mean => losses.mean_all()?,
     };
-    let saved = Saved {
-        observer: logits.observe(),
-        overwritten: AtomicBool::new(false),
-        logits: logits.detach(),
-        targets,
-        statistics,
-        count,
-        options,
-    };
-    Ok(record("cross_entropy", loss, &[logits], move |dy, _| {
-        Ok(vec![Some(saved.backward(dy)?)])
-    }))
+    Ok((loss, statistics, count))
 }
 
-struct Saved {
+/// The backward rule. Saved are logits, targets and statistics, in this order.
+struct Rule {
     /// Of the logits in the graph.
     observer: Observer,
     overwritten: AtomicBool,
-    logits: Tensor,
-    targets: Tensor,
-    statistics: Tensor,
-    /// How many rows count, where only the device knows; at least 1.
-    count: Option<Tensor>,
+    /// The number of the saved count of rows.
+    count: Option<usize>,
     options: CrossEntropy,
 }
 
-impl Saved {
-    fn backward(&self, dy: &Tensor) -> Result<Tensor> {
-        let x = &self.logits;
+impl Rule {
+    fn backward(&self, ctx: &Context, dy: &Tensor) -> Result<Tensor> {
+        let (x, targets, statistics) = (ctx.saved(0)?, ctx.saved(1)?, ctx.saved(2)?);
+        let count = self.count.map(|count| ctx.saved(count)).transpose()?;
         let device = x.device();
         let (rows, classes) = (x.shape()[0], x.shape()[1]);
         if self.overwritten.load(Ordering::Relaxed) {
@@ -166,7 +176,7 @@ impl Saved {
             .defines()
             .flag_if(in_place, "IN_PLACE")
             .flag_if(self.options.ignore_index.is_some(), "IGNORE")
-            .flag_if(self.count.is_some(), "COUNT");
+            .flag_if(count.is_some(), "COUNT");
         let kernel = device.kernel("cross_entropy_backward", &defines)?;
         let launch = device
             .launch(&kernel)
@@ -175,16 +185,16 @@ impl Saved {
             .u32("dy_offset", dy.offset())
             .u32("dy_stride", dy.strides().first().copied().unwrap_or(0))
             .u32("offset", x.offset())
-            .u32("target_offset", self.targets.offset())
-            .u32("target_stride", self.targets.strides()[0])
+            .u32("target_offset", targets.offset())
+            .u32("target_stride", targets.strides()[0])
             .u32("ignored", self.options.ignore_index.unwrap_or(0) as usize)
             .f32("smoothing", self.options.label_smoothing)
             .f32("scale", scale)
             .bind(dy.buffer())
             .bind(x.buffer())
-            .bind(self.targets.buffer())
-            .bind(self.statistics.buffer())
-            .bind(self.count.as_ref().unwrap_or(&self.statistics).buffer());
+            .bind(targets.buffer())
+            .bind(statistics.buffer())
+            .bind(count.unwrap_or(statistics).buffer());
         let launch = match in_place {
             true => launch,
             false => launch.bind(dx.buffer()),

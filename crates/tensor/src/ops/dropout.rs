@@ -2,13 +2,13 @@
 
 use wgrad_runtime::{Defines, Launch};
 
+use crate::autograd::record_with;
 use crate::cases::{Case, HostArray, Input, Layout, shapes};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ops::pieces::pieces;
 use crate::random::{Generator, state, word};
 use crate::shape::Walk;
-use crate::tape::record;
 use crate::tensor::Tensor;
 
 impl Tensor {
@@ -30,11 +30,15 @@ impl Tensor {
         let Some(drop) = Drop::new(p, generator) else {
             return Ok(self.clone());
         };
-        let y = masked(self, &drop)?;
-        Ok(record("dropout", y, &[self], move |dy, _| {
-            drop.check("dropout")?;
-            Ok(vec![Some(masked(dy, &drop)?)])
-        }))
+        record_with(
+            "dropout",
+            &[self],
+            |ctx| {
+                ctx.save(&drop.state);
+                Ok((masked(self, &drop)?, drop))
+            },
+            |drop, _, dy| Ok(vec![Some(masked(dy, drop)?)]),
+        )
     }
 }
 
@@ -43,8 +47,6 @@ pub(crate) struct Drop {
     p: f32,
     op: u32,
     pub state: Tensor,
-    /// Of the state's values.
-    version: u64,
 }
 
 impl Drop {
@@ -54,20 +56,7 @@ impl Drop {
             p,
             op: generator.next_op(),
             state: generator.state().clone(),
-            version: generator.state().buffer().version(),
         })
-    }
-
-    /// Refuses to make a mask again from the state of a later step.
-    pub fn check(&self, op: &'static str) -> Result<()> {
-        if self.state.buffer().version() == self.version {
-            return Ok(());
-        }
-        Err(Error::op(
-            op,
-            "the generator went on (begin_step) after this op drew its mask, so the mask is lost; call backward \
-             before begin_step, or compute the loss again",
-        ))
     }
 
     /// Sets the parameters `op`, `threshold` and `keep`, with which nothing is dropped if there is no

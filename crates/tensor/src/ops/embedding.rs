@@ -6,11 +6,11 @@
 
 use wgrad_runtime::{Defines, Error as RuntimeError};
 
+use crate::autograd::record;
 use crate::cases::{Case, HostArray, Input, Layout};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ops::scatter::scatter_add;
-use crate::tape::record;
 use crate::tensor::Tensor;
 
 /// The rows of `weight` (V, C) that `ids` (u32, any shape) name: the shape of `ids` with C behind it.
@@ -52,12 +52,19 @@ fn embedding_within(
     }
     let table = weight.contiguous()?;
     let ids = ids.contiguous()?;
-    let y = forward(&table, &ids, max_bytes)?;
-    Ok(record("embedding", y, &[&table], move |dy, _| {
-        let dw = Tensor::zeros(dy.device(), &[rows, channels], dy.dtype())?;
-        scatter_add(dy, &ids, padding_idx, &dw, max_bytes)?;
-        Ok(vec![Some(dw)])
-    }))
+    record(
+        "embedding",
+        &[&table],
+        |ctx| {
+            ctx.save(&ids);
+            forward(&table, &ids, max_bytes)
+        },
+        move |ctx, dy| {
+            let dw = Tensor::zeros(dy.device(), &[rows, channels], dy.dtype())?;
+            scatter_add(dy, ctx.saved(0)?, padding_idx, &dw, max_bytes)?;
+            Ok(vec![Some(dw)])
+        },
+    )
 }
 
 /// Whole rows of a table that one binding holds.

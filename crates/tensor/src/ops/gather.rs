@@ -6,12 +6,12 @@ use wgrad_runtime::Defines;
 
 pub use cases::cases;
 
+use crate::autograd::record;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ops::embedding;
 use crate::ops::scatter::scatter_add;
 use crate::shape::{Walk, contiguous_strides, dim, numel};
-use crate::tape::record;
 use crate::tensor::Tensor;
 
 /// Entries of the index that one launch of the backward kernel walks: some drivers cut loops off at
@@ -45,11 +45,16 @@ impl Tensor {
             ));
         }
         check_side("gather", self, at, index)?;
-        let y = forward(self, at, index)?;
-        let (shape, index) = (self.shape().to_vec(), index.detach());
-        Ok(record("gather", y, &[self], move |dy, _| {
-            Ok(vec![Some(backward(dy, at, &index, &shape)?)])
-        }))
+        let shape = self.shape().to_vec();
+        record(
+            "gather",
+            &[self],
+            |ctx| {
+                ctx.save(index);
+                forward(self, at, index)
+            },
+            move |ctx, dy| Ok(vec![Some(backward(dy, at, ctx.saved(0)?, &shape)?)]),
+        )
     }
 
     /// The slices of dimension `at` that `index` (u32, one dimension) names, in its order. Indices

@@ -8,15 +8,15 @@ pub use cases::cases;
 
 use wgrad_runtime::Defines;
 
+use crate::autograd::record_with;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::random::Generator;
-use crate::tape::record;
 use crate::tensor::Tensor;
 
 use super::dropout::{Drop, check_p};
 use super::rows::{Rows, Variant, numbered, row_texels, tuned};
-use backward::Saved;
+use backward::Kept;
 
 /// Values of a row that a lane keeps at most (see [`Rows::new`]).
 const KEPT: usize = 32;
@@ -90,6 +90,31 @@ pub fn norm_with(x: &Tensor, norm: &Norm, variant: Option<Variant>) -> Result<Te
     }
     let x = x.contiguous()?;
     let residual = norm.residual.map(Tensor::contiguous).transpose()?;
+    let mut inputs = vec![&x];
+    inputs.extend(&residual);
+    inputs.extend([norm.weight, norm.bias].into_iter().flatten());
+    record_with(
+        norm.op(),
+        &inputs,
+        |ctx| {
+            let (y, kept) = forward(&x, residual.as_ref(), norm, length, variant)?;
+            for tensor in kept.tensors() {
+                ctx.save(tensor);
+            }
+            Ok((y, kept))
+        },
+        |kept, ctx, dy| kept.backward(dy, ctx.all_needs()),
+    )
+}
+
+/// The result for contiguous tensors, and what the backward pass reads.
+fn forward(
+    x: &Tensor,
+    residual: Option<&Tensor>,
+    norm: &Norm,
+    length: usize,
+    variant: Option<Variant>,
+) -> Result<(Tensor, Kept)> {
     let dropout = norm
         .dropout
         .and_then(|(p, generator)| Drop::new(p, generator));
@@ -98,17 +123,13 @@ pub fn norm_with(x: &Tensor, norm: &Norm, variant: Option<Variant>) -> Result<Te
     let y = Tensor::empty(device, x.shape(), x.dtype())?;
     let statistics = Tensor::empty(device, &[2, rows], DType::F32)?;
     // What is normalised, kept for the backward pass.
-    let total = match &residual {
+    let total = match residual {
         Some(_) => Tensor::empty(device, x.shape(), x.dtype())?,
         None => x.detach(),
     };
-    let mut read = vec![&x];
-    read.extend(
-        [residual.as_ref(), norm.weight, norm.bias]
-            .into_iter()
-            .flatten(),
-    );
-    let said = tuned("layer_norm", &x, length);
+    let mut read = vec![x];
+    read.extend([residual, norm.weight, norm.bias].into_iter().flatten());
+    let said = tuned("layer_norm", x, length);
     let chosen = variant.or(said.as_ref().map(|said| said.variant));
     let texels = row_texels(chosen, length, &read);
     let defines = match texels {
@@ -123,11 +144,11 @@ pub fn norm_with(x: &Tensor, norm: &Norm, variant: Option<Variant>) -> Result<Te
         .flag_if(norm.bias.is_some(), "BIAS")
         .flag_if(residual.is_some(), "RESIDUAL")
         .flag_if(dropout.is_some(), "DROPOUT");
-    let mut bound = vec![("AT_X", &x)];
+    let mut bound = vec![("AT_X", x)];
     bound.extend(norm.weight.map(|w| ("AT_WEIGHT", w)));
     bound.extend(norm.bias.map(|b| ("AT_BIAS", b)));
     bound.extend([("AT_Y", &y), ("AT_STATISTICS", &statistics)]);
-    if let Some(residual) = &residual {
+    if let Some(residual) = residual {
         bound.extend([("AT_RESIDUAL", residual), ("AT_TOTAL", &total)]);
     }
     bound.extend(dropout.as_ref().map(|d| ("AT_STATE", &d.state)));
@@ -144,10 +165,7 @@ pub fn norm_with(x: &Tensor, norm: &Norm, variant: Option<Variant>) -> Result<Te
         .u32("offset", x.offset())
         .u32("weight_offset", norm.weight.map_or(0, Tensor::offset))
         .u32("bias_offset", norm.bias.map_or(0, Tensor::offset))
-        .u32(
-            "residual_offset",
-            residual.as_ref().map_or(0, Tensor::offset),
-        )
+        .u32("residual_offset", residual.map_or(0, Tensor::offset))
         .f32("eps", norm.eps);
     if texels.is_none() {
         launch = launch
@@ -162,24 +180,18 @@ pub fn norm_with(x: &Tensor, norm: &Norm, variant: Option<Variant>) -> Result<Te
         Some(_) => launch.grid([rows.min(GROUPS) as u64, 1, 1])?,
         None => launch.groups(rows as u64)?,
     }
-    let mut inputs = vec![&x];
-    inputs.extend(&residual);
-    let with_residual = residual.is_some();
-    inputs.extend([norm.weight, norm.bias].into_iter().flatten());
-    let saved = Saved {
+    let kept = Kept {
         rms: norm.rms,
-        total: total.detach(),
+        total,
         weight: norm.weight.map(Tensor::detach),
         parameters: norm.weight.or(norm.bias).map_or(x.dtype(), Tensor::dtype),
-        with_residual,
+        with_residual: residual.is_some(),
         has_bias: norm.bias.is_some(),
         dropout,
         statistics,
         variant,
     };
-    Ok(record(norm.op(), y, &inputs, move |dy, needs| {
-        saved.backward(dy, needs)
-    }))
+    Ok((y, kept))
 }
 
 impl Norm<'_> {

@@ -13,10 +13,10 @@ pub use choice::TUNABLE;
 pub(crate) use cooperative::may_use as may_use_units;
 pub use cooperative::self_test as cooperative_self_test;
 
+use crate::autograd::{Saved, record_with};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ops::unary::gelu_backward;
-use crate::tape::record;
 use crate::tensor::Tensor;
 use gemm::{Epilogue, gemm};
 
@@ -144,21 +144,32 @@ impl Tensor {
                 ),
             ));
         }
-        let y = gemm("matmul", self, other, &Epilogue::default(), kernel)?.y;
-        let (a, b) = (self.detach(), other.detach());
-        Ok(record("matmul", y, &[self, other], move |dy, needs| {
-            let mut parts = vec![None, None];
-            let plain = Epilogue::default();
-            if needs[0] {
-                let da = gemm("matmul", dy, &b.transpose(-2, -1)?, &plain, kernel)?.y;
-                parts[0] = Some(da.sum_to(a.shape())?);
-            }
-            if needs[1] {
-                let db = gemm("matmul", &a.transpose(-2, -1)?, dy, &plain, kernel)?.y;
-                parts[1] = Some(db.sum_to(b.shape())?);
-            }
-            Ok(parts)
-        }))
+        let shapes = [self.shape().to_vec(), other.shape().to_vec()];
+        record_with(
+            "matmul",
+            &[self, other],
+            |ctx| {
+                let y = gemm("matmul", self, other, &Epilogue::default(), kernel)?.y;
+                let b = ctx.needs(0).then(|| ctx.save(other));
+                let a = ctx.needs(1).then(|| ctx.save(self));
+                Ok((y, [a, b]))
+            },
+            move |[a, b], ctx, dy| {
+                let mut parts = vec![None, None];
+                let plain = Epilogue::default();
+                if let Some(b) = *b {
+                    let b = ctx.saved(b)?.transpose(-2, -1)?;
+                    let da = gemm("matmul", dy, &b, &plain, kernel)?.y;
+                    parts[0] = Some(da.sum_to(&shapes[0])?);
+                }
+                if let Some(a) = *a {
+                    let a = ctx.saved(a)?.transpose(-2, -1)?;
+                    let db = gemm("matmul", &a, dy, &plain, kernel)?.y;
+                    parts[1] = Some(db.sum_to(&shapes[1])?);
+                }
+                Ok(parts)
+            },
+        )
     }
 
     /// `activation(self @ weight^T + bias)` with `weight` (out, in) and `bias` (out), over the last
@@ -276,41 +287,48 @@ fn linear_rows(
         ..Epilogue::default()
     };
     let kernel = variant.map(Kernel::from);
-    let made = gemm("linear", x, &weight.transpose(0, 1)?, &epilogue, kernel)?;
-    let (a, w) = (x.detach(), weight.detach());
     let of_bias = bias.map(Tensor::dtype);
+    let types = [x.dtype(), weight.dtype()];
     let mut inputs = vec![x, weight];
     inputs.extend(bias);
     inputs.extend(layer.residual);
-    Ok(record("linear", made.y, &inputs, move |dy, needs| {
-        let through = match &made.pre {
-            Some(pre) => gelu_backward(dy, pre)?,
+    let forward = |ctx: &mut Saved| {
+        let made = gemm("linear", x, &weight.transpose(0, 1)?, &epilogue, kernel)?;
+        let w = ctx.needs(0).then(|| ctx.save(weight));
+        let a = ctx.needs(1).then(|| ctx.save(x));
+        let pre = made.pre.map(|pre| ctx.save(&pre));
+        Ok((made.y, [w, a, pre]))
+    };
+    record_with("linear", &inputs, forward, move |[w, a, pre], ctx, dy| {
+        let through = match *pre {
+            Some(pre) => gelu_backward(dy, ctx.saved(pre)?)?,
             None => dy.clone(),
         };
-        let mut parts = vec![None; needs.len()];
-        if needs[0] {
+        let mut parts = vec![None; ctx.all_needs().len()];
+        if let Some(w) = *w {
             let epilogue = Epilogue {
                 scale,
-                ..Epilogue::of(a.dtype())
+                ..Epilogue::of(types[0])
             };
-            parts[0] = Some(gemm("linear", &through, &w, &epilogue, kernel)?.y);
+            parts[0] = Some(gemm("linear", &through, ctx.saved(w)?, &epilogue, kernel)?.y);
         }
         let behind = 2 + usize::from(of_bias.is_some());
         let wanted = Wanted {
-            weight: needs[1].then_some(w.dtype()),
-            bias: of_bias.filter(|_| needs[2]),
+            weight: ctx.needs(1).then_some(types[1]),
+            bias: of_bias.filter(|_| ctx.needs(2)),
             scale,
         };
-        let (dw, db) = layer_gradients(&through, &a, wanted, kernel)?;
+        let a = a.map(|a| ctx.saved(a)).transpose()?;
+        let (dw, db) = layer_gradients(&through, a, wanted, kernel)?;
         parts[1] = dw;
         if of_bias.is_some() {
             parts[2] = db;
         }
-        if needs.get(behind) == Some(&true) {
+        if ctx.needs(behind) {
             parts[behind] = Some(dy.clone());
         }
         Ok(parts)
-    }))
+    })
 }
 
 /// Which gradients of a linear layer's parameters are wanted, and of which types.
@@ -323,10 +341,10 @@ struct Wanted {
 }
 
 /// The gradients of a linear layer's weight (out, in) and bias (out), as far as they are wanted, in one
-/// kernel: dyᵀ x, and the sums of the rows of dyᵀ on the way.
+/// kernel: dyᵀ x, and the sums of the rows of dyᵀ on the way. Only the weight's needs `x`.
 fn layer_gradients(
     dy: &Tensor,
-    x: &Tensor,
+    x: Option<&Tensor>,
     wanted: Wanted,
     kernel: Option<Kernel>,
 ) -> Result<(Option<Tensor>, Option<Tensor>)> {
@@ -334,7 +352,7 @@ fn layer_gradients(
         (Some(sums), Some(dtype)) => sums.cast(dtype).map(Some),
         _ => Ok(None),
     };
-    let Some(dtype) = wanted.weight else {
+    let (Some(dtype), Some(x)) = (wanted.weight, x) else {
         let sums = wanted.bias.map(|_| dy.sum_to(&dy.shape()[1..]));
         return Ok((None, as_bias(sums.transpose()?)?));
     };

@@ -15,9 +15,9 @@ pub use scaling::{GradScaler, Scaling, StepRule};
 
 use wgrad_runtime::{Defines, Launch};
 
+use crate::autograd::no_grad;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::tape::no_grad;
 use crate::tensor::Tensor;
 
 /// Columns of a table of scalars: each parameter has one row.

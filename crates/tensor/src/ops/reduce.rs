@@ -8,12 +8,12 @@ use wgrad_runtime::Defines;
 
 pub use cases::cases;
 
+use crate::autograd::record;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ops::elementwise::compute;
 use crate::ops::pieces::widest;
 use crate::shape::{Walk, dim, numel};
-use crate::tape::record;
 use crate::tensor::Tensor;
 use fours::{Fours, fours};
 use halves::reduce_halves;
@@ -243,17 +243,21 @@ impl Tensor {
             without(self.shape(), &reduced)
         };
         let scale = scale(numel(&only(self.shape(), &reduced)));
-        let y = reduce(op, Kind::Sum, self, &reduced, scale, (&shape, self.dtype()))?;
         let from = self.shape().to_vec();
-        Ok(record(op, y, &[self], move |dy, _| {
-            let dy = dy.reshape(&as_one)?;
-            let dy = if scale == 1.0 {
-                dy
-            } else {
-                dy.mul_scalar(scale)?
-            };
-            Ok(vec![Some(dy.expand(&from)?)])
-        }))
+        record(
+            op,
+            &[self],
+            |_| reduce(op, Kind::Sum, self, &reduced, scale, (&shape, self.dtype())),
+            move |_, dy| {
+                let dy = dy.reshape(&as_one)?;
+                let dy = if scale == 1.0 {
+                    dy
+                } else {
+                    dy.mul_scalar(scale)?
+                };
+                Ok(vec![Some(dy.expand(&from)?)])
+            },
+        )
     }
 
     /// Sums over `dims` (negative ones count from the back; none named means all). A reduced side is
@@ -314,16 +318,25 @@ impl Tensor {
         } else {
             without(self.shape(), &reduced)
         };
-        let y = reduce(op, kind, self, &reduced, 1.0, (&shape, self.dtype()))?;
-        let (x, kept) = (self.detach(), y.clone());
-        Ok(record(op, y, &[self], move |dy, _| {
-            let equal = x.eq(&kept.reshape(&as_one)?)?;
-            // The number of equal elements may be beyond f16.
-            let equal = equal.cast(DType::F32)?;
-            let count = reduce(op, Kind::Sum, &equal, &reduced, 1.0, (&as_one, DType::F32))?;
-            let share = dy.reshape(&as_one)?.cast(DType::F32)?.div(&count)?;
-            Ok(vec![Some(equal.mul(&share)?.cast(dy.dtype())?)])
-        }))
+        let gone = reduced.clone();
+        record(
+            op,
+            &[self],
+            |ctx| {
+                let y = reduce(op, kind, self, &reduced, 1.0, (&shape, self.dtype()))?;
+                ctx.save(self);
+                ctx.save(&y);
+                Ok(y)
+            },
+            move |ctx, dy| {
+                let (x, y) = (ctx.saved(0)?, ctx.saved(1)?);
+                // The number of equal elements may be beyond f16.
+                let equal = x.eq(&y.reshape(&as_one)?)?.cast(DType::F32)?;
+                let count = reduce(op, Kind::Sum, &equal, &gone, 1.0, (&as_one, DType::F32))?;
+                let share = dy.reshape(&as_one)?.cast(DType::F32)?.div(&count)?;
+                Ok(vec![Some(equal.mul(&share)?.cast(dy.dtype())?)])
+            },
+        )
     }
 
     /// Sums the dimensions that broadcasting repeated, down to `shape`: the transpose of `expand`.
@@ -341,18 +354,14 @@ impl Tensor {
             }
             reduced.push(from != to);
         }
-        let y = reduce(
-            "sum_to",
-            Kind::Sum,
-            self,
-            &reduced,
-            1.0,
-            (shape, self.dtype()),
-        )?;
         let from = self.shape().to_vec();
-        Ok(record("sum_to", y, &[self], move |dy, _| {
-            Ok(vec![Some(dy.expand(&from)?)])
-        }))
+        let to = (shape, self.dtype());
+        record(
+            "sum_to",
+            &[self],
+            |_| reduce("sum_to", Kind::Sum, self, &reduced, 1.0, to),
+            move |_, dy| Ok(vec![Some(dy.expand(&from)?)]),
+        )
     }
 }
 

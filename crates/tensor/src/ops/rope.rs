@@ -6,10 +6,10 @@ use wgrad_runtime::{Defines, Device};
 
 pub use cases::cases;
 
+use crate::autograd::{record_with, refuse_grad};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ops::rows::rows_in_texels;
-use crate::tape::{record, refuse_grad};
 use crate::tensor::Tensor;
 
 const OP: &str = "rope";
@@ -70,10 +70,18 @@ impl Tensor {
     /// Errors name what does not fit: ranks, types, an R that is larger than D, positions beyond the table.
     pub fn rope(&self, table: &Tensor, options: &Rope) -> Result<Tensor> {
         let plan = Plan::new(self, table, options)?;
-        let y = plan.run(self, 1.0)?;
-        Ok(record(OP, y, &[self], move |dy, _| {
-            Ok(vec![Some(plan.run(dy, -1.0)?)])
-        }))
+        record_with(
+            OP,
+            &[self],
+            |ctx| {
+                ctx.save(&plan.table);
+                if let Some(positions) = &plan.positions {
+                    ctx.save(positions);
+                }
+                Ok((plan.run(self, 1.0)?, plan))
+            },
+            |plan, _, dy| Ok(vec![Some(plan.run(dy, -1.0)?)]),
+        )
     }
 }
 

@@ -1,10 +1,10 @@
 //! Parts of a tensor along a dimension, as views: the same memory, no kernel runs.
 
+use crate::autograd::record_view;
 use crate::cases::{Case, HostArray, Input, Layout};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::shape::dim;
-use crate::tape::record;
 use crate::tensor::Tensor;
 
 impl Tensor {
@@ -75,16 +75,12 @@ impl Tensor {
         let (start, end) = (place(start), place(end));
         let length = end.saturating_sub(start).div_ceil(step);
         let full = self.shape().to_vec();
-        Ok(record(
-            "slice",
-            every(self, at, start, length, step),
-            &[self],
-            move |dy, _| {
-                let dx = Tensor::zeros(dy.device(), &full, dy.dtype())?;
-                dy.copy_into(&every(&dx, at, start, length, step))?;
-                Ok(vec![Some(dx)])
-            },
-        ))
+        let y = every(self, at, start, length, step);
+        Ok(record_view("slice", self, y, false, move |dy| {
+            let dx = Tensor::zeros(dy.device(), &full, dy.dtype())?;
+            dy.copy_into(&every(&dx, at, start, length, step))?;
+            Ok(dx)
+        }))
     }
 }
 

@@ -7,10 +7,10 @@ pub use cases::cases;
 use wgrad_runtime::Defines;
 
 use super::rows::{Rows, Variant, row_texels, tuned};
+use crate::autograd::{record_with, refuse_grad};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::shape::dim;
-use crate::tape::{record, refuse_grad};
 use crate::tensor::Tensor;
 
 /// Values of a row that a lane keeps at most (see [`Rows::new`]), and of each of two rows.
@@ -129,6 +129,26 @@ fn along(op: &'static str, x: &Tensor, at: isize, asked: Asked) -> Result<Tensor
 
 /// Over the last dimension of a contiguous tensor.
 fn rows(op: &'static str, x: &Tensor, asked: Asked) -> Result<Tensor> {
+    record_with(
+        op,
+        &[x],
+        |ctx| {
+            let y = forward(op, x, &asked)?;
+            ctx.save(&y);
+            // The rule needs no mask: what is hidden is 0 in y.
+            Ok((
+                y,
+                Asked {
+                    mask: None,
+                    ..asked
+                },
+            ))
+        },
+        |asked, ctx, dy| Ok(vec![Some(backward(dy, ctx.saved(0)?, asked)?)]),
+    )
+}
+
+fn forward(op: &'static str, x: &Tensor, asked: &Asked) -> Result<Tensor> {
     if !x.dtype().is_float() {
         return Err(Error::op(
             op,
@@ -187,10 +207,7 @@ fn rows(op: &'static str, x: &Tensor, asked: Asked) -> Result<Tensor> {
         };
         launch.groups(rows as u64)?;
     }
-    let kept = y.clone();
-    Ok(record(op, y, &[x], move |dy, _| {
-        Ok(vec![Some(backward(dy, &kept, &asked)?)])
-    }))
+    Ok(y)
 }
 
 fn backward(dy: &Tensor, y: &Tensor, asked: &Asked) -> Result<Tensor> {

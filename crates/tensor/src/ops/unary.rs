@@ -8,10 +8,10 @@ pub(crate) use table::gelu_reference;
 
 use wgrad_runtime::Defines;
 
+use crate::autograd::record;
 use crate::error::{Error, Result};
 use crate::ops::elementwise::Elementwise;
 use crate::ops::rows::Variant;
-use crate::tape::record;
 use crate::tensor::Tensor;
 use table::{Unary, row};
 
@@ -30,15 +30,30 @@ pub fn unary_with(
             format!("a float tensor is needed, {x:?} was given; cast it first"),
         ));
     }
-    let y = forward(row, x, [a, b], variant)?;
-    let saved = if row.from_result {
-        y.clone()
-    } else {
-        x.detach()
-    };
-    Ok(record(row.name, y, &[x], move |dy, _| {
-        Ok(vec![Some(backward(row, dy, &saved, [a, b], variant)?)])
-    }))
+    let reads = mentions(row.derivative, if row.from_result { "y" } else { "x" });
+    record(
+        row.name,
+        &[x],
+        |ctx| {
+            let y = forward(row, x, [a, b], variant)?;
+            if reads {
+                ctx.save(if row.from_result { &y } else { x });
+            }
+            Ok(y)
+        },
+        move |ctx, dy| {
+            // A derivative that is a number leaves the kernel's second tensor unread.
+            let v = if reads { ctx.saved(0)? } else { dy };
+            Ok(vec![Some(backward(row, dy, v, [a, b], variant)?)])
+        },
+    )
+}
+
+/// Whether an expression reads the variable `name`.
+pub(crate) fn mentions(expression: &str, name: &str) -> bool {
+    expression
+        .split(|c: char| !(c.is_alphanumeric() || c == '_'))
+        .any(|word| word == name)
 }
 
 impl Tensor {

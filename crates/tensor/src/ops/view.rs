@@ -1,10 +1,10 @@
 //! Views: the same memory with another shape. No kernel runs, but for reshapes of scattered memory.
 
+use crate::autograd::record_view;
 use crate::cases::{Case, HostArray, Input, Layout};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::shape::{broadcast_strides, contiguous_strides, dim, new_dim};
-use crate::tape::record;
 use crate::tensor::Tensor;
 
 impl Tensor {
@@ -41,8 +41,8 @@ impl Tensor {
         let strides = contiguous_strides(&shape);
         let from = self.shape().to_vec();
         let y = packed.view(shape, strides, packed.offset());
-        Ok(record("reshape", y, &[&packed], move |dy, _| {
-            Ok(vec![Some(dy.reshape(&from)?)])
+        Ok(record_view("reshape", &packed, y, true, move |dy| {
+            dy.reshape(&from)
         }))
     }
 
@@ -76,8 +76,8 @@ impl Tensor {
         let back = dims.to_vec();
         let pick = |values: &[usize]| dims.iter().map(|d| values[*d]).collect::<Vec<_>>();
         let y = self.view(pick(self.shape()), pick(self.strides()), self.offset());
-        record("permute", y, &[self], move |dy, _| {
-            Ok(vec![Some(dy.permuted(&inverse, back.clone()))])
+        record_view("permute", self, y, false, move |dy| {
+            Ok(dy.permuted(&inverse, back.clone()))
         })
     }
 
@@ -116,8 +116,8 @@ impl Tensor {
         let strides = broadcast_strides(self.shape(), self.strides(), shape);
         let from = self.shape().to_vec();
         let y = self.view(shape.to_vec(), strides, self.offset());
-        Ok(record("expand", y, &[self], move |dy, _| {
-            Ok(vec![Some(dy.sum_to(&from)?)])
+        Ok(record_view("expand", self, y, false, move |dy| {
+            dy.sum_to(&from)
         }))
     }
 
@@ -147,10 +147,10 @@ impl Tensor {
             self.strides().to_vec(),
             self.offset() + start * self.strides()[at],
         );
-        Ok(record("narrow", y, &[self], move |dy, _| {
+        Ok(record_view("narrow", self, y, false, move |dy| {
             let dx = Tensor::zeros(dy.device(), &full, dy.dtype())?;
             dy.copy_into(&dx.narrow(at as isize, start, length)?)?;
-            Ok(vec![Some(dx)])
+            Ok(dx)
         }))
     }
 
@@ -163,8 +163,8 @@ impl Tensor {
         strides.insert(at, 1);
         let from = self.shape().to_vec();
         let y = self.view(shape, strides, self.offset());
-        Ok(record("unsqueeze", y, &[self], move |dy, _| {
-            Ok(vec![Some(dy.reshape(&from)?)])
+        Ok(record_view("unsqueeze", self, y, false, move |dy| {
+            dy.reshape(&from)
         }))
     }
 
@@ -178,8 +178,8 @@ impl Tensor {
         shape.remove(at);
         strides.remove(at);
         let y = self.view(shape, strides, self.offset());
-        Ok(record("unsqueeze", y, &[self], move |dy, _| {
-            Ok(vec![Some(dy.unsqueeze(at as isize)?)])
+        Ok(record_view("squeeze", self, y, false, move |dy| {
+            dy.unsqueeze(at as isize)
         }))
     }
 }

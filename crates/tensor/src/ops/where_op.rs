@@ -2,12 +2,12 @@
 
 use wgrad_runtime::Defines;
 
+use crate::autograd::record;
 use crate::cases::{Case, HostArray, Input, Layout, shapes};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ops::elementwise::Elementwise;
 use crate::shape::broadcast;
-use crate::tape::record;
 use crate::tensor::Tensor;
 
 impl Tensor {
@@ -32,21 +32,28 @@ impl Tensor {
                 ),
             ));
         }
-        let y = forward(cond, a, b)?;
-        let cond = cond.detach();
         let (a_shape, b_shape) = (a.shape().to_vec(), b.shape().to_vec());
-        Ok(record("where_cond", y, &[a, b], move |dy, needs| {
-            let zero = Tensor::zeros(dy.device(), &[], dy.dtype())?;
-            let da = match needs[0] {
-                true => Some(forward(&cond, dy, &zero)?.sum_to(&a_shape)?),
-                false => None,
-            };
-            let db = match needs[1] {
-                true => Some(forward(&cond, &zero, dy)?.sum_to(&b_shape)?),
-                false => None,
-            };
-            Ok(vec![da, db])
-        }))
+        record(
+            "where_cond",
+            &[a, b],
+            |ctx| {
+                ctx.save(cond);
+                forward(cond, a, b)
+            },
+            move |ctx, dy| {
+                let cond = ctx.saved(0)?;
+                let zero = Tensor::zeros(dy.device(), &[], dy.dtype())?;
+                let da = match ctx.needs(0) {
+                    true => Some(forward(cond, dy, &zero)?.sum_to(&a_shape)?),
+                    false => None,
+                };
+                let db = match ctx.needs(1) {
+                    true => Some(forward(cond, &zero, dy)?.sum_to(&b_shape)?),
+                    false => None,
+                };
+                Ok(vec![da, db])
+            },
+        )
     }
 
     /// `value` where `mask` (u32, broadcast to the shape of `self`) is not 0, else the values of `self`.

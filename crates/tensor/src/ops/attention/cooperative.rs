@@ -4,9 +4,9 @@ use wgrad_runtime::{Defines, Device, MatrixUnit, SelfTest};
 
 use super::fused::{Fused, Rows, Sizes};
 use super::{Attention, Variant};
+use crate::autograd::no_grad;
 use crate::dtype::DType;
 use crate::error::Result;
-use crate::tape::no_grad;
 use crate::tensor::Tensor;
 
 /// Forward passes of fewer tiles of 128 queries take 64: there are not enough to fill a large GPU else.

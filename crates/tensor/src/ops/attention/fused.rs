@@ -214,6 +214,15 @@ impl Fused {
         self.rows[0].tensor.device()
     }
 
+    /// What the kernels read, in both passes.
+    pub fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+        let rows = if self.packed { 1 } else { 3 };
+        let rows = self.rows[..rows].iter().map(|rows| &rows.tensor);
+        let bias = self.bias.as_ref().map(|(bias, _)| bias);
+        let state = self.dropout.as_ref().map(|dropout| &dropout.state);
+        rows.chain(&self.mask).chain(bias).chain(state)
+    }
+
     /// The result (B, Tq, H, D), and statistics for the backward pass.
     pub fn forward(&self) -> Result<(Tensor, Tensor)> {
         let Sizes { b, h, tq, d, .. } = self.sizes;

@@ -16,7 +16,7 @@ const SERIAL: usize = 1024;
 const GROUPS: usize = 32;
 
 /// What the forward pass leaves behind.
-pub(super) struct Saved {
+pub(super) struct Kept {
     pub rms: bool,
     /// What was normalised.
     pub total: Tensor,
@@ -33,7 +33,14 @@ pub(super) struct Saved {
 /// The gradients of the total, and of what was dropped before it.
 type Inputs = (Option<Tensor>, Option<Tensor>);
 
-impl Saved {
+impl Kept {
+    /// What the kernels read.
+    pub fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+        let state = self.dropout.as_ref().map(|dropout| &dropout.state);
+        let own = [&self.total, &self.statistics];
+        own.into_iter().chain(&self.weight).chain(state)
+    }
+
     /// For the input, the residual, the weight and the bias, as far as they are there.
     pub fn backward(&self, dy: &Tensor, needs: &[bool]) -> Result<Vec<Option<Tensor>>> {
         let dy = dy.contiguous()?;
@@ -129,9 +136,6 @@ impl Saved {
         dropout: Option<&Drop>,
         bound: &[(&str, &'a Tensor)],
     ) -> Result<Launch<'a>> {
-        if let Some(dropout) = dropout {
-            dropout.check("layer_norm")?;
-        }
         let device = dy.device();
         let (rows, length) = self.sides();
         let kernel = device.kernel(kernel, &numbered(defines, bound))?;

@@ -6,9 +6,9 @@ use super::choice::Tile;
 use super::gemm::{Epilogue, gemm};
 use super::operand::{Operand, laid_out};
 use super::{Kernel, Variant};
+use crate::autograd::no_grad;
 use crate::dtype::DType;
 use crate::error::Result;
-use crate::tape::no_grad;
 use crate::tensor::Tensor;
 
 /// Sums that an invocation of a subgroup keeps in registers at most.

@@ -6,10 +6,10 @@ use super::choice::choose;
 use super::operand::Operand;
 use super::split::{split_k, splits};
 use super::{Kernel, Variant, cooperative};
+use crate::autograd::no_grad;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::shape::{broadcast, numel};
-use crate::tape::no_grad;
 use crate::tensor::Tensor;
 
 /// What the kernel does besides the sums. At most one of `bias`, `gelu_input` and `row_sums`.
@@ -124,8 +124,8 @@ pub(super) fn gemm(
             ),
         ));
     }
-    // Kernels read the bias as it lies; its gradient is none of their business, so neither is the graph.
-    let bias = epilogue.bias.map(|bias| bias.detach().contiguous());
+    // The kernels need a contiguous bias.
+    let bias = epilogue.bias.map(Tensor::contiguous);
     let bias = bias.transpose()?;
     let epilogue = &Epilogue {
         bias: bias.as_ref(),

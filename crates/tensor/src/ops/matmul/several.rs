@@ -2,9 +2,9 @@
 
 use super::gemm::{Epilogue, gemm};
 use super::{Wanted, check_layer, layer_gradients, residual_rows};
+use crate::autograd::{Saved, record_with};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::tape::{no_grad, record};
 use crate::tensor::Tensor;
 
 impl Tensor {
@@ -28,37 +28,45 @@ impl Tensor {
             check_layer(op, self, weight, biases.get(i).copied())?;
         }
         let x = self.rows()?;
-        let w = together(weights)?;
-        let b = match biases {
-            [] => None,
-            some => Some(together(some)?),
-        };
-        let epilogue = Epilogue {
-            bias: b.as_ref(),
-            ..Epilogue::default()
-        };
-        let y = gemm(op, &x, &w.transpose(0, 1)?, &epilogue, None)?.y;
         let sizes: Vec<usize> = weights.iter().map(|w| w.shape()[0]).collect();
-        let outputs = w.shape()[0];
+        let outputs = sizes.iter().sum();
         let inputs: Vec<&Tensor> = [&x].into_iter().chain(weights.iter().copied()).collect();
         let inputs = [inputs, biases.to_vec()].concat();
-        let a = x.detach();
-        let of_bias = b.as_ref().map(Tensor::dtype);
-        let y = record(op, y, &inputs, move |dy, needs| {
+        let of_weight = weights[0].dtype();
+        let of_bias = biases.first().map(|b| b.dtype());
+        let forward = |ctx: &mut Saved| {
+            let w = together(weights)?;
+            let b = match biases {
+                [] => None,
+                some => Some(together(some)?),
+            };
+            let epilogue = Epilogue {
+                bias: b.as_ref(),
+                ..Epilogue::default()
+            };
+            let y = gemm(op, &x, &w.transpose(0, 1)?, &epilogue, None)?.y;
+            let w = ctx.needs(0).then(|| ctx.save(&w));
+            let of_weights = (1..=weights.len()).any(|i| ctx.needs(i));
+            let a = of_weights.then(|| ctx.save(&x));
+            Ok((y, [w, a]))
+        };
+        let y = record_with(op, &inputs, forward, move |[w, a], ctx, dy| {
+            let needs = ctx.all_needs();
             let mut parts = vec![None; needs.len()];
-            if needs[0] {
-                parts[0] = Some(gemm(op, dy, &w, &Epilogue::default(), None)?.y);
+            if let Some(w) = *w {
+                parts[0] = Some(gemm(op, dy, ctx.saved(w)?, &Epilogue::default(), None)?.y);
             }
+            let a = a.map(|a| ctx.saved(a)).transpose()?;
             let of_weights = &needs[1..=sizes.len()];
             let of_biases = &needs[1 + sizes.len()..];
             let all = of_weights.iter().all(|need| *need);
             let wanted = |weight: bool, bias: bool| Wanted {
-                weight: weight.then_some(w.dtype()),
+                weight: weight.then_some(of_weight),
                 bias: of_bias.filter(|_| bias),
                 scale: 1.0,
             };
             let whole = match all {
-                true => layer_gradients(dy, &a, wanted(true, of_biases.contains(&true)), None)?,
+                true => layer_gradients(dy, a, wanted(true, of_biases.contains(&true)), None)?,
                 false => (None, None),
             };
             let mut start = 0;
@@ -70,7 +78,7 @@ impl Tensor {
                     true => (narrow(&whole.0)?, narrow(&whole.1)?),
                     false => {
                         let dy = dy.narrow(1, start, *size)?;
-                        layer_gradients(&dy, &a, wanted(of_weights[i], bias), None)?
+                        layer_gradients(&dy, a, wanted(of_weights[i], bias), None)?
                     }
                 };
                 parts[1 + i] = dw.filter(|_| of_weights[i]);
@@ -80,7 +88,7 @@ impl Tensor {
                 start += size;
             }
             Ok(parts)
-        });
+        })?;
         y.reshape(&self.with_last(outputs))
     }
 
@@ -107,37 +115,50 @@ impl Tensor {
             ));
         }
         let x = self.rows()?;
-        let inner = Epilogue {
-            bias: Some(first[1]),
-            gelu: true,
-            ..Epilogue::default()
-        };
-        let made = gemm(op, &x, &first[0].detach().transpose(0, 1)?, &inner, None)?;
-        let (hidden, pre) = (made.y, made.pre);
-        check_layer(op, &hidden, second[0], Some(second[1]))?;
+        if second[1].shape() != &second[0].shape()[..1] {
+            return Err(Error::op(
+                op,
+                format!(
+                    "the bias {:?} does not fit the weight {:?}: weight is (out, hidden), bias (out)",
+                    second[1].shape(),
+                    second[0].shape()
+                ),
+            ));
+        }
         let shape = self.with_last(second[0].shape()[0]);
         let residual = residual
             .map(|residual| residual_rows(op, residual, &shape))
             .transpose()?;
-        let outer = Epilogue {
-            bias: Some(second[1]),
-            residual: residual.as_ref(),
-            dtype: residual.as_ref().map(Tensor::dtype),
-            ..Epilogue::default()
-        };
-        let y = gemm(
-            op,
-            &hidden,
-            &second[0].detach().transpose(0, 1)?,
-            &outer,
-            None,
-        )?
-        .y;
-        let (a, w1, w2) = (x.detach(), first[0].detach(), second[0].detach());
         let mut inputs = vec![&x, first[0], first[1], second[0], second[1]];
         let types: Vec<DType> = inputs.iter().map(|t| t.dtype()).collect();
         inputs.extend(&residual);
-        let y = record(op, y, &inputs, move |dy, needs| {
+        let forward = |ctx: &mut Saved| {
+            let inner = Epilogue {
+                bias: Some(first[1]),
+                gelu: true,
+                ..Epilogue::default()
+            };
+            let made = gemm(op, &x, &first[0].transpose(0, 1)?, &inner, None)?;
+            let outer = Epilogue {
+                bias: Some(second[1]),
+                residual: residual.as_ref(),
+                dtype: residual.as_ref().map(Tensor::dtype),
+                ..Epilogue::default()
+            };
+            let y = gemm(op, &made.y, &second[0].transpose(0, 1)?, &outer, None)?.y;
+            let below = ctx.needs(0) || ctx.needs(1) || ctx.needs(2);
+            let saved = FeedForwardSaved {
+                x: ctx.needs(1).then(|| ctx.save(&x)),
+                first: ctx.needs(0).then(|| ctx.save(first[0])),
+                second: below.then(|| ctx.save(second[0])),
+                pre: made.pre.filter(|_| below).map(|pre| ctx.save(&pre)),
+                hidden: ctx.needs(3).then(|| ctx.save(&made.y)),
+            };
+            Ok((y, saved))
+        };
+        let y = record_with(op, &inputs, forward, move |saved, ctx, dy| {
+            let needs = ctx.all_needs();
+            let read = |i: Option<usize>| i.map(|i| ctx.saved(i)).transpose();
             let mut parts = vec![None; needs.len()];
             if needs.get(5) == Some(&true) {
                 parts[5] = Some(dy.clone());
@@ -147,23 +168,33 @@ impl Tensor {
                 bias: needs[i + 1].then_some(types[i + 1]),
                 scale: 1.0,
             };
-            (parts[3], parts[4]) = layer_gradients(dy, &hidden, wanted(3), None)?;
-            if !(needs[0] || needs[1] || needs[2]) {
+            (parts[3], parts[4]) = layer_gradients(dy, read(saved.hidden)?, wanted(3), None)?;
+            let Some(w2) = read(saved.second)? else {
                 return Ok(parts);
-            }
+            };
             let through = Epilogue {
-                gelu_input: pre.as_ref(),
+                gelu_input: read(saved.pre)?,
                 ..Epilogue::of(types[0])
             };
-            let dpre = gemm(op, dy, &w2, &through, None)?.y;
-            if needs[0] {
-                parts[0] = Some(gemm(op, &dpre, &w1, &Epilogue::default(), None)?.y);
+            let dpre = gemm(op, dy, w2, &through, None)?.y;
+            if let Some(w1) = read(saved.first)? {
+                parts[0] = Some(gemm(op, &dpre, w1, &Epilogue::default(), None)?.y);
             }
-            (parts[1], parts[2]) = layer_gradients(&dpre, &a, wanted(1), None)?;
+            (parts[1], parts[2]) = layer_gradients(&dpre, read(saved.x)?, wanted(1), None)?;
             Ok(parts)
-        });
+        })?;
         y.reshape(&shape)
     }
+}
+
+/// The numbers of what a feed-forward network saves: as far as a gradient that is wanted reads it.
+struct FeedForwardSaved {
+    x: Option<usize>,
+    first: Option<usize>,
+    second: Option<usize>,
+    /// The input of GELU.
+    pre: Option<usize>,
+    hidden: Option<usize>,
 }
 
 /// `tensors` along their first dimension, outside the graph: a view where their memory allows, else a copy.
@@ -171,6 +202,5 @@ fn together(tensors: &[&Tensor]) -> Result<Tensor> {
     if let Some(view) = Tensor::side_by_side(tensors)? {
         return Ok(view);
     }
-    let plain: Vec<Tensor> = tensors.iter().map(|t| t.detach()).collect();
-    no_grad(|| Tensor::concat(&plain.iter().collect::<Vec<_>>(), 0))
+    Tensor::concat(tensors, 0)
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use wgrad_runtime::{Buffer, Defines, Device, Kernel, Launch};
 
 use super::{AdamConstants, PIECE, SCALARS, Scaling};
+use crate::autograd::no_grad;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::tape::no_grad;
 use crate::tensor::Tensor;
 
 /// Elements of a block: one parameter each, or none.

@@ -4,9 +4,9 @@
 use wgrad_runtime::{Defines, Device};
 
 use super::SCALARS;
+use crate::autograd::no_grad;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::tape::no_grad;
 use crate::tensor::Tensor;
 
 /// How the factor of a loss follows its gradients; the default is that of `torch.amp.GradScaler`.

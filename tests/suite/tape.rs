@@ -1,0 +1,267 @@
+//! The tape: what the user puts into the graph, what is saved and checked, and what is refused.
+
+mod checkpoints;
+
+use wgrad::tensor::autograd::{NoGradGuard, enable_grad, is_grad_enabled, no_grad, record};
+use wgrad::tensor::ops::cross_entropy::CrossEntropy;
+use wgrad::tensor::ops::embedding::embedding;
+use wgrad::tensor::{Activation, scaled_dot_product_attention};
+use wgrad::tensor::{Attention, Device, DeviceOptions, Generator, Result, Tensor};
+
+pub(crate) fn device() -> Device {
+    Device::open(DeviceOptions::default()).expect("an adapter; `cargo xtask test` installs one")
+}
+
+/// A tensor of `shape` with values that differ from each other.
+pub(crate) fn values(device: &Device, shape: &[usize]) -> Tensor {
+    let n: usize = shape.iter().product();
+    let values: Vec<f32> = (0..n).map(|i| (i as f32 * 0.7 + 0.3).sin()).collect();
+    Tensor::from_slice(device, &values, shape).unwrap()
+}
+
+/// The same as a leaf that wants a gradient.
+pub(crate) fn leaf(device: &Device, shape: &[usize]) -> Tensor {
+    let leaf = values(device, shape);
+    leaf.set_requires_grad(true).unwrap();
+    leaf
+}
+
+fn message<T>(result: Result<T>) -> String {
+    match result {
+        Ok(_) => panic!("it was accepted"),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// x³ + w, where w is only added.
+fn cube_plus(x: &Tensor, w: &Tensor) -> Result<Tensor> {
+    record(
+        "cube_plus",
+        &[x, w],
+        |ctx| {
+            if ctx.needs(0) {
+                ctx.save(x);
+            }
+            x.mul(x)?.mul(x)?.add(w)
+        },
+        |ctx, dy| {
+            let dx = match ctx.needs(0) {
+                true => {
+                    let x = ctx.saved(0)?;
+                    Some(dy.mul(&x.mul(x)?.mul_scalar(3.0)?)?)
+                }
+                false => None,
+            };
+            Ok(vec![dx, Some(dy.clone())])
+        },
+    )
+}
+
+#[test]
+fn a_recorded_op_has_the_gradient_of_its_rule() {
+    let device = device();
+    let (x, w) = (leaf(&device, &[5]), leaf(&device, &[5]));
+    let gradients = cube_plus(&x, &w)
+        .unwrap()
+        .sum_all()
+        .unwrap()
+        .backward()
+        .unwrap();
+    let dx = gradients.get(&x).unwrap().to_vec::<f32>().unwrap();
+    for (x, dx) in x.to_vec::<f32>().unwrap().iter().zip(dx) {
+        assert!((dx - 3.0 * x * x).abs() < 1e-5);
+    }
+    assert_eq!(
+        gradients.get(&w).unwrap().to_vec::<f32>().unwrap(),
+        [1.0; 5]
+    );
+    // Nothing is saved for a frozen x, so nothing is checked.
+    x.set_requires_grad(false).unwrap();
+    let y = cube_plus(&x, &w).unwrap();
+    x.copy_from_slice(&[0f32; 5]).unwrap();
+    assert_eq!(y.sum_all().unwrap().backward().unwrap().len(), 1);
+    // Nothing wants a gradient: no graph.
+    w.set_requires_grad(false).unwrap();
+    assert!(!cube_plus(&x, &w).unwrap().requires_grad());
+}
+
+#[test]
+fn a_rule_that_does_not_fit_is_refused() {
+    let device = device();
+    let x = leaf(&device, &[3]);
+    let with = |gradients: fn(&Tensor) -> Result<Vec<Option<Tensor>>>| {
+        let y = record(
+            "mine",
+            &[&x],
+            |_| x.mul_scalar(2.0),
+            move |_, dy| gradients(dy),
+        );
+        message(y.and_then(|y| y.sum_all()?.backward()))
+    };
+    assert!(
+        with(|_| Ok(vec![])).contains("mine: its backward rule gives 0 gradients for 1 inputs")
+    );
+    assert!(with(|_| Ok(vec![None])).contains("leaves out the gradient of input 0"));
+    assert!(
+        with(|dy| Ok(vec![Some(dy.sum_all()?)])).contains("mine: its backward rule gives Tensor")
+    );
+    let unsaved = record(
+        "mine",
+        &[&x],
+        |_| x.mul_scalar(2.0),
+        |ctx, _| Ok(vec![Some(ctx.saved(0)?.clone())]),
+    );
+    let text = message(unsaved.and_then(|y| y.sum_all()?.backward()));
+    assert!(
+        text.contains("mine: its backward rule asks for saved tensor 0, 0 were saved"),
+        "{text}"
+    );
+}
+
+#[test]
+fn guards_and_closures_set_the_mode_and_put_it_back() {
+    let device = device();
+    let x = leaf(&device, &[2]);
+    let recorded = || x.exp().unwrap().requires_grad();
+    assert!(recorded());
+    {
+        let _guard = NoGradGuard::new();
+        assert!(!recorded() && !is_grad_enabled());
+        assert!(enable_grad(recorded));
+        assert!(!recorded());
+    }
+    assert!(recorded());
+    let panicked = std::panic::catch_unwind(|| no_grad(|| std::panic::resume_unwind(Box::new(()))));
+    assert!(panicked.is_err() && recorded());
+    // Another thread has its own mode.
+    no_grad(|| std::thread::scope(|scope| scope.spawn(|| assert!(is_grad_enabled())).join()))
+        .unwrap();
+}
+
+/// Calls `loss`, then `rewrite`, and expects that `backward` names `op`.
+fn lost(op: &str, loss: impl Fn() -> Result<Tensor>, rewrite: impl Fn() -> Result<()>) {
+    assert!(loss().unwrap().backward().is_ok(), "{op}");
+    let before = loss().unwrap();
+    rewrite().unwrap();
+    let text = message(before.backward());
+    let named = text.starts_with(&format!("{op}: ")) && text.contains("overwritten in place");
+    assert!(named, "{op}: {text}");
+    // Computed anew it goes on.
+    assert!(loss().unwrap().backward().is_ok(), "{op}");
+}
+
+#[test]
+fn whatever_a_rule_reads_must_still_be_there() {
+    let device = &device();
+    let u32s = |values: &[u32], shape: &[usize]| Tensor::from_slice(device, values, shape).unwrap();
+    let x = &leaf(device, &[4, 6]);
+    let ids = &u32s(&[1, 0, 2], &[3]);
+    lost(
+        "embedding",
+        || embedding(x, ids, None)?.sum_all(),
+        || ids.copy_from_slice(&[0u32, 0, 0]),
+    );
+    let index = &u32s(&[1, 0, 2, 3], &[4, 1]);
+    lost(
+        "gather",
+        || x.gather(1, index)?.sum_all(),
+        || index.copy_from_slice(&[0u32; 4]),
+    );
+    let targets = &u32s(&[1, 0, 2, 5], &[4]);
+    lost(
+        "cross_entropy",
+        || x.cross_entropy(targets, &CrossEntropy::default()),
+        || targets.copy_from_slice(&[0u32; 4]),
+    );
+    let cond = &u32s(&[1, 0, 1, 0, 1, 1], &[6]);
+    let zero = &Tensor::scalar(device, 0.0).unwrap();
+    lost(
+        "where_cond",
+        || Tensor::where_cond(cond, x, zero)?.sum_all(),
+        || cond.copy_from_slice(&[0u32; 6]),
+    );
+    let factor = &values(device, &[6]);
+    lost(
+        "mul",
+        || x.mul(factor)?.sum_all(),
+        || factor.copy_from_slice(&[0f32; 6]),
+    );
+    // Values, also through another view of the same memory.
+    lost(
+        "layer_norm",
+        || x.layer_norm(Some(factor), None, 1e-5)?.sum_all(),
+        || factor.narrow(0, 2, 2)?.copy_from_slice(&[1f32; 2]),
+    );
+    let part = &x.narrow(0, 1, 2).unwrap().detach();
+    part.set_requires_grad(true).unwrap();
+    lost(
+        "mul",
+        || part.mul(part)?.sum_all(),
+        || x.copy_from_slice(&[0.5f32; 24]),
+    );
+    let base = values(device, &[6]);
+    let view = &base.narrow(0, 0, 6).unwrap();
+    lost(
+        "mul",
+        || x.mul(view)?.sum_all(),
+        || base.copy_from_slice(&[0f32; 6]),
+    );
+}
+
+#[test]
+fn masks_frozen_biases_and_random_state_are_checked_too() {
+    let device = &device();
+    let [q, k, v] = [0; 3].map(|_| leaf(device, &[1, 2, 5, 4]));
+    let mask = &Tensor::from_slice(device, &[1u32, 1, 1, 0, 1], &[1, 5]).unwrap();
+    let bias = &values(device, &[5, 5]);
+    let attend = |options: Attention| scaled_dot_product_attention(&q, &k, &v, &options)?.sum_all();
+    lost(
+        "scaled_dot_product_attention",
+        || {
+            attend(Attention {
+                mask: Some(mask),
+                ..Attention::default()
+            })
+        },
+        || mask.copy_from_slice(&[1u32; 5]),
+    );
+    lost(
+        "scaled_dot_product_attention",
+        || {
+            attend(Attention {
+                bias: Some(bias),
+                ..Attention::default()
+            })
+        },
+        || bias.copy_from_slice(&[0f32; 25]),
+    );
+    let generator = Generator::new(device, 3).unwrap();
+    lost(
+        "dropout",
+        || q.dropout(0.5, &generator)?.sum_all(),
+        || generator.begin_step(1, 0),
+    );
+}
+
+/// What a rule does not read may be overwritten: an optimizer of one part of a model does so.
+#[test]
+fn what_no_rule_reads_may_be_overwritten() {
+    let device = &device();
+    let (x, frozen) = (leaf(device, &[4, 6]), values(device, &[3, 6]));
+    let bias = values(device, &[3]);
+    let y = x.linear(&frozen, Some(&bias), Activation::None).unwrap();
+    let y = y
+        .add(&bias)
+        .unwrap()
+        .sub(&bias)
+        .unwrap()
+        .mul_scalar(2.0)
+        .unwrap();
+    let loss = y.sum_all().unwrap();
+    // The gradient of x reads the frozen weight alone.
+    bias.copy_from_slice(&[9f32; 3]).unwrap();
+    x.copy_from_slice(&[9f32; 24]).unwrap();
+    assert!(loss.backward().is_ok());
+    frozen.copy_from_slice(&[9f32; 18]).unwrap();
+    assert!(message(loss.backward()).starts_with("linear: "));
+}
