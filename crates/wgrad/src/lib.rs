@@ -23,7 +23,7 @@ pub mod prelude {
         Parameters, RMSNorm, VarBuilder,
     };
     pub use wgrad_tensor::{
-        Attention, DType, Device, DeviceOptions, Generator, Gradients, Tensor, no_grad,
-        scaled_dot_product_attention,
+        Attention, DType, Device, DeviceOptions, Generator, Gradients, NoGradGuard, Tensor,
+        checkpoint, enable_grad, no_grad, record, scaled_dot_product_attention,
     };
 }
