@@ -1,4 +1,4 @@
-//! Fine-tunes a BERT through the library, with a callback.
+//! Fine-tunes a BERT through the library, with callbacks.
 //!
 //! Run: cargo xtask fetch (prints the two folders), then
 //! cargo run --release --example finetune -- MODEL_FOLDER TRAIN.tsv OUTPUT_FOLDER
@@ -6,9 +6,9 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
-use wgrad::models::finetune::{FineTuneArguments, fine_tune};
+use wgrad::models::tasks::text_classification::{TextClassificationArguments, fine_tune};
 use wgrad::prelude::*;
-use wgrad::train::trainer::{Callbacks, TrainingArguments};
+use wgrad::train::{Callbacks, Flow};
 
 fn main() -> anyhow::Result<()> {
     let mut words = std::env::args().skip(1).map(PathBuf::from);
@@ -23,22 +23,19 @@ fn main() -> anyhow::Result<()> {
         next("an output folder")?,
     );
     let device = Device::open(DeviceOptions::default())?;
-    let arguments = FineTuneArguments {
-        freeze_encoder: true,
-        learning_rate: 1e-3,
-        training: TrainingArguments {
-            max_steps: Some(100),
-            per_device_train_batch_size: 32,
-            ..TrainingArguments::new(output)
-        },
-        ..FineTuneArguments::new(model, file)
-    };
-    let mut callbacks = Callbacks {
-        on_step: Some(Box::new(|log| {
-            println!("step {:3}: loss {:.4}", log.step, log.loss)
-        })),
-        ..Callbacks::default()
-    };
+    let mut arguments = TextClassificationArguments::new(model, file, output);
+    arguments.freeze_encoder = true;
+    arguments.training.learning_rate = 1e-3;
+    arguments.training.max_steps = 100;
+    arguments.training.per_device_train_batch_size = 32;
+    let mut callbacks = Callbacks::new().on_step(|log| {
+        println!("step {:3}: loss {:.4}", log.step, log.loss);
+        // Enough is enough: the run ends here, with a checkpoint.
+        Ok(match log.loss < 0.05 {
+            true => Flow::Stop,
+            false => Flow::Continue,
+        })
+    });
     let done = fine_tune(&device, &arguments, &mut callbacks, &|line| {
         println!("{line}")
     })?;

@@ -85,7 +85,18 @@ pub fn usage_line(text: &str) -> String {
             parts.push(line);
         }
     }
-    format!("{}; see --help", parts.join(" "))
+    let words: Vec<String> = parts.join(" ").split(' ').map(one_spelling).collect();
+    format!("{}; see --help", words.join(" "))
+}
+
+/// A flag that clap suggests in mixed spelling (`--train-batch_size`), in one.
+fn one_spelling(word: &str) -> String {
+    match word.split_once("--") {
+        Some((before, name)) if name.contains('_') => {
+            format!("{before}--{}", name.replace('-', "_"))
+        }
+        _ => word.to_owned(),
+    }
 }
 
 /// The user's cache folder of this system, and `wgrad` in it.
@@ -121,7 +132,10 @@ fn both_spellings(command: Command) -> Command {
         .collect();
     let command = command.mut_args(|arg| {
         let others: Vec<String> = arg.get_long().map(spellings).unwrap_or_default();
+        // "-1" is the value of a flag, never a flag: what is wrong with it is for the program to say.
+        let numbers = arg.get_action().takes_values();
         // clap wants names that live as long as the program, which the one command line does.
+        let arg = arg.allow_negative_numbers(numbers);
         arg.aliases(others.into_iter().map(|name| &*name.leak()))
     });
     subcommands
@@ -208,6 +222,14 @@ mod tests {
         assert_eq!(joined.learning_rate, Some(2.0));
         assert_eq!(joined.text, ["a-b_c"]);
         assert_eq!(spellings("a_b-c"), ["a-b-c", "a-b_c", "a_b_c"]);
+    }
+
+    #[test]
+    fn a_suggestion_has_one_spelling() {
+        let text = "error: unexpected argument '--learning_rat' found\n\n  tip: a similar argument exists: '--learning-rate'\n";
+        assert!(usage_line(text).contains("'--learning-rate'"));
+        let mixed = text.replace("--learning-rate", "--train-batch_size");
+        assert!(usage_line(&mixed).contains("'--train_batch_size'"));
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod embed;
 mod emulate;
 mod finetune;
 mod generate;
+mod hugging_face;
 mod info;
 mod predict;
 mod quiet;
@@ -68,7 +69,11 @@ fn main() -> ExitCode {
         // Help and version are no mistakes: they go to standard output.
         Err(e) if !e.use_stderr() => e.exit(),
         Err(e) => {
-            eprintln!("{}", args::usage_line(&e.to_string()));
+            let line = hugging_face::answer(&e);
+            eprintln!(
+                "{}",
+                line.unwrap_or_else(|| args::usage_line(&e.to_string()))
+            );
             return ExitCode::from(2);
         }
     };

@@ -4,13 +4,14 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 use wgrad_models::classifier::{SequenceClassifier, argmax, probabilities};
+use wgrad_models::config::ProblemType;
 use wgrad_models::folder::ModelFolder;
 use wgrad_runtime::DeviceOptions;
 
 use crate::args::AdapterArg;
-use crate::texts::TextArgs;
+use crate::texts::{PairArgs, TextArgs};
 
 /// Classify texts with a fine-tuned model
 #[derive(Args, Debug)]
@@ -23,47 +24,103 @@ pub struct PredictArgs {
     model_name_or_path: PathBuf,
     #[command(flatten)]
     texts: TextArgs,
+    #[command(flatten)]
+    pairs: PairArgs,
     /// Tokens of a text at most [default: what the model takes]
     #[arg(long)]
     max_seq_length: Option<usize>,
-    /// One JSON object a line: text, label, probabilities (a regression has none), logits
+    /// One JSON object a line: text, text_pair, label, probabilities and logits; labels where several may hold;
+    /// value instead of label and probabilities for a regression
     #[arg(long)]
     json: bool,
 }
 
 pub fn run(args: PredictArgs) -> Result<()> {
-    let texts = args.texts.read()?;
+    let (texts, pairs) = args.texts.read_pairs(args.pairs)?;
     let folder = ModelFolder::open(&args.model_name_or_path)?;
     let tokenizer = folder.tokenizer()?;
     let length = args.max_seq_length.unwrap_or(folder.max_length()?);
-    let views: Vec<&str> = texts.iter().map(String::as_str).collect();
-    let ids = tokenizer.encode_batch(&views, length.min(folder.config.max_tokens()))?;
+    let length = length.min(folder.config.max_tokens());
+    let sequences = tokenizer.encode_sequences(&texts, pairs.as_deref(), length)?;
     let device = args.adapter.open(DeviceOptions::default())?;
     let model = SequenceClassifier::load(&device, &folder)?;
-    let rows = model.logits(&ids)?;
+    let rows = model.logits(&sequences)?;
     args.adapter.keep_pipelines(&device);
-    let labels = model.labels();
-    for (text, logits) in texts.iter().zip(&rows) {
-        let probabilities = probabilities(folder.config.problem_type, logits);
-        let best = argmax(logits);
-        let label = &labels[best];
+    for (at, (text, logits)) in texts.iter().zip(&rows).enumerate() {
+        let said = Said::new(folder.config.problem_type, model.labels(), logits);
+        let pair = pairs.as_ref().and_then(|pairs| pairs.get(at));
         if args.json {
-            let mut line = json!({"text": text, "label": label, "logits": logits});
-            if let Some(probabilities) = probabilities {
-                let by_label: serde_json::Map<String, serde_json::Value> = labels
-                    .iter()
-                    .zip(probabilities)
-                    .map(|(label, p)| (label.clone(), json!(p)))
-                    .collect();
-                line["probabilities"] = by_label.into();
+            let mut line = said.json(model.labels(), logits);
+            line["text"] = json!(text);
+            if let Some(pair) = pair {
+                line["text_pair"] = json!(pair);
             }
             println!("{line}");
             continue;
         }
-        match probabilities {
-            Some(p) => println!("{label:<10} {:6.2} %  {text}", 100.0 * p[best]),
-            None => println!("{label:<10} {:8.4}  {text}", logits[best]),
-        }
+        let pair = pair.map_or(String::new(), |pair| format!("  |  {pair}"));
+        println!("{}  {text}{pair}", said.short());
     }
     Ok(())
+}
+
+/// What the logits of a text say.
+enum Said {
+    /// The label that holds, and every label's probability.
+    One(String, usize, Vec<f64>),
+    /// The labels that hold, the most likely label, and every label's probability.
+    Several(Vec<String>, String, Vec<f64>),
+    /// The value.
+    Value(f32),
+    /// The name and value of the largest of several values.
+    Values(String, f32),
+}
+
+impl Said {
+    fn new(problem: ProblemType, labels: &[String], logits: &[f32]) -> Self {
+        let best = argmax(logits);
+        let label = labels[best].clone();
+        match (problem, probabilities(problem, logits)) {
+            (ProblemType::MultiLabel, Some(p)) => {
+                let held = labels.iter().zip(&p).filter(|(_, p)| **p > 0.5);
+                let held = held.map(|(label, _)| label.clone()).collect();
+                Said::Several(held, label, p)
+            }
+            (_, Some(p)) => Said::One(label, best, p),
+            (_, None) if logits.len() == 1 => Said::Value(logits[0]),
+            (_, None) => Said::Values(label, logits[best]),
+        }
+    }
+
+    fn json(&self, labels: &[String], logits: &[f32]) -> Value {
+        let by_label = |p: &[f64]| -> Value {
+            let pairs = labels.iter().cloned().zip(p.iter().map(|p| json!(p)));
+            Value::Object(pairs.collect())
+        };
+        let mut line = json!({"logits": logits});
+        match self {
+            Said::One(label, _, p) => {
+                line["label"] = json!(label);
+                line["probabilities"] = by_label(p);
+            }
+            Said::Several(held, label, p) => {
+                line["label"] = json!(label);
+                line["labels"] = json!(held);
+                line["probabilities"] = by_label(p);
+            }
+            Said::Value(value) => line["value"] = json!(value),
+            Said::Values(label, _) => line["label"] = json!(label),
+        }
+        line
+    }
+
+    fn short(&self) -> String {
+        match self {
+            Said::One(label, best, p) => format!("{label:<10} {:6.2} %", 100.0 * p[*best]),
+            Said::Several(held, _, _) if held.is_empty() => format!("{:<10}", "(none)"),
+            Said::Several(held, _, _) => format!("{:<10}", held.join(", ")),
+            Said::Value(value) => format!("{value:8.4}"),
+            Said::Values(label, value) => format!("{label:<10} {value:8.4}"),
+        }
+    }
 }

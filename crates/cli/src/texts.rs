@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 use clap::Args;
-use wgrad_train::data::read_texts;
+use wgrad_train::data::{Texts, read_texts};
 
 /// Flattened into every command that reads texts.
 #[derive(Args, Debug)]
@@ -23,11 +23,42 @@ pub struct TextArgs {
 impl TextArgs {
     /// The texts of `--text`, then those of `--file`.
     pub fn read(self) -> Result<Vec<String>> {
-        let mut texts = self.text;
+        Ok(self.read_pairs(PairArgs::default())?.0)
+    }
+
+    /// The same with second texts, where `pairs` asks for them.
+    pub fn read_pairs(self, pairs: PairArgs) -> Result<Texts> {
+        let wanted = !pairs.text_pair.is_empty() || pairs.text_pair_column.is_some();
+        let (mut texts, mut seconds) = (self.text, pairs.text_pair);
+        ensure!(
+            !wanted || texts.len() == seconds.len(),
+            "{} of --text and {} of --text_pair; give one each",
+            texts.len(),
+            seconds.len()
+        );
         if let Some(file) = self.file {
-            texts.extend(read_texts(file, &self.text_column)?);
+            ensure!(
+                !wanted || pairs.text_pair_column.is_some(),
+                "--text_pair is given; name the column of the second text in --file with --text_pair_column"
+            );
+            let column = pairs.text_pair_column.as_deref();
+            let (more, more_seconds) = read_texts(file, &self.text_column, column)?;
+            texts.extend(more);
+            seconds.extend(more_seconds.unwrap_or_default());
         }
         ensure!(!texts.is_empty(), "no text was given; use --text or --file");
-        Ok(texts)
+        Ok((texts, wanted.then_some(seconds)))
     }
+}
+
+/// Flattened into every command that reads pairs of texts.
+#[derive(Args, Debug, Default)]
+#[command(rename_all = "snake_case")]
+pub struct PairArgs {
+    /// The second text of a pair, one for each --text; may be repeated
+    #[arg(long)]
+    text_pair: Vec<String>,
+    /// Column of the second text of a pair in the file
+    #[arg(long, value_name = "COLUMN")]
+    text_pair_column: Option<String>,
 }

@@ -24,6 +24,9 @@ pub struct TokenBatch {
     pub input_ids: Tensor,
     /// u32 (B, T), 0 where a position is padding.
     pub attention_mask: Tensor,
+    /// u32 (B, T), for pairs: 0 in the first text, 1 in the second. Models without token types for two
+    /// texts get none.
+    token_type_ids: Option<Tensor>,
     /// u32 (B, T): RoBERTa counts positions from its padding id, over kept tokens only.
     position_ids: Option<Tensor>,
 }
@@ -70,6 +73,12 @@ impl TokenBatch {
         Ok(Self {
             input_ids: Tensor::from_slice(device, &batch.input_ids, &shape)?,
             attention_mask: Tensor::from_slice(device, &batch.attention_mask, &shape)?,
+            token_type_ids: match config.type_vocab_size >= 2
+                && batch.token_type_ids.iter().any(|id| *id != 0)
+            {
+                true => Some(Tensor::from_slice(device, &batch.token_type_ids, &shape)?),
+                false => None,
+            },
             position_ids,
         })
     }
@@ -249,9 +258,13 @@ impl BertModel {
             Some(ids) => tables.position.forward(ids)?,
             None => tables.position.weight().narrow(0, 0, tokens)?,
         };
-        // One segment only: every token is of type 0. Rows that all texts share are added up first.
         if let Some(types) = &tables.token_type {
-            shared = shared.add(&types.weight().narrow(0, 0, 1)?)?;
+            // A single text has type 0 throughout. Rows that all texts share are added up first.
+            let of_tokens = match &batch.token_type_ids {
+                Some(ids) => types.forward(ids)?,
+                None => types.weight().narrow(0, 0, 1)?,
+            };
+            shared = shared.add(&of_tokens)?;
         }
         let x = words.add(&shared)?;
         Ok(self.dropout.forward(&tables.norm.forward(&x)?, mode)?)

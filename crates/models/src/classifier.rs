@@ -8,18 +8,13 @@ use wgrad_nn::{Dropout, Init, Linear, Mode, Module, Parameters, VarBuilder, load
 use wgrad_tensor::{DType, Device, Generator, Tensor, no_grad};
 use wgrad_train::fs::write_atomic;
 
+use crate::batches::{EvalBatchSize, in_batches_by_length, token_batch};
 use crate::bert::names::export_name;
 use crate::bert::{BertModel, CanonicalWeights, TokenBatch};
 use crate::config::{Family, ProblemType};
 use crate::folder::{ModelFolder, Pooling, copy_tokenizer_files};
 use crate::io::safetensors::{SafeFile, SafeWriter, Weights, check_finite};
-use crate::tokenizer::pad_batch;
-
-/// Sequences of a batch are padded to a multiple of this: kernels read whole texels, and fewer shapes
-/// mean fewer buffers.
-pub const PAD_TO_MULTIPLE_OF: usize = 8;
-/// Texts in a batch when nothing is trained.
-const EVAL_BATCH: usize = 32;
+use crate::tokenizer::Sequences;
 
 /// An encoder with a classification head: the encoder's parameters under `BertModel`'s names, the head's
 /// under its family's.
@@ -218,11 +213,12 @@ impl SequenceClassifier {
     }
 
     /// Logits of token sequences, in their order, computed in batches of like length.
-    pub fn logits(&self, ids: &[Vec<u32>]) -> Result<Vec<Vec<f32>>> {
+    pub fn logits(&self, sequences: &Sequences) -> Result<Vec<Vec<f32>>> {
         let device = self.head.output().weight().device().clone();
-        let lengths: Vec<usize> = ids.iter().map(Vec::len).collect();
-        in_batches_by_length(&lengths, |texts| {
-            let batch = self.batch(&device, &picked(ids, texts))?;
+        let config = &self.encoder.config;
+        let size = EvalBatchSize::new(&device, config, None);
+        in_batches_by_length(&sequences.lengths(), &size, |which| {
+            let batch = token_batch(&device, config, &sequences.pick(which))?;
             let logits = no_grad(|| self.forward(&batch, &Mode::eval()))?;
             Ok(logits
                 .to_vec::<f32>()?
@@ -230,11 +226,6 @@ impl SequenceClassifier {
                 .map(<[f32]>::to_vec)
                 .collect())
         })
-    }
-
-    /// Pads and uploads token sequences.
-    pub fn batch(&self, device: &Device, ids: &[Vec<u32>]) -> Result<TokenBatch> {
-        padded_batch(device, &self.encoder, ids)
     }
 
     /// Parameters under the names that `transformers` saves.
@@ -273,7 +264,7 @@ impl SequenceClassifier {
             "{}: the tokenizer's files are gone; put them back, the model cannot be saved without",
             source.display()
         );
-        let json = config.to_json_for_classification(&self.labels)?;
+        let json = config.to_json_for_classification(&self.labels, config.problem_type)?;
         write_atomic(dir.join("config.json"), format!("{json:#}\n").as_bytes())
     }
 
@@ -285,47 +276,6 @@ impl SequenceClassifier {
         ensure!(report.missing.is_empty(), "{}: {report}", dir.display());
         Ok(())
     }
-}
-
-/// Pads and uploads token sequences for an encoder.
-pub fn padded_batch(device: &Device, encoder: &BertModel, ids: &[Vec<u32>]) -> Result<TokenBatch> {
-    let config = &encoder.config;
-    let padded = pad_batch(
-        ids,
-        config.pad_token_id,
-        PAD_TO_MULTIPLE_OF,
-        config.max_tokens(),
-    )?;
-    TokenBatch::new(device, config, &padded)
-}
-
-/// The batches in which sequences of these lengths are computed when nothing is trained: of like length, the
-/// longest first, so that the largest buffers are made once and serve all that follows.
-pub fn batches_by_length(lengths: &[usize]) -> Vec<Vec<usize>> {
-    let mut order: Vec<usize> = (0..lengths.len()).collect();
-    order.sort_by_key(|i| (std::cmp::Reverse(lengths[*i]), *i));
-    order.chunks(EVAL_BATCH).map(<[usize]>::to_vec).collect()
-}
-
-/// Calls `f` with the [`batches_by_length`] and puts its rows back in order.
-pub fn in_batches_by_length<T: Clone>(
-    lengths: &[usize],
-    mut f: impl FnMut(&[usize]) -> Result<Vec<T>>,
-) -> Result<Vec<T>> {
-    let mut out: Vec<Option<T>> = vec![None; lengths.len()];
-    for batch in batches_by_length(lengths) {
-        for (i, row) in batch.iter().zip(f(&batch)?) {
-            out[*i] = Some(row);
-        }
-    }
-    out.into_iter()
-        .map(|row| row.context("a batch gave too few rows"))
-        .collect()
-}
-
-/// Those of `ids` that `which` names.
-pub fn picked(ids: &[Vec<u32>], which: &[usize]) -> Vec<Vec<u32>> {
-    which.iter().map(|i| ids[*i].clone()).collect()
 }
 
 /// The labels' probabilities; nothing where the logits are values of their own.

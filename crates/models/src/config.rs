@@ -18,7 +18,7 @@ mod tests;
 
 pub(crate) use keys::Keys;
 pub(crate) use keys::read_json;
-pub use problem::ProblemType;
+pub use wgrad_train::data::ProblemType;
 
 /// The parameter names and the details of the mathematics a checkpoint follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,7 +185,7 @@ impl BertConfig {
         let id2label = keys.labels()?;
         let config = Self {
             family,
-            problem_type: ProblemType::new(keys.string("problem_type")?, id2label.len())?,
+            problem_type: problem::problem_type(keys.string("problem_type")?, id2label.len())?,
             vocab_size: keys.size(&["vocab_size"], default_vocab, 1 << 24)?,
             hidden_size: keys.size(hidden_size, 768, 1 << 16)?,
             num_hidden_layers: keys.size(layers, if distil { 6 } else { 12 }, 1 << 10)?,
@@ -235,16 +235,25 @@ impl BertConfig {
         }
     }
 
-    /// The `config.json` of this model with a classification head for `labels` (two or more, all
-    /// different), as `transformers` writes it; every other key stays as it was read.
+    /// The `config.json` of this model with a head for `labels` (all different; two or more where one of them
+    /// holds) whose logits mean what `problem` says, as `transformers` writes it; every other key stays as it
+    /// was read.
     ///
     /// `dtype` (once `torch_dtype`) becomes `float32` where it is present, because weights are
     /// written so and `transformers` would round them on loading to the type named there.
     /// `num_labels` is left out, as `transformers` does: it counts `id2label`.
-    pub fn to_json_for_classification(&self, labels: &[String]) -> Result<Value> {
+    pub fn to_json_for_classification(
+        &self,
+        labels: &[String],
+        problem: ProblemType,
+    ) -> Result<Value> {
+        let least = match problem {
+            ProblemType::SingleLabel => 2,
+            ProblemType::MultiLabel | ProblemType::Regression => 1,
+        };
         ensure!(
-            labels.len() >= 2,
-            "a classifier needs at least 2 labels, got {labels:?}"
+            labels.len() >= least,
+            "a head for {problem} needs at least {least} labels, got {labels:?}"
         );
         let mut seen = BTreeSet::new();
         if let Some(label) = labels.iter().find(|label| !seen.insert(label.as_str())) {
@@ -273,7 +282,7 @@ impl BertConfig {
             "architectures".into(),
             json!([format!("{class}ForSequenceClassification")]),
         );
-        object.insert("problem_type".into(), json!("single_label_classification"));
+        object.insert("problem_type".into(), json!(problem.name()));
         Ok(Value::Object(object))
     }
 

@@ -4,10 +4,10 @@ use anyhow::{Context, Result};
 use wgrad_nn::Mode;
 use wgrad_tensor::{Device, no_grad};
 
+use crate::batches::{EvalBatchSize, in_batches_by_length, token_batch};
 use crate::bert::BertModel;
-use crate::classifier::{in_batches_by_length, padded_batch, picked};
 use crate::folder::{Embedding, ModelFolder};
-use crate::tokenizer::TextTokenizer;
+use crate::tokenizer::{Sequences, TextTokenizer};
 
 /// An encoder with its tokenizer and pooling.
 pub struct SentenceEmbedder {
@@ -34,14 +34,16 @@ impl SentenceEmbedder {
     /// One vector a text: pooled, and divided by its length if the folder says so.
     pub fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>> {
         let ids = self.tokenizer.encode_batch(texts, self.max_length)?;
-        let lengths: Vec<usize> = ids.iter().map(Vec::len).collect();
-        let mut rows = in_batches_by_length(&lengths, |texts| {
-            let batch = padded_batch(&self.device, &self.encoder, &picked(&ids, texts))?;
+        let sequences = Sequences { ids, types: None };
+        let config = &self.encoder.config;
+        let size = EvalBatchSize::new(&self.device, config, None);
+        let mut rows = in_batches_by_length(&sequences.lengths(), &size, |texts| {
+            let batch = token_batch(&self.device, config, &sequences.pick(texts))?;
             let pooled = no_grad(|| {
                 let hidden = self.encoder.forward(&batch, &Mode::eval())?;
                 BertModel::pool(&hidden, &batch.attention_mask, self.embedding.pooling)
             })?;
-            let channels = self.encoder.config.hidden_size;
+            let channels = config.hidden_size;
             Ok(pooled
                 .to_vec::<f32>()?
                 .chunks(channels)

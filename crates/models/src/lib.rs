@@ -7,23 +7,25 @@
 //! names each family stores its parameters.
 //!
 //! On them stand [`bert`], the encoder, [`classifier`], the encoder with a classification head, and
-//! [`finetune`], which trains one from a table of texts.
+//! [`tasks`], what models are trained for: [`tasks::text_classification`] trains a classifier from a table of
+//! texts.
 //!
 //! Those modules work on the host alone: they hold no tensor and need no adapter.
 //! They treat every file as untrusted: sizes are checked before anything is allocated, paths
 //! found inside files may not leave the folder, and no pickle is ever read.
 
+pub mod batches;
 pub mod bert;
 pub mod classifier;
 pub mod config;
 pub mod embed;
-pub mod finetune;
 pub mod folder;
 pub mod generate;
 pub mod gpt;
 pub mod io;
 pub mod llama;
 mod rotary;
+pub mod tasks;
 pub mod tokenizer;
 
 #[cfg(test)]

@@ -17,9 +17,11 @@ use crate::io::gguf::{GgufFile, Metadata};
 
 mod batch;
 mod gguf;
+mod pairs;
 mod stream;
 
 pub use batch::{PaddedBatch, pad_batch};
+pub use pairs::Sequences;
 pub use stream::TextStream;
 
 /// Texts that are encoded at a time: enough for every core, few enough that the intermediate

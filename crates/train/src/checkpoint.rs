@@ -11,9 +11,10 @@ use wgrad_nn::optim::{Optimizer, OptimizerState};
 use wgrad_nn::schedule::{LrScheduler, Schedule};
 use wgrad_tensor::{Device, Tensor};
 
-use crate::early_stopping::EarlyStopping;
+use crate::arguments::TrainingArguments;
+use crate::early_stopping::{BestMetric, EarlyStopping};
 use crate::fs::{AtomicDir, recover};
-use crate::trainer::{Task, TrainingArguments};
+use crate::task::Task;
 
 /// Where a run stands. With the seed this fixes everything that follows.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -37,28 +38,55 @@ pub struct TrainerState {
     order: String,
     #[serde(default)]
     lengths: u64,
+    /// `adamw`, `adam` or `sgd`; empty in checkpoints that do not say.
+    #[serde(default)]
+    optim: String,
+    /// What the best step was judged by, and in which direction; empty in checkpoints that do not say.
+    #[serde(default)]
+    metric_for_best_model: String,
+    #[serde(default)]
+    greater_is_better: bool,
 }
 
 impl TrainerState {
-    /// Keeps what a resumed run must have in common with this one. `lengths` are the examples' in tokens.
-    pub fn remember(&mut self, arguments: &TrainingArguments, lengths: &[usize]) {
+    /// Reads where the run of a checkpoint stands, before anything else of it is loaded.
+    ///
+    /// # Errors
+    /// There is no checkpoint, or it is damaged.
+    pub fn read(path: &Path) -> Result<Self> {
+        Ok(StateFile::read(path)?.state)
+    }
+
+    /// Stores what a resumed run must have in common with this one. `lengths` are the examples' in tokens.
+    pub fn remember(
+        &mut self,
+        arguments: &TrainingArguments,
+        best_metric: &BestMetric,
+        lengths: &[usize],
+    ) {
         self.seed = arguments.seed;
         self.examples = lengths.len();
         self.batch_size = arguments.per_device_train_batch_size;
         self.gradient_accumulation_steps = arguments.gradient_accumulation_steps;
         self.fp16 = arguments.fp16;
-        self.order = format!("{:?}", arguments.order);
+        self.order = format!("{:?}", arguments.order());
+        self.optim = arguments.optim.clone();
+        self.metric_for_best_model = best_metric.name.clone();
+        self.greater_is_better = best_metric.greater_is_better;
         self.lengths = hash(lengths);
     }
 
-    /// What a run with these arguments has not in common with this one, and would need to continue it.
+    /// The names of what differs between this run and one with these arguments, where the two must be equal
+    /// for the one to continue the other.
     pub fn differences(
         &self,
         arguments: &TrainingArguments,
+        best_metric: &BestMetric,
         lengths: &[usize],
     ) -> Vec<&'static str> {
         let mut other = self.clone();
-        other.remember(arguments, lengths);
+        other.remember(arguments, best_metric, lengths);
+        let metric = |state: &Self| (state.metric_for_best_model.clone(), state.greater_is_better);
         let same = [
             ("seed", self.seed == other.seed),
             (
@@ -70,6 +98,11 @@ impl TrainerState {
                 self.gradient_accumulation_steps == other.gradient_accumulation_steps,
             ),
             ("fp16", self.fp16 == other.fp16),
+            ("optim", self.optim.is_empty() || self.optim == other.optim),
+            (
+                "metric_for_best_model or greater_is_better",
+                self.metric_for_best_model.is_empty() || metric(self) == metric(&other),
+            ),
             (
                 "order of the texts (no_shuffle, no_group_by_length)",
                 self.order == other.order,
@@ -106,6 +139,21 @@ struct StateFile {
     grad_scaler: Option<(f32, u32)>,
 }
 
+impl StateFile {
+    fn read(path: &Path) -> Result<Self> {
+        recover(path)?;
+        let path = path.join("trainer_state.json");
+        let text = std::fs::read(&path).map_err(|e| {
+            anyhow!(
+                "{}: there is no checkpoint to resume from: {e}; train without resume_from_checkpoint first",
+                path.display()
+            )
+        })?;
+        serde_json::from_slice(&text)
+            .map_err(|e| anyhow!("{}: not a checkpoint of this program: {e}", path.display()))
+    }
+}
+
 /// What a schedule on plateaus has observed.
 #[derive(Serialize, Deserialize)]
 struct Plateau {
@@ -116,6 +164,9 @@ struct Plateau {
 }
 
 /// Writes a checkpoint to `path`, replacing one that is there.
+///
+/// # Errors
+/// What the device, the task or the file system refuse.
 pub fn save(
     path: &Path,
     task: &dyn Task,
@@ -173,28 +224,18 @@ pub fn save(
     folder.commit()
 }
 
-/// Reads a checkpoint back, all but the model.
+/// Reads back what a checkpoint holds of optimizer, schedule and early stopping.
+///
+/// # Errors
+/// There is no checkpoint, it is damaged, or it is of another optimizer.
 pub fn load(
     path: &Path,
     device: &Device,
     optimizer: &mut dyn Optimizer,
     scheduler: &mut LrScheduler,
     early_stopping: &mut EarlyStopping,
-) -> Result<TrainerState> {
-    recover(path)?;
-    let state_path = path.join("trainer_state.json");
-    let text = std::fs::read(&state_path).map_err(|e| {
-        anyhow!(
-            "{}: there is no checkpoint to resume from: {e}; train without resume_from_checkpoint first",
-            state_path.display()
-        )
-    })?;
-    let file: StateFile = serde_json::from_slice(&text).map_err(|e| {
-        anyhow!(
-            "{}: not a checkpoint of this program: {e}",
-            state_path.display()
-        )
-    })?;
+) -> Result<()> {
+    let file = StateFile::read(path)?;
     let tensors_path = path.join("optimizer.safetensors");
     let bytes = std::fs::read(&tensors_path)
         .with_context(|| format!("{}: cannot be read", tensors_path.display()))?;
@@ -229,5 +270,5 @@ pub fn load(
         plateau.reduced_lr = p.reduced_lr;
         *scheduler = LrScheduler::new(scheduler.base_lr(), Schedule::ReduceOnPlateau(plateau))?;
     }
-    Ok(file.state)
+    Ok(())
 }

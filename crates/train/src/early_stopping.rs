@@ -1,6 +1,34 @@
-//! Stopping when a metric no longer improves.
+//! Stopping when a metric no longer improves, and which metric that is.
 
 use serde::{Deserialize, Serialize};
+
+use crate::arguments::TrainingArguments;
+use crate::metrics::greater_is_better;
+use crate::task::Task;
+
+/// The metric that the best checkpoint and early stopping go by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BestMetric {
+    /// As in the log, without `eval_`.
+    pub name: String,
+    /// Whether more of it is better.
+    pub greater_is_better: bool,
+}
+
+impl BestMetric {
+    /// What the arguments say, else what the task says; a direction that nobody gives follows from the name.
+    pub fn new(arguments: &TrainingArguments, task: &dyn Task) -> Self {
+        let named = arguments.metric_for_best_model.as_deref();
+        let name = named.unwrap_or(task.metric_for_best_model());
+        let name = name.strip_prefix("eval_").unwrap_or(name);
+        Self {
+            greater_is_better: arguments
+                .greater_is_better
+                .unwrap_or(greater_is_better(name)),
+            name: name.to_owned(),
+        }
+    }
+}
 
 /// Watches one metric over evaluations. Its state is serialisable, so a resumed run goes on counting.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -10,7 +10,7 @@ const WINDOW: usize = 50;
 const TERMINAL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What is known after a step. Numbers that are not finite are shown as they are (`NaN`).
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct StepProgress {
     /// Steps done, the first being 1.
     pub step: u64,
@@ -24,8 +24,8 @@ pub struct StepProgress {
     pub grad_norm: Option<f64>,
     /// Tokens trained on per second.
     pub tokens_per_second: Option<f64>,
-    /// Accuracy at the last validation, 0 to 1.
-    pub validation_accuracy: Option<f64>,
+    /// The metrics of the last evaluation.
+    pub metrics: Vec<(String, f64)>,
 }
 
 /// Shows progress. A closed or full output is ignored: it must not end the training.
@@ -39,6 +39,14 @@ pub struct Progress {
     last_print: Option<Instant>,
     /// The newest line that was held back for coming too soon.
     pending: Option<String>,
+}
+
+impl std::fmt::Debug for Progress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut out = f.debug_struct("Progress");
+        out.field("total_steps", &self.total_steps);
+        out.finish_non_exhaustive()
+    }
 }
 
 impl Progress {
@@ -166,8 +174,8 @@ pub fn format_line(progress: &StepProgress, total_steps: u64, eta_seconds: Optio
     if let Some(rate) = progress.tokens_per_second {
         line += &format!("  {} tok/s", format_count(rate));
     }
-    if let Some(accuracy) = progress.validation_accuracy {
-        line += &format!("  val acc {accuracy:.3}");
+    for (name, value) in &progress.metrics {
+        line += &format!("  eval_{name} {value:.3}");
     }
     line
 }
@@ -315,11 +323,11 @@ mod tests {
             learning_rate: 4.2e-5,
             grad_norm: Some(2.5),
             tokens_per_second: Some(5200.0),
-            validation_accuracy: Some(0.8125),
+            metrics: vec![("accuracy".to_owned(), 0.8125), ("f1".to_owned(), 0.75)],
         };
         assert_eq!(
             format_line(&full, 900, Some(65.0)),
-            "step  12/900  epoch 0.50  ETA 1m05s  loss 0.4313  lr 4.2e-5  grad 2.500  5.2k tok/s  val acc 0.812"
+            "step  12/900  epoch 0.50  ETA 1m05s  loss 0.4313  lr 4.2e-5  grad 2.500  5.2k tok/s  eval_accuracy 0.812  eval_f1 0.750"
         );
         assert_eq!(
             format_line(&at(1), 900, None),

@@ -6,11 +6,13 @@ mod html;
 mod scale;
 mod tables;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Result;
 use serde::Serialize;
 
+use crate::early_stopping::BestMetric;
 use crate::fs::write_atomic;
 
 /// Everything the report shows, in the order it is to appear. Parts left empty are left out, curves aside.
@@ -26,6 +28,8 @@ pub struct Report {
     pub train: Vec<TrainPoint>,
     /// The validation curves.
     pub validation: Vec<ValidationPoint>,
+    /// Which of the validation metrics decided what is best.
+    pub best_metric: Option<BestMetric>,
     /// What was confused with what.
     pub confusion: Option<ConfusionMatrix>,
     /// The wrong predictions the model was surest of.
@@ -52,14 +56,14 @@ pub struct TrainPoint {
 }
 
 /// An evaluation on the validation data.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct ValidationPoint {
     /// Steps done by then.
     pub step: u64,
     /// Mean loss.
     pub loss: f64,
-    /// Share of right predictions, 0 to 1.
-    pub accuracy: f64,
+    /// Metrics by name; each has a chart.
+    pub metrics: BTreeMap<String, f64>,
 }
 
 /// Counts of true against predicted classes.
@@ -80,8 +84,8 @@ pub struct Prediction {
     pub label: Option<String>,
     /// The label the model gives.
     pub predicted: String,
-    /// The probability the model gives that label, 0 to 1.
-    pub probability: f64,
+    /// The probability the model gives that label, 0 to 1, where it gives one.
+    pub probability: Option<f64>,
 }
 
 impl Report {
@@ -121,7 +125,13 @@ mod tests {
             .map(|i| ValidationPoint {
                 step: i * 30,
                 loss: 0.36 + 0.3 * (-(i as f64) / 2.0).exp() + 0.002 * (i as f64).powi(2) / 3.0,
-                accuracy: 0.845 - 0.3 * (-(i as f64) / 1.7).exp() + 0.004 * wave(i, 3.1),
+                metrics: BTreeMap::from([
+                    (
+                        "accuracy".to_string(),
+                        0.845 - 0.3 * (-(i as f64) / 1.7).exp() + 0.004 * wave(i, 3.1),
+                    ),
+                    ("mae".to_string(), 0.5 / i as f64),
+                ]),
             })
             .collect();
         let prediction =
@@ -129,7 +139,7 @@ mod tests {
                 text: text.to_string(),
                 label: label.map(str::to_string),
                 predicted: predicted.to_string(),
-                probability,
+                probability: Some(probability),
             };
         Report {
             title: "Sentiment of movie reviews".to_string(),
@@ -146,6 +156,10 @@ mod tests {
             .to_vec(),
             train,
             validation,
+            best_metric: Some(BestMetric {
+                name: "mae".to_string(),
+                greater_is_better: false,
+            }),
             confusion: Some(ConfusionMatrix {
                 label_names: vec!["negative".to_string(), "positive".to_string()],
                 counts: vec![vec![421, 92], vec![75, 466]],
@@ -228,6 +242,9 @@ mod tests {
             "Sentiment of movie reviews",
             "llvmpipe",
             "0.8412",
+            "Validation accuracy",
+            "Validation mae",
+            "Best: 0.0500 at step 300",
             "466",
             "86%",
             "3m04s",
@@ -250,7 +267,7 @@ mod tests {
             text: evil.to_string(),
             label: Some(evil.to_string()),
             predicted: evil.to_string(),
-            probability: 0.5,
+            probability: Some(0.5),
         };
         report.worst_mistakes = vec![prediction.clone()];
         report.samples = vec![prediction];
@@ -282,7 +299,7 @@ mod tests {
             validation: vec![ValidationPoint {
                 step: 1,
                 loss: f64::NAN,
-                accuracy: 0.5,
+                metrics: BTreeMap::from([("accuracy".to_string(), 0.5)]),
             }],
             final_metrics: vec![("loss".to_string(), f64::NAN)],
             timings: vec![

@@ -27,31 +27,79 @@ pub enum Order {
     LengthGrouped,
 }
 
-/// The batches of one epoch: every index into `lengths` once, in batches of `batch_size` (0 counts as 1), where one
-/// batch may be smaller. `lengths` holds each example's length in tokens; only [`Order::LengthGrouped`] looks at them.
+/// How an epoch is cut into batches, and which of them this process trains on.
 ///
-/// The same arguments give the same batches on every platform.
-pub fn epoch_batches(
-    lengths: &[usize],
-    batch_size: usize,
-    seed: u64,
-    epoch: u64,
-    order: Order,
-) -> Vec<Vec<usize>> {
-    let batch_size = batch_size.max(1);
-    let mut indices: Vec<usize> = (0..lengths.len()).collect();
-    let mut rng = epoch_rng(seed, epoch);
-    if order != Order::Sequential {
-        shuffle(&mut indices, &mut rng);
+/// ```
+/// use wgrad_train::sampler::{Order, Sampler};
+///
+/// let lengths = [7, 5, 9, 4, 6];
+/// let sampler = Sampler::new(2, Order::Shuffled, 42);
+/// assert_eq!(sampler.batches(&lengths, 0).len(), 3);
+/// // The same epoch on two processes.
+/// let first = Sampler { rank: 0, world: 2, ..sampler };
+/// assert_eq!(first.batches(&lengths, 0).len(), 2);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sampler {
+    /// Examples in a batch; 0 counts as 1.
+    pub batch_size: usize,
+    /// How the examples are ordered.
+    pub order: Order,
+    /// Fixes the order, together with the epoch.
+    pub seed: u64,
+    /// The number of this process, from 0.
+    pub rank: usize,
+    /// How many processes share the epoch; 0 counts as 1.
+    pub world: usize,
+}
+
+impl Sampler {
+    /// For a single process.
+    pub fn new(batch_size: usize, order: Order, seed: u64) -> Self {
+        Self {
+            batch_size,
+            order,
+            seed,
+            rank: 0,
+            world: 1,
+        }
     }
-    if order == Order::LengthGrouped {
-        group_by_length(&mut indices, lengths, batch_size);
+
+    /// The batches of one epoch for this rank. Over all ranks they hold every index into `lengths` once, in
+    /// batches of `batch_size`, one of which may be smaller: rank r gets the batches r, r + world, r + 2 world
+    /// and so on of those that a single process would get. Where the last round has too few batches, the ranks
+    /// left over get an empty one, so that all ranks make the same number of steps.
+    ///
+    /// `lengths` holds each example's length in tokens; only [`Order::LengthGrouped`] looks at them. The same
+    /// arguments give the same batches on every platform.
+    pub fn batches(&self, lengths: &[usize], epoch: u64) -> Vec<Vec<usize>> {
+        let mut all = self.batches_of_all(lengths, epoch);
+        let world = self.world.max(1);
+        if world == 1 {
+            return all;
+        }
+        let rounds = all.len().div_ceil(world);
+        all.resize(rounds * world, Vec::new());
+        all.into_iter().skip(self.rank).step_by(world).collect()
     }
-    let mut batches: Vec<Vec<usize>> = indices.chunks(batch_size).map(<[usize]>::to_vec).collect();
-    if order == Order::LengthGrouped && batches.len() > 1 {
-        shuffle(&mut batches[1..], &mut rng);
+
+    fn batches_of_all(&self, lengths: &[usize], epoch: u64) -> Vec<Vec<usize>> {
+        let batch_size = self.batch_size.max(1);
+        let mut indices: Vec<usize> = (0..lengths.len()).collect();
+        let mut rng = epoch_rng(self.seed, epoch);
+        if self.order != Order::Sequential {
+            shuffle(&mut indices, &mut rng);
+        }
+        if self.order == Order::LengthGrouped {
+            group_by_length(&mut indices, lengths, batch_size);
+        }
+        let mut batches: Vec<Vec<usize>> =
+            indices.chunks(batch_size).map(<[usize]>::to_vec).collect();
+        if self.order == Order::LengthGrouped && batches.len() > 1 {
+            shuffle(&mut batches[1..], &mut rng);
+        }
+        batches
     }
-    batches
 }
 
 /// Sorts each megabatch by length, longest first, and swaps the longest example of all to the front.
@@ -108,6 +156,16 @@ mod tests {
         (0..n).map(|_| 3 + below(&mut rng, 61) as usize).collect()
     }
 
+    fn epoch_batches(
+        lengths: &[usize],
+        batch_size: usize,
+        seed: u64,
+        epoch: u64,
+        order: Order,
+    ) -> Vec<Vec<usize>> {
+        Sampler::new(batch_size, order, seed).batches(lengths, epoch)
+    }
+
     const ORDERS: [Order; 3] = [Order::Sequential, Order::Shuffled, Order::LengthGrouped];
 
     #[test]
@@ -129,6 +187,35 @@ mod tests {
                         "{n} {batch_size} {order:?}"
                     );
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn ranks_share_an_epoch() {
+        for n in [1, 7, 33, 160] {
+            let lengths = lengths(n);
+            for (order, world) in ORDERS.into_iter().flat_map(|o| [(o, 2), (o, 3), (o, 8)]) {
+                let whole = Sampler::new(4, order, 7);
+                let single = whole.batches(&lengths, 2);
+                let of = |rank| {
+                    Sampler {
+                        rank,
+                        world,
+                        ..whole
+                    }
+                    .batches(&lengths, 2)
+                };
+                let ranks: Vec<_> = (0..world).map(of).collect();
+                let rounds = single.len().div_ceil(world);
+                assert!(ranks.iter().all(|batches| batches.len() == rounds));
+                // Round by round over the ranks they are the batches of a single process, in order.
+                let mut joined: Vec<Vec<usize>> = (0..rounds)
+                    .flat_map(|round| ranks.iter().map(move |batches| batches[round].clone()))
+                    .collect();
+                let spare = joined.split_off(single.len());
+                assert!(spare.iter().all(Vec::is_empty) && spare.len() < world);
+                assert_eq!(joined, single);
             }
         }
     }

@@ -1,50 +1,34 @@
-//! The training loop: epochs, accumulation, clipping, schedule, log, evaluation, early stopping,
+//! The training loop: epochs, accumulation, clipping, schedule, loss scaling, log, evaluation, early stopping,
 //! checkpoints, and stopping between two steps when asked to.
 //!
 //! The loop knows no model: a [`Task`] gives it the loss of a list of examples, an evaluation and a way
 //! to save. What it does at step n follows from the seed and n alone, so a run that was cut off resumes
 //! where it stopped, in mid-epoch too.
 
-mod arguments;
-mod events;
+mod outcome;
+mod step;
 mod values;
 
-pub use arguments::TrainingArguments;
-pub use events::{
-    Callbacks, EvalLog, Evaluation, OnEvaluate, OnGradients, OnStep, Outcome, StepLog, StopReason,
-};
+pub use outcome::{Outcome, StopReason};
 
-use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use wgrad_nn::Mode;
-use wgrad_nn::optim::Optimizer;
-use wgrad_nn::schedule::LrScheduler;
-use wgrad_tensor::{Device, Generator, Gradients, Tensor};
+use wgrad_nn::optim::{GradScaler, Optimizer};
+use wgrad_nn::schedule::{LrScheduler, Mode as PlateauMode, Schedule};
+use wgrad_tensor::{Device, Generator};
 
+use crate::arguments::TrainingArguments;
+use crate::callbacks::{Callbacks, EvalLog, Flow};
 use crate::checkpoint::{self, TrainerState};
-use crate::early_stopping::{Decision, EarlyStopping};
+use crate::early_stopping::{BestMetric, Decision, EarlyStopping};
 use crate::log::JsonlLog;
-use crate::progress::{Progress, StepProgress};
-use crate::sampler::epoch_batches;
+use crate::metrics::greater_is_better;
+use crate::progress::Progress;
+use crate::task::{Evaluation, Task};
 use values::StepValues;
-
-/// What is trained.
-pub trait Task {
-    /// The number of tokens of every training example: for batches of like length, and for throughput.
-    fn lengths(&self) -> &[usize];
-    /// The mean loss of these training examples, a tensor of one value.
-    fn loss(&mut self, examples: &[usize], mode: &Mode) -> Result<Tensor>;
-    /// Loss and accuracy on the validation data, or nothing if there is none.
-    fn evaluate(&mut self) -> Result<Option<Evaluation>>;
-    /// Writes the model into an existing folder.
-    fn save(&self, dir: &Path) -> Result<()>;
-    /// Reads back what [`Task::save`] wrote.
-    fn load(&mut self, dir: &Path) -> Result<()>;
-}
 
 /// Everything that changes while training.
 struct Run<'a, 'b> {
@@ -56,6 +40,8 @@ struct Run<'a, 'b> {
     log: JsonlLog,
     progress: Option<Progress>,
     stopping: EarlyStopping,
+    /// What a schedule on plateaus observes.
+    plateau_metric: String,
     state: TrainerState,
     total: u64,
     outcome: Outcome,
@@ -64,9 +50,12 @@ struct Run<'a, 'b> {
     unread: Option<StepValues>,
 }
 
-/// Trains `task` and leaves it at its last step.
+/// Trains `task` and leaves it at its last step. With `fp16` the loop sets up loss scaling itself, unless the
+/// optimizer has a scaler already.
 ///
-/// Errors: what the device, the task or the file system refuse; a loss that is not finite, by step.
+/// # Errors
+/// What the device, the task, a callback or the file system refuse; arguments that make no sense; a loss that
+/// is not finite, by step; `fp16` on an adapter without it.
 pub fn train(
     device: &Device,
     task: &mut dyn Task,
@@ -77,36 +66,42 @@ pub fn train(
 ) -> Result<Outcome> {
     let examples = task.lengths().len();
     ensure!(examples > 0, "there are no training examples");
-    ensure!(
-        arguments.per_device_train_batch_size > 0
-            && arguments.gradient_accumulation_steps > 0
-            && arguments.logging_steps > 0
-            && arguments.eval_steps != Some(0),
-        "batch size, gradient_accumulation_steps, logging_steps and eval_steps must be at least 1"
-    );
+    arguments.check()?;
     let total = arguments.total_steps(examples);
     ensure!(
         total > 0,
         "num_train_epochs is {}, which makes no step; give more, or max_steps",
         arguments.num_train_epochs
     );
+    if arguments.fp16 {
+        ensure!(
+            device.has_f16(),
+            "fp16: {} has no shader-f16; train without --fp16",
+            device.adapter().name
+        );
+        if optimizer.grad_scaler_state()?.is_none() {
+            optimizer.set_grad_scaler(GradScaler::default())?;
+        }
+    }
+    let best_metric = BestMetric::new(arguments, task);
+    let plateau_metric = set_plateau_mode(scheduler, arguments)?;
     let mut state = TrainerState::default();
     let mut stopping = EarlyStopping::new(
         arguments.early_stopping_patience.unwrap_or(usize::MAX),
         0.0,
-        true,
+        best_metric.greater_is_better,
     );
     let log_path = arguments.output_dir.join("log.jsonl");
-    let log = if arguments.resume {
-        let last = arguments.output_dir.join("checkpoint-last");
-        state = checkpoint::load(&last, device, optimizer, scheduler, &mut stopping)?;
-        let other = state.differences(arguments, task.lengths());
+    let log = if let Some(last) = arguments.checkpoint() {
+        state = TrainerState::read(&last)?;
+        let other = state.differences(arguments, &best_metric, task.lengths());
         ensure!(
             other.is_empty(),
             "{}: the checkpoint was written with another {}; resume with the same, or train into another output_dir",
             last.display(),
             other.join(", another ")
         );
+        checkpoint::load(&last, device, optimizer, scheduler, &mut stopping)?;
         task.load(&last)?;
         JsonlLog::resume(&log_path, state.global_step)?
     } else {
@@ -124,12 +119,14 @@ pub fn train(
         log,
         progress,
         stopping,
+        plateau_metric,
         total,
         outcome: Outcome {
             reason: StopReason::Finished,
             steps: state.global_step,
             log: Vec::new(),
             evaluations: Vec::new(),
+            best_metric,
             best_step: state.best_step,
             seconds: 0.0,
             evaluation_seconds: 0.0,
@@ -161,18 +158,29 @@ pub fn train(
     Ok(outcome)
 }
 
+/// The metric that a schedule on plateaus goes by: `metric_for_best_model` where it is given, else the loss, as
+/// in `transformers`. Tells such a schedule in which direction the metric improves.
+fn set_plateau_mode(scheduler: &mut LrScheduler, arguments: &TrainingArguments) -> Result<String> {
+    let name = arguments.metric_for_best_model.as_deref().unwrap_or("loss");
+    if let Schedule::ReduceOnPlateau(plateau) = scheduler.schedule() {
+        let mut plateau = plateau.clone();
+        let given = arguments.metric_for_best_model.is_some();
+        let greater = arguments.greater_is_better.filter(|_| given);
+        plateau.mode = match greater.unwrap_or(greater_is_better(name)) {
+            true => PlateauMode::Max,
+            false => PlateauMode::Min,
+        };
+        *scheduler = LrScheduler::new(scheduler.base_lr(), Schedule::ReduceOnPlateau(plateau))?;
+    }
+    Ok(name.to_owned())
+}
+
 impl Run<'_, '_> {
     fn epochs(&mut self, task: &mut dyn Task) -> Result<()> {
         let arguments = self.arguments;
         while self.state.global_step < self.total {
             let lengths = task.lengths().to_vec();
-            let batches = epoch_batches(
-                &lengths,
-                arguments.per_device_train_batch_size,
-                arguments.seed,
-                self.state.epoch,
-                arguments.order,
-            );
+            let batches = arguments.sampler().batches(&lengths, self.state.epoch);
             let groups: Vec<&[Vec<usize>]> = batches
                 .chunks(arguments.gradient_accumulation_steps)
                 .collect();
@@ -180,20 +188,23 @@ impl Run<'_, '_> {
                 && self.state.global_step < self.total
             {
                 let group = groups[self.state.step_in_epoch as usize];
-                self.step(task, group, &lengths, groups.len())?;
+                let flow = self.step(task, group, &lengths, groups.len())?;
                 let end = self.state.step_in_epoch as usize == groups.len();
                 let last = self.state.global_step == self.total;
                 let due = match arguments.eval_steps {
                     Some(every) => self.state.global_step.is_multiple_of(every) || last,
                     None => end || last,
                 };
-                if due && self.evaluate(task, groups.len())? {
-                    self.outcome.reason = StopReason::EarlyStopping;
-                    return self.save(task);
+                let mut reason = (flow == Flow::Stop).then_some(StopReason::Callback);
+                if due {
+                    reason = self.evaluate(task, groups.len())?.or(reason);
                 }
-                let stop = self.callbacks.stop.as_ref();
-                if stop.is_some_and(|flag| flag.load(Ordering::Relaxed)) {
-                    self.outcome.reason = StopReason::Interrupted;
+                let flag = self.callbacks.stop.as_ref();
+                if flag.is_some_and(|flag| flag.load(Ordering::Relaxed)) {
+                    reason = Some(StopReason::Interrupted);
+                }
+                if let Some(reason) = reason {
+                    self.outcome.reason = reason;
                     return self.save(task);
                 }
             }
@@ -203,101 +214,6 @@ impl Run<'_, '_> {
             }
         }
         self.save(task)
-    }
-
-    /// One optimizer step over a group of batches.
-    fn step(
-        &mut self,
-        task: &mut dyn Task,
-        group: &[Vec<usize>],
-        lengths: &[usize],
-        per_epoch: usize,
-    ) -> Result<()> {
-        let started = Instant::now();
-        let step = self.state.global_step;
-        let learning_rate = self.scheduler.lr_at(step);
-        self.optimizer.set_lr(learning_rate)?;
-        self.unread = None;
-        let mut gradients = Gradients::default();
-        let mut losses = Vec::with_capacity(group.len());
-        let mut tokens = 0;
-        for (micro, batch) in group.iter().enumerate() {
-            self.generator.begin_step(step, micro as u32)?;
-            let mode = Mode::train(&self.generator).with_dtype(self.arguments.dtype());
-            let mut loss = task.loss(batch, &mode)?;
-            losses.push(loss.detach());
-            if group.len() > 1 {
-                loss = loss.mul_scalar(1.0 / group.len() as f32)?;
-            }
-            gradients.accumulate(self.optimizer.scale(&loss)?.backward()?)?;
-            tokens += batch.iter().map(|i| lengths[*i] as u64).sum::<u64>();
-        }
-        if let Some(call) = &mut self.callbacks.on_gradients {
-            call(step + 1, &*self.optimizer, &mut gradients)?;
-        }
-        let norm = self
-            .optimizer
-            .step(&gradients, self.arguments.max_grad_norm)?;
-        drop(gradients);
-        self.state.global_step += 1;
-        self.state.step_in_epoch += 1;
-        self.outcome.steps = self.state.global_step;
-        self.outcome.tokens += tokens;
-        let step = self.state.global_step;
-        let epoch = self.epoch(per_epoch);
-        let logged =
-            step.is_multiple_of(self.arguments.logging_steps) || step == self.total || step == 1;
-        let values = StepValues {
-            step,
-            losses,
-            norm,
-            learning_rate,
-        };
-        if logged {
-            let read = values.read(self.optimizer)?;
-            let (loss, grad_norm, loss_scale) = (read.loss, read.grad_norm, read.loss_scale);
-            let entry = StepLog {
-                step,
-                epoch,
-                loss,
-                learning_rate,
-                grad_norm,
-                loss_scale,
-            };
-            let mut line = json!({
-                "step": step, "epoch": epoch, "loss": loss, "learning_rate": learning_rate, "grad_norm": grad_norm,
-            });
-            if let Some(scale) = loss_scale {
-                line["loss_scale"] = json!(scale);
-            }
-            self.log.write(&line)?;
-            self.outcome.log.push(entry);
-            if let Some(call) = &mut self.callbacks.on_step {
-                call(&entry);
-            }
-        } else {
-            self.unread = Some(values);
-        }
-        let seconds = started.elapsed().as_secs_f64();
-        self.step_times.push(seconds);
-        if let (Some(progress), Some(entry)) = (&mut self.progress, self.outcome.log.last())
-            && logged
-        {
-            progress.update(&StepProgress {
-                step,
-                epoch,
-                loss: entry.loss,
-                learning_rate,
-                grad_norm: Some(entry.grad_norm),
-                tokens_per_second: Some(tokens as f64 / seconds.max(1e-9)),
-                validation_accuracy: self
-                    .outcome
-                    .evaluations
-                    .last()
-                    .map(|e| e.evaluation.accuracy),
-            });
-        }
-        Ok(())
     }
 
     fn epoch(&self, per_epoch: usize) -> f64 {
@@ -312,18 +228,19 @@ impl Run<'_, '_> {
         Ok(())
     }
 
-    /// Evaluates, saves what is best, and says whether to stop.
-    fn evaluate(&mut self, task: &mut dyn Task, per_epoch: usize) -> Result<bool> {
+    /// Evaluates, saves what is best, and says whether and why to stop.
+    fn evaluate(&mut self, task: &mut dyn Task, per_epoch: usize) -> Result<Option<StopReason>> {
         let started = Instant::now();
         let step = self.state.global_step;
         self.check_last_step()?;
         let Some(evaluation) = task.evaluate()? else {
+            self.check_unwatched()?;
             // Nothing to measure, but a killed run should still find a checkpoint.
             if step < self.total {
                 self.save(task)?;
             }
             self.outcome.evaluation_seconds += started.elapsed().as_secs_f64();
-            return Ok(false);
+            return Ok(None);
         };
         ensure!(
             evaluation.loss.is_finite(),
@@ -331,43 +248,62 @@ impl Run<'_, '_> {
             evaluation.loss,
             self.scheduler.lr_at(step - 1)
         );
+        let value = metric(&evaluation, &self.outcome.best_metric.name)?;
+        let watched = metric(&evaluation, &self.plateau_metric)?;
         let entry = EvalLog {
             step,
             epoch: self.epoch(per_epoch),
             evaluation,
         };
-        self.log.write(&json!({
-            "step": step, "epoch": entry.epoch,
-            "eval_loss": evaluation.loss, "eval_accuracy": evaluation.accuracy,
-        }))?;
-        self.scheduler.observe(evaluation.loss);
-        let decision = self.stopping.update(evaluation.accuracy);
+        let mut line = json!({
+            "step": step, "epoch": entry.epoch, "eval_loss": entry.evaluation.loss,
+        });
+        for (name, value) in &entry.evaluation.metrics {
+            line[format!("eval_{name}")] = json!(value);
+        }
+        self.log.write(&line)?;
+        self.scheduler.observe(watched);
+        let decision = self.stopping.update(value);
         if decision == Decision::Improved {
             self.state.best_step = Some(step);
             self.outcome.best_step = Some(step);
             self.save_as(task, "checkpoint-best")?;
         }
-        self.outcome.evaluations.push(entry);
         if let Some(progress) = &mut self.progress {
-            progress.message(&format!(
-                "step {step}: validation loss {:.4}, accuracy {:.4}{}",
-                evaluation.loss,
-                evaluation.accuracy,
-                if decision == Decision::Improved {
-                    " (best so far)"
-                } else {
-                    ""
-                }
-            ));
+            let mut text = format!("step {step}: validation loss {:.4}", entry.evaluation.loss);
+            for (name, value) in &entry.evaluation.metrics {
+                text += &format!(", {name} {value:.4}");
+            }
+            if decision == Decision::Improved {
+                text += " (best so far)";
+            }
+            progress.message(&text);
         }
-        if let Some(call) = &mut self.callbacks.on_evaluate {
-            call(&entry);
+        let mut reason = (decision == Decision::Stop).then_some(StopReason::EarlyStopping);
+        for call in &mut self.callbacks.on_evaluate {
+            if call(&entry)? == Flow::Stop {
+                reason = reason.or(Some(StopReason::Callback));
+            }
         }
+        self.outcome.evaluations.push(entry);
         if step < self.total {
             self.save(task)?;
         }
         self.outcome.evaluation_seconds += started.elapsed().as_secs_f64();
-        Ok(decision == Decision::Stop)
+        Ok(reason)
+    }
+
+    /// Refuses to watch a metric that a task without an evaluation never gives.
+    fn check_unwatched(&self) -> Result<()> {
+        ensure!(
+            self.arguments.early_stopping_patience.is_none(),
+            "early_stopping_patience watches the evaluation, and this task gives none; give it validation data"
+        );
+        ensure!(
+            !matches!(self.scheduler.schedule(), Schedule::ReduceOnPlateau(_)),
+            "lr_scheduler_type reduce_lr_on_plateau watches the evaluation, and this task gives none; give it validation data"
+        );
+        Ok(())
     }
 
     fn save(&mut self, task: &mut dyn Task) -> Result<()> {
@@ -375,12 +311,13 @@ impl Run<'_, '_> {
     }
 
     fn save_as(&mut self, task: &mut dyn Task, name: &str) -> Result<()> {
-        if !self.arguments.save {
+        if self.arguments.no_checkpoints {
             return Ok(());
         }
         self.check_last_step()?;
         let path = self.arguments.output_dir.join(name);
-        self.state.remember(self.arguments, task.lengths());
+        self.state
+            .remember(self.arguments, &self.outcome.best_metric, task.lengths());
         checkpoint::save(
             &path,
             task,
@@ -391,4 +328,15 @@ impl Run<'_, '_> {
         )
         .with_context(|| format!("{}: the checkpoint could not be written", path.display()))
     }
+}
+
+/// A metric that a run goes by.
+fn metric(evaluation: &Evaluation, name: &str) -> Result<f64> {
+    evaluation.get(name).with_context(|| {
+        let known: Vec<&str> = evaluation.metrics.keys().map(String::as_str).collect();
+        format!(
+            "metric_for_best_model is `{name}`, the evaluation gives loss, {}",
+            known.join(", ")
+        )
+    })
 }

@@ -11,4 +11,5 @@ mod frozen;
 mod heads;
 mod output;
 mod support;
+mod tasks;
 mod tune;

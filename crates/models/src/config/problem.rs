@@ -1,31 +1,16 @@
 //! What the logits of a classification head mean.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
+use wgrad_train::data::ProblemType;
 
-/// `problem_type` of a `config.json`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProblemType {
-    /// One of the labels holds: softmax.
-    SingleLabel,
-    /// Each label holds or not: a sigmoid each. Also a head of one label, as in `transformers`' pipeline.
-    MultiLabel,
-    /// The logits are the values.
-    Regression,
-}
-
-impl ProblemType {
-    /// From the key, if there is one, and the number of labels.
-    pub(super) fn new(key: Option<&str>, labels: usize) -> Result<Self> {
-        Ok(match key {
-            Some("regression") => ProblemType::Regression,
-            Some("multi_label_classification") => ProblemType::MultiLabel,
-            None | Some("single_label_classification") if labels == 1 => ProblemType::MultiLabel,
-            None | Some("single_label_classification") => ProblemType::SingleLabel,
-            Some(other) => bail!(
-                "problem_type is {other:?}; known are single_label_classification, multi_label_classification and regression"
-            ),
-        })
-    }
+/// From the key `problem_type`, if there is one, and the number of labels. A head of one label without the key
+/// gives one probability, as in `transformers`' pipeline.
+pub(super) fn problem_type(key: Option<&str>, labels: usize) -> Result<ProblemType> {
+    let problem = key.map(str::parse).transpose()?;
+    Ok(match problem.unwrap_or(ProblemType::SingleLabel) {
+        ProblemType::SingleLabel if labels == 1 => ProblemType::MultiLabel,
+        problem => problem,
+    })
 }
 
 #[cfg(test)]
@@ -34,7 +19,7 @@ mod tests {
 
     #[test]
     fn as_the_pipeline_of_transformers_does() {
-        let new = |key, labels| ProblemType::new(key, labels).unwrap();
+        let new = |key, labels| problem_type(key, labels).unwrap();
         assert_eq!(new(None, 2), ProblemType::SingleLabel);
         assert_eq!(new(None, 1), ProblemType::MultiLabel);
         assert_eq!(
@@ -46,7 +31,7 @@ mod tests {
             ProblemType::MultiLabel
         );
         assert_eq!(new(Some("regression"), 1), ProblemType::Regression);
-        let refused = ProblemType::new(Some("ranking"), 1).unwrap_err();
+        let refused = problem_type(Some("ranking"), 1).unwrap_err();
         assert!(refused.to_string().contains("ranking"));
     }
 }

@@ -90,7 +90,7 @@ fn reads_distilbert_by_its_own_keys() {
 fn concludes_the_model_type_from_the_architecture() {
     let config = with(json!({"model_type": null})).unwrap();
     assert_eq!(config.model_type, "bert");
-    let saved = config.to_json_for_classification(&labels(&["a", "b"]));
+    let saved = config.to_json_for_classification(&labels(&["a", "b"]), ProblemType::SingleLabel);
     assert_eq!(saved.unwrap()["model_type"], "bert");
 }
 
@@ -167,7 +167,9 @@ fn writes_a_classifier_and_keeps_every_other_key() {
     }))
     .unwrap();
     let names = labels(&["negative", "positive"]);
-    let saved = config.to_json_for_classification(&names).unwrap();
+    let saved = config
+        .to_json_for_classification(&names, ProblemType::SingleLabel)
+        .unwrap();
     assert_eq!(
         saved["architectures"],
         json!(["BertForSequenceClassification"])
@@ -200,8 +202,16 @@ fn writes_a_classifier_and_keeps_every_other_key() {
     assert_eq!(again.raw(), &saved);
     assert_eq!(again.id2label, names);
 
-    assert!(error_line(config.to_json_for_classification(&names[..1])).contains("negative"));
-    assert!(error_line(config.to_json_for_classification(&labels(&["a", "a"]))).contains("twice"));
+    assert!(
+        error_line(config.to_json_for_classification(&names[..1], ProblemType::SingleLabel))
+            .contains("negative")
+    );
+    assert!(
+        error_line(
+            config.to_json_for_classification(&labels(&["a", "a"]), ProblemType::SingleLabel)
+        )
+        .contains("twice")
+    );
 }
 
 #[test]

@@ -10,7 +10,7 @@ pub struct PaddedBatch {
     pub input_ids: Vec<u32>,
     /// 1 for a token, 0 for padding.
     pub attention_mask: Vec<u32>,
-    /// All 0: each row is one text.
+    /// 0 for a token of the first text and for padding, 1 for a token of the second text of a pair.
     pub token_type_ids: Vec<u32>,
     /// Rows.
     pub batch: usize,
@@ -18,6 +18,26 @@ pub struct PaddedBatch {
     pub seq_len: usize,
     /// Tokens that are not padding, over all rows.
     pub tokens: usize,
+}
+
+impl PaddedBatch {
+    /// With the token types of pairs, a row for each row of tokens.
+    ///
+    /// # Errors
+    /// Other numbers of rows or tokens.
+    pub fn with_token_types(mut self, types: &[Vec<u32>]) -> Result<Self> {
+        ensure!(
+            types.len() == self.batch && types.iter().map(Vec::len).sum::<usize>() == self.tokens,
+            "token types: {} rows for {} rows of tokens; give one type for each token",
+            types.len(),
+            self.batch
+        );
+        for (row, types) in self.token_type_ids.chunks_mut(self.seq_len).zip(types) {
+            let len = types.len().min(row.len());
+            row[..len].copy_from_slice(&types[..len]);
+        }
+        Ok(self)
+    }
 }
 
 /// Fills up the rows to the longest one's length, rounded up to a multiple of `pad_to_multiple_of`

@@ -38,6 +38,14 @@ impl Gradients {
         }
         Ok(())
     }
+
+    /// Multiplies every gradient by `factor`.
+    pub fn scale(&mut self, factor: f32) -> Result<()> {
+        for gradient in self.0.values_mut() {
+            *gradient = no_grad(|| gradient.mul_scalar(factor))?;
+        }
+        Ok(())
+    }
 }
 
 fn add_to(map: &mut HashMap<u64, Tensor>, id: u64, gradient: Tensor) -> Result<()> {

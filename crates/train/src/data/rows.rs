@@ -1,4 +1,4 @@
-//! The three file formats, each to rows of text and label with the line they came from.
+//! The three file formats, each to rows of texts and label with the line they came from.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -6,18 +6,39 @@ use std::path::Path;
 use anyhow::{Result, anyhow, bail};
 use serde_json::Value;
 
+use super::Columns;
+
 /// One example of a table.
 pub struct Row {
     /// Line in the file where the row begins, from 1.
     pub line: usize,
     /// The text as it stands.
     pub text: String,
-    /// The trimmed label; empty when no label column was asked for.
-    pub label: String,
+    /// The second text as it stands, if that column was asked for.
+    pub text_pair: Option<String>,
+    /// The label; an empty text when no label column was asked for.
+    pub label: Label,
+}
+
+/// What stands in a label column.
+pub enum Label {
+    /// Trimmed; may be empty.
+    Text(String),
+    /// A list, in JSON.
+    List(Vec<String>),
+}
+
+/// A JSON value that can be a label, as text.
+pub fn scalar(value: &Value) -> Option<String> {
+    match value {
+        Value::String(label) => Some(label.trim().to_string()),
+        Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
+        _ => None,
+    }
 }
 
 /// Reads the rows of `path`; at least one, or an error of one line.
-pub fn read_rows(path: &Path, text_column: &str, label_column: Option<&str>) -> Result<Vec<Row>> {
+pub fn read_rows(path: &Path, columns: &Columns) -> Result<Vec<Row>> {
     let text = read_utf8(path)?;
     let extension = path
         .extension()
@@ -40,7 +61,7 @@ pub fn read_rows(path: &Path, text_column: &str, label_column: Option<&str>) -> 
             path.display()
         );
     }
-    let rows = read(path, text, text_column, label_column)?;
+    let rows = read(path, text, columns)?;
     if rows.is_empty() {
         bail!(
             "{}: only the header is there; the file needs at least one row below it",
@@ -91,14 +112,15 @@ fn read_utf8(path: &Path) -> Result<String> {
 }
 
 /// Where the wanted columns stand in a table with a header.
-struct Columns {
+struct Places {
     count: usize,
     text: usize,
-    label: Option<(usize, String)>,
+    text_pair: Option<usize>,
+    label: Option<usize>,
 }
 
-impl Columns {
-    fn find(path: &Path, header: &[&str], text: &str, label: Option<&str>) -> Result<Columns> {
+impl Places {
+    fn find(path: &Path, header: &[&str], columns: &Columns) -> Result<Places> {
         let header: Vec<&str> = header.iter().map(|name| name.trim()).collect();
         let find = |wanted: &str| {
             let mut hits = (0..header.len()).filter(|&i| header[i] == wanted);
@@ -111,12 +133,11 @@ impl Columns {
                 (None, _) => Err(no_column(path, 1, wanted, &header)),
             }
         };
-        Ok(Columns {
+        Ok(Places {
             count: header.len(),
-            text: find(text)?,
-            label: label
-                .map(|name| Ok::<_, anyhow::Error>((find(name)?, name.to_string())))
-                .transpose()?,
+            text: find(columns.text)?,
+            text_pair: columns.text_pair.map(find).transpose()?,
+            label: columns.label.map(find).transpose()?,
         })
     }
 
@@ -134,42 +155,27 @@ impl Columns {
                 cells.len()
             );
         }
-        let label = match &self.label {
-            None => "",
-            Some((index, name)) => match cells[*index].trim() {
-                "" => return Err(empty_label(path, line, name)),
-                label => label,
-            },
-        };
+        let label = self.label.map_or("", |index| cells[index].trim());
         Ok(Row {
             line,
             text: cells[self.text].to_string(),
-            label: label.to_string(),
+            text_pair: self.text_pair.map(|index| cells[index].to_string()),
+            label: Label::Text(label.to_string()),
         })
     }
 }
 
-fn read_tsv(
-    path: &Path,
-    text: &str,
-    text_column: &str,
-    label_column: Option<&str>,
-) -> Result<Vec<Row>> {
+fn read_tsv(path: &Path, text: &str, columns: &Columns) -> Result<Vec<Row>> {
     let mut lines = (1..).zip(text.lines()).filter(|(_, line)| !line.is_empty());
     let (_, header) = lines.next().unwrap_or((1, ""));
     let header: Vec<&str> = header.split('\t').collect();
-    let columns = Columns::find(path, &header, text_column, label_column)?;
+    let places = Places::find(path, &header, columns)?;
     lines
-        .map(|(line, row)| columns.row(path, line, &row.split('\t').collect::<Vec<_>>()))
+        .map(|(line, row)| places.row(path, line, &row.split('\t').collect::<Vec<_>>()))
         .collect()
 }
 
-fn read_csv(
-    path: &Path,
-    text: &str,
-    text_column: &str,
-    label_column: Option<&str>,
-) -> Result<Vec<Row>> {
+fn read_csv(path: &Path, text: &str, columns: &Columns) -> Result<Vec<Row>> {
     // The `csv` crate takes the end of the file for a closing quotation mark, so that one forgotten mark would
     // swallow all that follows. A last record of our own shows it: it must come out as it went in.
     const LAST: &str = "\u{1}end";
@@ -178,7 +184,7 @@ fn read_csv(
         .has_headers(false)
         .flexible(true)
         .from_reader(text.as_bytes());
-    let mut columns: Option<Columns> = None;
+    let mut places: Option<Places> = None;
     let mut rows = Vec::new();
     let mut line = 1;
     for record in reader.records() {
@@ -196,9 +202,9 @@ fn read_csv(
         if cells.last().is_some_and(|cell| cell.ends_with(LAST)) {
             break;
         }
-        match &columns {
-            None => columns = Some(Columns::find(path, &cells, text_column, label_column)?),
-            Some(columns) => rows.push(columns.row(path, line, &cells)?),
+        match &places {
+            None => places = Some(Places::find(path, &cells, columns)?),
+            Some(places) => rows.push(places.row(path, line, &cells)?),
         }
     }
     bail!(
@@ -208,12 +214,7 @@ fn read_csv(
     )
 }
 
-fn read_jsonl(
-    path: &Path,
-    text: &str,
-    text_column: &str,
-    label_column: Option<&str>,
-) -> Result<Vec<Row>> {
+fn read_jsonl(path: &Path, text: &str, columns: &Columns) -> Result<Vec<Row>> {
     let shown = path.display();
     if text.trim_start().starts_with('[') {
         bail!(
@@ -236,7 +237,8 @@ fn read_jsonl(
         })?;
         let Value::Object(object) = value else {
             bail!(
-                "{shown}, line {line}: not a JSON object; each line must be one, as {{\"{text_column}\": \"…\"}}"
+                "{shown}, line {line}: not a JSON object; each line must be one, as {{\"{}\": \"…\"}}",
+                columns.text
             );
         };
         let get = |name: &str| {
@@ -245,32 +247,36 @@ fn read_jsonl(
                 no_column(path, line, name, &keys)
             })
         };
-        let Value::String(text) = get(text_column)? else {
-            bail!(
-                "{shown}, line {line}: `{text_column}` is not a string; put the text in quotation marks"
-            );
+        let text = |name: &str| match get(name)? {
+            Value::String(text) => Ok(text.clone()),
+            _ => bail!(
+                "{shown}, line {line}: `{name}` is not a string; put the text in quotation marks"
+            ),
         };
-        let label = match label_column {
-            None => String::new(),
-            Some(name) => match get(name)? {
-                Value::String(label) => label.trim().to_string(),
-                Value::Null => String::new(),
-                label @ (Value::Number(_) | Value::Bool(_)) => label.to_string(),
-                _ => bail!(
-                    "{shown}, line {line}: label `{name}` must be a string, a number or a boolean"
-                ),
-            },
+        let label = match columns.label {
+            None => Label::Text(String::new()),
+            Some(name) => label(get(name)?).ok_or_else(|| {
+                anyhow!(
+                    "{shown}, line {line}: label `{name}` must be a string, a number, a boolean or a list of these"
+                )
+            })?,
         };
-        if let (Some(name), true) = (label_column, label.is_empty()) {
-            return Err(empty_label(path, line, name));
-        }
         rows.push(Row {
             line,
-            text: text.clone(),
+            text: text(columns.text)?,
+            text_pair: columns.text_pair.map(text).transpose()?,
             label,
         });
     }
     Ok(rows)
+}
+
+fn label(value: &Value) -> Option<Label> {
+    match value {
+        Value::Null => Some(Label::Text(String::new())),
+        Value::Array(list) => Some(Label::List(list.iter().map(scalar).collect::<Option<_>>()?)),
+        value => scalar(value).map(Label::Text),
+    }
 }
 
 fn no_column<S: AsRef<str>>(path: &Path, line: usize, wanted: &str, there: &[S]) -> anyhow::Error {
@@ -278,12 +284,5 @@ fn no_column<S: AsRef<str>>(path: &Path, line: usize, wanted: &str, there: &[S])
         "{}, line {line}: no column `{wanted}`; the columns there are {}: name one of these, or rename one",
         path.display(),
         quote_list(there)
-    )
-}
-
-fn empty_label(path: &Path, line: usize, column: &str) -> anyhow::Error {
-    anyhow!(
-        "{}, line {line}: empty label in column `{column}`; fill it in or remove the row",
-        path.display()
     )
 }

@@ -31,9 +31,9 @@ pub struct Series {
 /// A chart of curves over training steps.
 pub struct Chart {
     /// Heading.
-    pub title: &'static str,
+    pub title: String,
     /// What the vertical axis shows, with its unit.
-    pub y_label: &'static str,
+    pub y_label: String,
     /// How its values are written.
     pub format: Format,
     /// A value the vertical axis reaches down to.
@@ -53,7 +53,7 @@ impl Chart {
     pub fn to_html(&self) -> String {
         let mut html = format!(
             "<figure class=\"card\"><figcaption><h3>{}</h3>",
-            escape(self.title)
+            escape(&self.title)
         );
         if !self.note.is_empty() {
             let _ = write!(html, "<p class=\"note\">{}</p>", escape(&self.note));
@@ -110,7 +110,7 @@ impl Chart {
         let frame = Frame { x, y };
         let mut svg = format!(
             "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}: {} to {}, by step {}\">",
-            escape(self.title),
+            escape(&self.title),
             format_tick(low, frame.y.step / 10.0, self.format),
             format_tick(high, frame.y.step / 10.0, self.format),
             self.last_step,
@@ -153,7 +153,7 @@ impl Chart {
              <text x=\"0\" y=\"14\">{}</text>",
             (LEFT + right) / 2.0,
             HEIGHT - 19.0,
-            escape(self.y_label)
+            escape(&self.y_label)
         );
     }
 }
@@ -210,8 +210,8 @@ mod tests {
 
     fn chart(points: Vec<Point>) -> Chart {
         Chart {
-            title: "Accuracy",
-            y_label: "accuracy",
+            title: "Accuracy".to_string(),
+            y_label: "accuracy".to_string(),
             format: Format::Percent,
             y_min: None,
             y_max: Some(1.0),

@@ -1,5 +1,6 @@
 //! The page and its curves.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use super::chart::{Chart, Series};
@@ -7,6 +8,7 @@ use super::curve::{Point, smooth, smoothing_factor};
 use super::scale::{Format, group_thousands};
 use super::tables::{confusion_section, predictions_section, settings_section, timings_section};
 use super::{Report, TrainPoint, ValidationPoint};
+use crate::metrics::is_share;
 
 const STYLE: &str = include_str!("style.css");
 
@@ -87,11 +89,10 @@ fn charts(report: &Report) -> Vec<Chart> {
             .map(|p| (p.step as f64, value(p)))
             .collect()
     };
-    let validation = |value: fn(&ValidationPoint) -> f64| -> Vec<Point> {
-        report
-            .validation
-            .iter()
-            .map(|p| (p.step as f64, value(p)))
+    let validation = |value: &dyn Fn(&ValidationPoint) -> Option<f64>| -> Vec<Point> {
+        let points = report.validation.iter();
+        points
+            .filter_map(|p| Some((p.step as f64, value(p)?)))
             .collect()
     };
     let series = |name: &str, class, points| Series {
@@ -111,69 +112,97 @@ fn charts(report: &Report) -> Vec<Chart> {
         ]
     };
     let mut losses = smoothed("training", train(|p| p.loss));
-    losses.push(series("validation", "validation", validation(|p| p.loss)));
-    let best = report
-        .validation
-        .iter()
-        .filter(|p| p.accuracy.is_finite())
-        // Of equals the earliest.
-        .fold(None, |best: Option<&ValidationPoint>, p| match best {
-            Some(b) if b.accuracy >= p.accuracy => best,
-            _ => Some(p),
-        });
-    let best = best.map_or(String::new(), |p| {
-        format!(
-            "Best: {:.1}% at step {}",
-            p.accuracy * 100.0,
-            group_thousands(&p.step.to_string())
-        )
-    });
+    losses.push(series(
+        "validation",
+        "validation",
+        validation(&|p| Some(p.loss)),
+    ));
     let steps = report.train.iter().map(|p| p.step);
     let steps = steps.chain(report.validation.iter().map(|p| p.step));
     let last_step = steps.max().unwrap_or(0) as f64;
-    let chart = |title, y_label, series| Chart {
+    let chart = |title: &str, y_label: &str, series| Chart {
         last_step,
-        title,
-        y_label,
+        title: title.to_string(),
+        y_label: y_label.to_string(),
         format: Format::Number,
         y_min: None,
         y_max: None,
         note: String::new(),
         series,
     };
-    vec![
-        chart("Loss", "loss", losses),
-        Chart {
-            format: Format::Percent,
-            y_max: Some(1.0),
-            note: best,
+    let names: BTreeSet<&String> = report
+        .validation
+        .iter()
+        .flat_map(|p| p.metrics.keys())
+        .collect();
+    let mut charts = vec![Chart {
+        note: best_note(report, "loss", &validation(&|p| Some(p.loss))),
+        ..chart("Loss", "loss", losses)
+    }];
+    for name in names {
+        let points = validation(&|p| p.metrics.get(name).copied());
+        let share = is_share(name);
+        charts.push(Chart {
+            format: if share {
+                Format::Percent
+            } else {
+                Format::Number
+            },
+            y_max: share.then_some(1.0),
+            note: best_note(report, name, &points),
             ..chart(
-                "Validation accuracy",
-                "accuracy",
-                vec![series(
-                    "validation",
-                    "validation",
-                    validation(|p| p.accuracy),
-                )],
+                &format!("Validation {name}"),
+                name,
+                vec![series("validation", "validation", points)],
             )
-        },
-        Chart {
-            y_min: Some(0.0),
-            ..chart(
-                "Learning rate",
-                "learning rate",
-                vec![series("learning rate", "train", train(|p| p.learning_rate))],
-            )
-        },
-        Chart {
-            y_min: Some(0.0),
-            ..chart(
-                "Gradient norm",
-                "norm before clipping",
-                smoothed("each step", train(|p| p.grad_norm)),
-            )
-        },
-    ]
+        });
+    }
+    charts.push(Chart {
+        y_min: Some(0.0),
+        ..chart(
+            "Learning rate",
+            "learning rate",
+            vec![series("learning rate", "train", train(|p| p.learning_rate))],
+        )
+    });
+    charts.push(Chart {
+        y_min: Some(0.0),
+        ..chart(
+            "Gradient norm",
+            "norm before clipping",
+            smoothed("each step", train(|p| p.grad_norm)),
+        )
+    });
+    charts
+}
+
+/// The best of the points and its step, where `name` is the metric that decides what is best; of equals the earliest.
+fn best_note(report: &Report, name: &str, points: &[Point]) -> String {
+    let Some(metric) = report.best_metric.as_ref().filter(|m| m.name == name) else {
+        return String::new();
+    };
+    let better = |a: f64, b: f64| {
+        if metric.greater_is_better {
+            a > b
+        } else {
+            a < b
+        }
+    };
+    let finite = points.iter().filter(|p| p.1.is_finite());
+    let best = finite.fold(None, |best: Option<&Point>, p| match best {
+        Some(b) if !better(p.1, b.1) => best,
+        _ => Some(p),
+    });
+    best.map_or(String::new(), |(step, value)| {
+        let value = match is_share(name) {
+            true => format!("{:.1}%", value * 100.0),
+            false => format_value(*value),
+        };
+        format!(
+            "Best: {value} at step {}",
+            group_thousands(&format!("{step:.0}"))
+        )
+    })
 }
 
 /// A metric with four decimals, or none where it is a whole number, as a count is.

@@ -116,6 +116,7 @@ pub fn predictions_section(title: &str, note: &str, predictions: &[Prediction]) 
         return String::new();
     }
     let truth_known = predictions.iter().any(|p| p.label.is_some());
+    let probability_known = predictions.iter().any(|p| p.probability.is_some());
     let mut html = format!("<section><h2>{title}</h2>");
     if !note.is_empty() {
         let _ = write!(html, "<p class=\"note\">{note}</p>");
@@ -124,7 +125,11 @@ pub fn predictions_section(title: &str, note: &str, predictions: &[Prediction]) 
     if truth_known {
         html += "<th>true</th>";
     }
-    html += "<th>predicted</th><th class=\"number\">probability</th></tr></thead><tbody>";
+    html += "<th>predicted</th>";
+    if probability_known {
+        html += "<th class=\"number\">probability</th>";
+    }
+    html += "</tr></thead><tbody>";
     for p in predictions {
         let _ = write!(
             html,
@@ -141,16 +146,19 @@ pub fn predictions_section(title: &str, note: &str, predictions: &[Prediction]) 
         let right = p.label.as_ref().is_none_or(|label| *label == p.predicted);
         let _ = write!(
             html,
-            "<td data-name=\"predicted\"><span class=\"chip {}\">{}</span></td>\
-             <td class=\"number\" data-name=\"probability\">{}</td></tr>",
+            "<td data-name=\"predicted\"><span class=\"chip {}\">{}</span></td>",
             if right { "right" } else { "wrong" },
-            escape(&p.predicted),
-            if p.probability.is_finite() {
-                format!("{:.1}%", p.probability * 100.0)
-            } else {
-                "unknown".to_string()
-            }
+            escape(&p.predicted)
         );
+        if probability_known {
+            let probability = p.probability.filter(|p| p.is_finite());
+            let _ = write!(
+                html,
+                "<td class=\"number\" data-name=\"probability\">{}</td>",
+                probability.map_or("unknown".to_string(), |p| format!("{:.1}%", p * 100.0))
+            );
+        }
+        html += "</tr>";
     }
     html += "</tbody></table></div></section>\n";
     html

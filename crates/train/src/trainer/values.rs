@@ -1,15 +1,16 @@
 //! What a step left on the device: its losses and its gradients' norm. Reading them waits for the device, so
-//! it is done for the steps that are logged, evaluated or saved only.
+//! only steps that are logged, evaluated or saved are read.
 
 use anyhow::{Result, bail};
 use wgrad_nn::optim::{GradNorm, GradScalerState, Optimizer};
-use wgrad_tensor::Tensor;
+
+use crate::task::Loss;
 
 /// Not yet read.
 pub(super) struct StepValues {
     pub step: u64,
-    /// One for each batch of the step.
-    pub losses: Vec<Tensor>,
+    /// One for each micro-batch of the step, detached.
+    pub losses: Vec<Loss>,
     pub norm: GradNorm,
     pub learning_rate: f64,
 }
@@ -26,9 +27,10 @@ impl StepValues {
     ///
     /// Errors: a loss or a norm that is not finite, unless loss scaling skipped the step and can still go down.
     pub fn read(self, optimizer: &dyn Optimizer) -> Result<Read> {
+        let items: usize = self.losses.iter().map(|part| part.count).sum();
         let mut loss = 0.0;
         for part in &self.losses {
-            loss += f64::from(part.item()?) / self.losses.len() as f64;
+            loss += f64::from(part.mean.item()?) * (part.count as f64 / items as f64);
         }
         let grad_norm = f64::from(self.norm.item()?);
         let scaler = optimizer.grad_scaler_state()?;

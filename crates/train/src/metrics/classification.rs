@@ -1,7 +1,11 @@
 //! Classification metrics from predicted and true classes, as scikit-learn defines them.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Result, bail, ensure};
 use serde::Serialize;
+
+use super::ratio;
 
 /// Metrics of a set of predictions. A ratio whose denominator is zero is 0 (scikit-learn's `zero_division=0`).
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -20,6 +24,22 @@ pub struct ClassificationMetrics {
     pub matthews_corrcoef: f64,
     /// Counts as `confusion[true][predicted]`.
     pub confusion: Vec<Vec<u64>>,
+}
+
+impl ClassificationMetrics {
+    /// The metrics by name: `accuracy`, `f1_macro`, `matthews_correlation`, and with two classes `f1`, that of
+    /// the second class, as `evaluate` has it.
+    pub fn named(&self) -> BTreeMap<String, f64> {
+        let mut named = BTreeMap::from([
+            ("accuracy".to_owned(), self.accuracy),
+            ("f1_macro".to_owned(), self.macro_f1),
+            ("matthews_correlation".to_owned(), self.matthews_corrcoef),
+        ]);
+        if let [_, positive] = *self.f1.as_slice() {
+            named.insert("f1".to_owned(), positive);
+        }
+        named
+    }
 }
 
 /// Compares `predictions` with `labels`, both class indices below `num_classes` and equally many.
@@ -116,14 +136,6 @@ fn matthews_corrcoef(actual: &[f64], predicted: &[f64], right: f64, total: f64) 
         right * total - dot(actual, predicted),
         (spread(actual) * spread(predicted)).sqrt(),
     )
-}
-
-fn ratio(numerator: f64, denominator: f64) -> f64 {
-    if denominator == 0.0 {
-        0.0
-    } else {
-        numerator / denominator
-    }
 }
 
 #[cfg(test)]

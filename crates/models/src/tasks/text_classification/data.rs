@@ -1,0 +1,75 @@
+//! The three files of a fine-tuning, with one set of labels.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use wgrad_train::data::{LabelOptions, ProblemType, TextDataset, read_table};
+use wgrad_train::sampler::{Order, Sampler};
+
+use super::TextClassificationArguments;
+use crate::config::BertConfig;
+
+/// Training, validation and test data.
+pub struct Data {
+    pub train: TextDataset,
+    pub validation: Option<TextDataset>,
+    pub test: Option<TextDataset>,
+}
+
+impl Data {
+    /// Reads the files that `arguments` name, for a model with this configuration.
+    pub fn read(arguments: &TextClassificationArguments, config: &BertConfig) -> Result<Self> {
+        let columns = arguments.columns();
+        let options = LabelOptions {
+            problem_type: arguments.problem_type.or(stated_problem(config)),
+            known: None,
+            preferred: &config.id2label,
+            delimiter: &arguments.label_delimiter,
+        };
+        let mut train = read_table(&arguments.train_file, &columns, &options)?;
+        let seed = arguments.training.seed;
+        sample(&mut train, arguments.max_train_samples, seed);
+        train.check_for_training(&arguments.train_file, &arguments.label_column)?;
+        let names = train.label_names.clone();
+        let like_train = LabelOptions {
+            problem_type: Some(train.labels.problem_type()),
+            known: Some(&names),
+            ..options
+        };
+        let more = |path: &Option<PathBuf>| {
+            path.as_ref()
+                .map(|path: &PathBuf| read_table(path, &columns, &like_train))
+                .transpose()
+        };
+        let mut validation = more(&arguments.validation_file)?;
+        if let Some(set) = &mut validation {
+            sample(set, arguments.max_eval_samples, seed);
+        }
+        Ok(Self {
+            validation,
+            test: more(&arguments.test_file)?,
+            train,
+        })
+    }
+}
+
+/// The problem that a model's configuration says in so many words, where it is another than the usual one.
+fn stated_problem(config: &BertConfig) -> Option<ProblemType> {
+    let stated = config.raw().get("problem_type")?.as_str()?;
+    match stated.parse().ok()? {
+        ProblemType::SingleLabel => None,
+        problem => Some(problem),
+    }
+}
+
+/// Keeps a random part of the rows, in their order: tables are often sorted by label.
+fn sample(set: &mut TextDataset, most: Option<usize>, seed: u64) {
+    let Some(most) = most.filter(|most| *most < set.len()) else {
+        return;
+    };
+    let sampler = Sampler::new(most, Order::Shuffled, seed);
+    let shuffled = sampler.batches(&vec![0; set.len()], 0);
+    let mut rows = shuffled.into_iter().next().unwrap_or_default();
+    rows.sort_unstable();
+    *set = set.pick(&rows);
+}

@@ -1,0 +1,259 @@
+//! Fine-tuning a pretrained encoder on labelled texts or pairs of texts: classes, several labels, or numbers.
+//! Data, what is frozen, training, test, report.
+
+mod arguments;
+mod data;
+mod examples;
+mod report;
+mod scores;
+mod task;
+
+pub use arguments::TextClassificationArguments;
+pub use scores::Scores;
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use wgrad_nn::schedule::Schedule;
+use wgrad_nn::{Module, Parameters, freeze};
+use wgrad_tensor::{Device, Generator};
+use wgrad_train::data::TextDataset;
+use wgrad_train::fs::{ensure_writable_dir, recover};
+use wgrad_train::{Callbacks, Flow, Outcome, StopReason, Task, train};
+
+use crate::batches::EvalBatchSize;
+use crate::classifier::SequenceClassifier;
+use crate::folder::ModelFolder;
+use crate::io::safetensors::write;
+use data::Data;
+use examples::{Examples, Frozen};
+use scores::check_metric;
+use task::ClassificationTask;
+
+/// What a fine-tuning gave.
+#[derive(Debug, Clone)]
+pub struct FineTuned {
+    /// What happened in the loop.
+    pub outcome: Outcome,
+    /// On the validation file, of the model that was kept.
+    pub validation: Option<Scores>,
+    /// On the test file.
+    pub test: Option<Scores>,
+    /// Trainable parameters, and all.
+    pub parameters: (usize, usize),
+    /// The largest number of bytes in use on the device.
+    pub peak_bytes: u64,
+    /// Where the report lies.
+    pub report: PathBuf,
+}
+
+/// Fine-tunes, writes model, log, results and report to `training.output_dir`. `say` receives a line
+/// about each stage.
+///
+/// # Errors
+/// One line: what is wrong with a file, a column, a flag, the output folder or the device.
+pub fn fine_tune(
+    device: &Device,
+    arguments: &TextClassificationArguments,
+    callbacks: &mut Callbacks,
+    say: &dyn Fn(&str),
+) -> Result<FineTuned> {
+    let mut timings: Vec<(String, f64)> = Vec::new();
+    let started = Instant::now();
+    let output = &arguments.training.output_dir;
+    arguments.check()?;
+    let folder = ModelFolder::open(&arguments.model_name_or_path)?;
+    let config = &folder.config;
+    let data = Data::read(arguments, config)?;
+    let labels = data.train.label_names.clone();
+    let problem = data.train.labels.problem_type();
+    if let Some(name) = &arguments.training.metric_for_best_model {
+        check_metric(name, problem, labels.len())?;
+    }
+    ensure_writable_dir(output)?;
+    for name in ["checkpoint-last", "checkpoint-best"] {
+        recover(output.join(name))?;
+    }
+    let generator = Generator::new(device, arguments.training.seed)?;
+    let mut model = SequenceClassifier::for_training(device, &folder, labels, &generator)?;
+    model.encoder.config.problem_type = problem;
+    if let Some(path) = &arguments.classifier_init {
+        model.init_classifier(path)?;
+    }
+    if let Some(p) = arguments.dropout {
+        model.set_dropout(p as f32)?;
+    }
+    let frozen = freeze_parameters(&model, arguments)?;
+    let tokenizer = folder.tokenizer()?;
+    let length = arguments.max_seq_length.min(config.max_tokens());
+    let eval_batch = EvalBatchSize::new(
+        device,
+        config,
+        arguments.training.per_device_eval_batch_size,
+    );
+    let tokenize = |set: &TextDataset| Examples::new(set, &tokenizer, length);
+    // Bytes for features. The test data is seen once, so its features are not cached.
+    let mut room = arguments.feature_cache.saturating_mul(1 << 20);
+    let mut cached =
+        |set: Examples| set.cache_features(frozen, config.hidden_size, &eval_batch, &mut room);
+    let training = cached(tokenize(&data.train)?);
+    let validation = data.validation.as_ref().map(tokenize).transpose()?;
+    let validation = validation.map(cached);
+    let mut test = data.test.as_ref().map(tokenize).transpose()?;
+    timings.push(("loading".into(), started.elapsed().as_secs_f64()));
+
+    let all = model.named_parameters();
+    let trainable: Parameters = all
+        .iter()
+        .filter(|(_, tensor)| tensor.requires_grad())
+        .cloned()
+        .collect();
+    ensure!(
+        !trainable.is_empty(),
+        "every parameter is frozen; nothing is left to train"
+    );
+    let count = |list: &Parameters| list.iter().map(|(_, t)| t.numel()).sum::<usize>();
+    let parameters = (count(&trainable), count(&all));
+    say(&format!(
+        "{problem}: {} training, {} validation and {} test examples; {} of {} parameters are trained on {}",
+        training.len(),
+        validation.as_ref().map_or(0, Examples::len),
+        test.as_ref().map_or(0, Examples::len),
+        parameters.0,
+        parameters.1,
+        device.adapter().name,
+    ));
+    if let Some(folder) = arguments.save_gradients.as_deref().and_then(Path::parent) {
+        ensure_writable_dir(folder)?;
+    }
+    let mut optimizer = arguments.training.optimizer(trainable)?;
+    let total = arguments.training.total_steps(training.len());
+    let mut scheduler = arguments.training.scheduler(total)?;
+    if matches!(scheduler.schedule(), Schedule::ReduceOnPlateau(_)) {
+        arguments.require_validation("lr_scheduler_type reduce_lr_on_plateau")?;
+    }
+    let sets = (training, validation);
+    let mut task = ClassificationTask::new(device, model, &folder, sets, frozen, eval_batch);
+    if let Some(path) = arguments.save_gradients.clone() {
+        save_gradients(callbacks, path, task.exported_parameters());
+    }
+    device.reset_peak();
+    let outcome = train(
+        device,
+        &mut task,
+        &mut *optimizer,
+        &mut scheduler,
+        &arguments.training,
+        callbacks,
+    )?;
+    timings.push((
+        "training".into(),
+        outcome.seconds - outcome.evaluation_seconds,
+    ));
+    if outcome.evaluation_seconds > 0.0 {
+        timings.push((
+            "validation and checkpoints".into(),
+            outcome.evaluation_seconds,
+        ));
+    }
+    let peak_bytes = device.memory().peak;
+    let best = output.join("checkpoint-best");
+    let mut kept = outcome.steps;
+    if let (false, Some(step)) = (arguments.training.no_checkpoints, outcome.best_step)
+        && step != outcome.steps
+        && outcome.reason != StopReason::Interrupted
+    {
+        kept = step;
+        say(&format!(
+            "keeping the model of step {step}, the best on the validation data by {}",
+            outcome.best_metric.name
+        ));
+        task.load(&best)?;
+    }
+    task.save(output)?;
+    let known = outcome.evaluations.iter().position(|e| e.step == kept);
+    let validation = task.validation_scores(known)?;
+    let at = Instant::now();
+    let test_logits = test.as_mut().map(|set| task.logits(set)).transpose()?;
+    if test.is_some() {
+        timings.push(("test".into(), at.elapsed().as_secs_f64()));
+    }
+    let scored = match (&data.test, &test_logits) {
+        (Some(set), Some(logits)) => Some((set, logits.as_slice())),
+        _ => None,
+    };
+    let test = scored.map(|(set, logits)| Scores::new(logits, &set.labels));
+    let finished = FineTuned {
+        outcome,
+        validation,
+        test: test.transpose()?,
+        parameters,
+        peak_bytes,
+        report: output.join("report.html"),
+    };
+    report::write(device, arguments, &finished, task.labels(), scored, timings)?;
+    Ok(finished)
+}
+
+/// Writes the gradients of the first step to `path`.
+fn save_gradients(callbacks: &mut Callbacks, path: PathBuf, named: Parameters) {
+    callbacks.push_on_gradients(Box::new(move |step, gradients, optimizer| {
+        if step > 1 {
+            return Ok(Flow::Continue);
+        }
+        let gradients = optimizer.unscale(gradients)?;
+        let mut rows = Vec::new();
+        for (name, tensor) in &named {
+            if let Some(gradient) = gradients.get(tensor) {
+                rows.push((
+                    name.clone(),
+                    gradient.shape().to_vec(),
+                    gradient.to_vec::<f32>()?,
+                ));
+            }
+        }
+        write(&path, &rows, &[])?;
+        Ok(Flow::Continue)
+    }));
+}
+
+/// Freezes what the arguments name, and says which part of the encoder gives the same features for
+/// good.
+fn freeze_parameters(
+    model: &SequenceClassifier,
+    arguments: &TextClassificationArguments,
+) -> Result<Frozen> {
+    let all = model.named_parameters();
+    let layers = model.encoder.num_layers();
+    ensure!(
+        arguments.freeze_layers <= layers,
+        "freeze_layers is {}, the model has {layers} layers",
+        arguments.freeze_layers
+    );
+    for (name, tensor) in &all {
+        let layer = name
+            .strip_prefix("encoder.layer.")
+            .and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
+        let low =
+            name.starts_with("embeddings.") || layer.is_some_and(|i| i < arguments.freeze_layers);
+        if (arguments.freeze_encoder && !model.is_head(name))
+            || (arguments.freeze_layers > 0 && low)
+        {
+            tensor.set_requires_grad(false)?;
+        }
+    }
+    for pattern in &arguments.freeze {
+        freeze(model, pattern).with_context(|| format!("freeze {pattern}"))?;
+    }
+    Ok(match (arguments.freeze_encoder, arguments.freeze_layers) {
+        (true, _) => Frozen::Encoder,
+        (false, 0) => Frozen::Nothing,
+        (false, n) => Frozen::Layers(n),
+    })
+}
+
+/// A path for a line of text.
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
