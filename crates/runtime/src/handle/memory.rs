@@ -74,9 +74,8 @@ impl Device {
             let mut recorder = self.lock(&self.0.recorder);
             self.0.gpu.queue.write_buffer(&taken.raw, at, chunk);
             recorder.stage(chunk.len() as u64);
-            drop(recorder);
             at += chunk.len() as u64;
-            self.flush_if_full()?;
+            self.flush_if_full(recorder)?;
         }
         taken.overwrite(start + offset, bytes.len() as u64);
         Ok(())
@@ -94,8 +93,7 @@ impl Device {
             bytes,
         }));
         taken.overwrite(offset, bytes);
-        drop(recorder);
-        self.flush_if_full()
+        self.flush_if_full(recorder)
     }
 
     /// Records a copy of `bytes` bytes between two buffers (offsets and size in multiples of 4).
@@ -135,8 +133,7 @@ impl Device {
             bytes,
         }));
         target.overwrite(to_start + to_offset, bytes);
-        drop(recorder);
-        self.flush_if_full()
+        self.flush_if_full(recorder)
     }
 
     /// Moves the memory of `buffers` side by side into one new buffer, in their order, and returns that.
@@ -165,8 +162,7 @@ impl Device {
             recorder.uses(&target, true);
             recorder.push(Command::Transfer(transfer));
         });
-        drop(recorder);
-        self.flush_if_full()?;
+        self.flush_if_full(recorder)?;
         Ok(all)
     }
 

@@ -8,7 +8,7 @@ use super::{Device, Inner};
 use crate::error::Result;
 #[cfg(feature = "emulator")]
 use crate::submit::emulated::KernelCounts;
-use crate::submit::queue::{Context, Submitted, submit};
+use crate::submit::queue::{Context, submit};
 use crate::submit::recording::Recorder;
 
 impl Device {
@@ -16,35 +16,35 @@ impl Device {
     /// first.
     pub(crate) fn recording(&self, params: usize) -> Result<MutexGuard<'_, Recorder>> {
         loop {
-            let mut recorder = self.lock(&self.0.recorder);
+            let recorder = self.lock(&self.0.recorder);
             if recorder.has_room(params) || recorder.is_empty() {
                 return Ok(recorder);
             }
-            let submitted = submit(&mut recorder, &self.0.context());
-            drop(recorder);
-            submitted.settle(&self.0.pool)?;
+            self.submit(recorder)?;
         }
     }
 
     /// Submits what is recorded. It waits only where more than three submits are under way: for the oldest of them.
     pub fn flush(&self) -> Result<()> {
-        self.flush_if(|recorder| !recorder.is_empty())
+        let recorder = self.lock(&self.0.recorder);
+        if !recorder.is_empty() {
+            self.submit(recorder)?;
+        }
+        self.0.pool.check(String::new)
     }
 
     /// Submits a recording that has become long.
-    pub(crate) fn flush_if_full(&self) -> Result<()> {
-        self.flush_if(Recorder::is_full)
+    pub(crate) fn flush_if_full(&self, recorder: MutexGuard<'_, Recorder>) -> Result<()> {
+        match recorder.is_full() {
+            true => self.submit(recorder),
+            false => Ok(()),
+        }
     }
 
-    fn flush_if(&self, due: impl FnOnce(&Recorder) -> bool) -> Result<()> {
-        let mut recorder = self.lock(&self.0.recorder);
-        let submitted = match due(&recorder) {
-            true => submit(&mut recorder, &self.0.context()),
-            false => Submitted::default(),
-        };
+    fn submit(&self, mut recorder: MutexGuard<'_, Recorder>) -> Result<()> {
+        let submitted = submit(&mut recorder, &self.0.context());
         drop(recorder);
-        submitted.settle(&self.0.pool)?;
-        self.0.pool.check(String::new)
+        submitted.settle(&self.0.pool)
     }
 
     /// (dispatches, submits) so far.
