@@ -65,8 +65,8 @@ impl Init {
                 low,
                 high,
             } => {
-                let uniform = Tensor::rand(device, shape, 0.0, 1.0, generator)?;
-                let values = truncated(&uniform.to_vec::<f32>()?, mean, std, low, high)?;
+                let uniform = generator.rand_on_host(shape.iter().product());
+                let values = truncated(&uniform, mean, std, low, high)?;
                 Tensor::from_slice(device, &values, shape)?
             }
             Init::XavierUniform { gain } => {

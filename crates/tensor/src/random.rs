@@ -3,8 +3,8 @@
 //! seed, step, micro-batch, op and element fix each word, so a step can be repeated or resumed exactly,
 //! and a backward pass makes its mask again instead of storing it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use wgrad_runtime::Device;
 
@@ -92,6 +92,8 @@ pub struct Generator(Arc<Inner>);
 struct Inner {
     seed: u64,
     state: Tensor,
+    /// The words in `state`, for draws on the host.
+    host: Mutex<[u32; 4]>,
     ops: AtomicU32,
 }
 
@@ -99,9 +101,11 @@ impl Generator {
     /// A generator for initial values. Draws made before the first [`Generator::begin_step`] have a stream of
     /// random words of their own.
     pub fn new(device: &Device, seed: u64) -> Result<Generator> {
+        let words = state(seed, 0, INITIAL)?;
         Ok(Generator(Arc::new(Inner {
             seed,
-            state: Tensor::from_slice(device, &state(seed, 0, INITIAL)?, &[4])?,
+            state: Tensor::from_slice(device, &words, &[4])?,
+            host: Mutex::new(words),
             ops: AtomicU32::new(0),
         })))
     }
@@ -118,9 +122,9 @@ impl Generator {
                 ),
             ));
         }
-        self.0
-            .state
-            .copy_from_slice(&state(self.0.seed, step, micro_batch)?)?;
+        let words = state(self.0.seed, step, micro_batch)?;
+        self.0.state.copy_from_slice(&words)?;
+        *self.0.host.lock().unwrap_or_else(PoisonError::into_inner) = words;
         self.0.ops.store(0, Ordering::Relaxed);
         Ok(())
     }
@@ -138,6 +142,19 @@ impl Generator {
     /// The number of the next random op of this step; every call gives another.
     pub fn next_op(&self) -> u32 {
         draws::next_op(self.0.state.id(), &self.0.ops)
+    }
+
+    /// `n` uniform numbers in 0..1 on the host. They are the values that the next [`Tensor::rand`] would draw, without
+    /// a launch and without waiting for the device.
+    pub fn rand_on_host(&self, n: usize) -> Vec<f32> {
+        let state = *self.0.host.lock().unwrap_or_else(PoisonError::into_inner);
+        let op = self.next_op();
+        let unit = |word: u32| (word >> 8) as f32 * 2.0f32.powi(-24);
+        let blocks = (0..n.div_ceil(4) as u32).map(|block| {
+            let counter = [block, op, state[2], state[3]];
+            philox4x32_10(counter, [state[0], state[1]])
+        });
+        blocks.flatten().take(n).map(unit).collect()
     }
 
     /// Refuses tensors of another device.
@@ -185,6 +202,19 @@ mod tests {
         }
         let seven = [0x4dfc_caba, 0x190a_87f0, 0xc473_62ba, 0xb6b5_242a];
         assert_eq!(philox(pi, pi_key, 7), seven);
+    }
+
+    #[test]
+    fn the_host_draws_what_the_device_draws() {
+        let device = Device::open(Default::default()).unwrap();
+        let [here, there] = [(); 2].map(|()| Generator::new(&device, 9).unwrap());
+        for n in [1, 1001] {
+            let drawn = Tensor::rand(&device, &[n], 0.0, 1.0, &there).unwrap();
+            assert_eq!(here.rand_on_host(n), drawn.to_vec::<f32>().unwrap());
+            for generator in [&here, &there] {
+                generator.begin_step(3, 1).unwrap();
+            }
+        }
     }
 
     #[test]
