@@ -166,70 +166,73 @@ impl<'a> Launch<'a> {
         let in_textures = matches!(kernel.code, Code::Compiled { .. });
         let mut textures = Vec::new();
         let mut key = Vec::with_capacity(bindings.len());
-        let mut guard = device.recording(params.len())?;
-        let recorder = &mut *guard;
-        let mut places = Vec::with_capacity(bindings.len());
-        for (info, (buffer, offset, size)) in kernel.info.bindings.iter().zip(bindings) {
-            let (slot, start) = buffer.place();
-            if info.read {
-                slot.check_read(&kernel.name)?;
+        {
+            let mut recorder = device.recording(params.len())?;
+            let recorder = &mut *recorder;
+            let mut places = Vec::with_capacity(bindings.len());
+            for (info, (buffer, offset, size)) in kernel.info.bindings.iter().zip(bindings) {
+                let (slot, start) = buffer.place();
+                if info.read {
+                    slot.check_read(&kernel.name)?;
+                }
+                recorder.uses(&slot, info.kind == BindingKind::ReadWrite);
+                let offset = start + offset;
+                if info.kind == BindingKind::Texture && in_textures {
+                    let free = &mut recorder.textures;
+                    let (texture, copy) = free.take(&device.0.pool, &slot, offset, *size)?;
+                    recorder.push(Command::Transfer(copy));
+                    key.push((texture.id, 0, 0));
+                    textures.push(texture);
+                } else {
+                    if *size > max {
+                        return Err(Error::Limit {
+                            what: format!("kernel `{}`, tensor `{}`", kernel.name, info.name),
+                            bytes: *size,
+                            limit: max,
+                            fix: "use a smaller batch, a shorter sequence or a smaller vocabulary",
+                        });
+                    }
+                    key.push((slot.id, offset, *size));
+                }
+                places.push((slot, offset, *size));
             }
-            recorder.uses(&slot, info.kind == BindingKind::ReadWrite);
-            let offset = start + offset;
-            if info.kind == BindingKind::Texture && in_textures {
-                let free = &mut recorder.textures;
-                let (texture, copy) = free.take(&device.0.pool, &slot, offset, *size)?;
-                recorder.push(Command::Transfer(copy));
-                key.push((texture.id, 0, 0));
-                textures.push(texture);
-            } else {
-                if *size > max {
-                    return Err(Error::Limit {
-                        what: format!("kernel `{}`, tensor `{}`", kernel.name, info.name),
-                        bytes: *size,
-                        limit: max,
-                        fix: "use a smaller batch, a shorter sequence or a smaller vocabulary",
+            let moved = kernel.info.bindings.iter().zip(bindings);
+            let moved = moved.map(|(info, (_, _, size))| size * info.touches());
+            let moved = moved.sum();
+            let command = match &kernel.code {
+                Code::Compiled { pipeline, layout } => {
+                    let pipeline = pipeline.clone();
+                    let offset = (!params.is_empty()).then(|| recorder.push_params(params));
+                    let bind_group = recorder.bind_group((kernel.id, key), |arena| {
+                        make_bind_group(device, kernel, layout, arena, &places, &textures)
                     });
+                    Command::Dispatch {
+                        kernel: kernel.clone(),
+                        pipeline,
+                        moved,
+                        bind_group,
+                        params: offset,
+                        grid,
+                    }
                 }
-                key.push((slot.id, offset, *size));
-            }
-            places.push((slot, offset, *size));
+                #[cfg(feature = "emulator")]
+                Code::Emulated(_) => {
+                    let place = |(slot, offset, size): (Arc<Taken>, u64, u64)| {
+                        (slot.raw.clone(), offset, size)
+                    };
+                    Command::Emulate(Emulate {
+                        bindings: places.into_iter().map(place).collect(),
+                        kernel: kernel.clone(),
+                        moved,
+                        params: params.clone(),
+                        grid,
+                    })
+                }
+            };
+            recorder.push(command);
+            recorder.textures.give_back(textures);
         }
-        let moved = kernel.info.bindings.iter().zip(bindings);
-        let moved = moved.map(|(info, (_, _, size))| size * info.touches());
-        let moved = moved.sum();
-        let command = match &kernel.code {
-            Code::Compiled { pipeline, layout } => {
-                let pipeline = pipeline.clone();
-                let offset = (!params.is_empty()).then(|| recorder.push_params(params));
-                let bind_group = recorder.bind_group((kernel.id, key), |arena| {
-                    make_bind_group(device, kernel, layout, arena, &places, &textures)
-                });
-                Command::Dispatch {
-                    kernel: kernel.clone(),
-                    pipeline,
-                    moved,
-                    bind_group,
-                    params: offset,
-                    grid,
-                }
-            }
-            #[cfg(feature = "emulator")]
-            Code::Emulated(_) => {
-                let place =
-                    |(slot, offset, size): (Arc<Taken>, u64, u64)| (slot.raw.clone(), offset, size);
-                Command::Emulate(Emulate {
-                    bindings: places.into_iter().map(place).collect(),
-                    kernel: kernel.clone(),
-                    moved,
-                    params: params.clone(),
-                    grid,
-                })
-            }
-        };
-        recorder.push(command);
-        recorder.textures.give_back(textures);
-        device.flush_if_full(guard)
+        device.flush_if_full()
     }
 }
 

@@ -74,8 +74,9 @@ impl Device {
             let mut recorder = self.lock(&self.0.recorder);
             self.0.gpu.queue.write_buffer(&taken.raw, at, chunk);
             recorder.stage(chunk.len() as u64);
+            drop(recorder);
             at += chunk.len() as u64;
-            self.flush_if_full(recorder)?;
+            self.flush_if_full()?;
         }
         taken.overwrite(start + offset, bytes.len() as u64);
         Ok(())
@@ -93,7 +94,8 @@ impl Device {
             bytes,
         }));
         taken.overwrite(offset, bytes);
-        self.flush_if_full(recorder)
+        drop(recorder);
+        self.flush_if_full()
     }
 
     /// Records a copy of `bytes` bytes between two buffers (offsets and size in multiples of 4).
@@ -133,7 +135,8 @@ impl Device {
             bytes,
         }));
         target.overwrite(to_start + to_offset, bytes);
-        self.flush_if_full(recorder)
+        drop(recorder);
+        self.flush_if_full()
     }
 
     /// Moves the memory of `buffers` side by side into one new buffer, in their order, and returns that.
@@ -162,7 +165,8 @@ impl Device {
             recorder.uses(&target, true);
             recorder.push(Command::Transfer(transfer));
         });
-        self.flush_if_full(recorder)?;
+        drop(recorder);
+        self.flush_if_full()?;
         Ok(all)
     }
 

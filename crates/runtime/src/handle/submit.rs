@@ -34,7 +34,8 @@ impl Device {
     }
 
     /// Submits a recording that has become long.
-    pub(crate) fn flush_if_full(&self, recorder: MutexGuard<'_, Recorder>) -> Result<()> {
+    pub(crate) fn flush_if_full(&self) -> Result<()> {
+        let recorder = self.lock(&self.0.recorder);
         match recorder.is_full() {
             true => self.submit(recorder),
             false => Ok(()),
