@@ -134,7 +134,7 @@ pub fn fine_tune(
                     ));
                 }
             }
-            write(&path, &rows, &[])
+            Ok(write(&path, &rows, &[])?)
         }));
     }
     device.reset_peak();
