@@ -6,7 +6,7 @@ use wgrad_tensor::{Device, no_grad};
 
 use crate::bert::BertModel;
 use crate::classifier::{in_batches_by_length, padded_batch, picked};
-use crate::folder::{Embedding, ModelFolder};
+use crate::folder::{EmbeddingSettings, ModelFolder};
 use crate::tokenizer::TextTokenizer;
 
 /// An encoder with its tokenizer and pooling.
@@ -14,7 +14,7 @@ pub struct SentenceEmbedder {
     device: Device,
     encoder: BertModel,
     tokenizer: TextTokenizer,
-    embedding: Embedding,
+    embedding: EmbeddingSettings,
     max_length: usize,
 }
 

@@ -23,7 +23,6 @@ pub mod generate;
 pub mod gpt;
 pub mod io;
 pub mod llama;
-mod rotary;
 pub mod tokenizer;
 
 #[cfg(test)]
