@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use wgrad_tensor::{Device, Error, Generator, Result, Tensor};
 
+use crate::lora::{Lora, LoraConfig};
 use crate::state::LoadReport;
 use crate::{Init, join};
 
@@ -74,6 +75,7 @@ impl<S: TensorSource + ?Sized> TensorSource for Box<S> {
 pub struct VarBuilder<'a> {
     shared: Rc<Shared<'a>>,
     prefix: String,
+    adapters: Option<Rc<(LoraConfig, Generator)>>,
 }
 
 /// From the name in the model to the name in the source.
@@ -81,7 +83,7 @@ type Rename<'a> = Box<dyn Fn(&str) -> String + 'a>;
 
 struct Shared<'a> {
     device: Device,
-    generator: Option<&'a Generator>,
+    generator: Option<Generator>,
     source: Option<Box<dyn TensorSource + 'a>>,
     rename: Option<Rename<'a>>,
     asked: RefCell<Asked>,
@@ -99,7 +101,7 @@ struct Asked {
 impl<'a> VarBuilder<'a> {
     fn new(
         device: &Device,
-        generator: Option<&'a Generator>,
+        generator: Option<Generator>,
         source: Option<Box<dyn TensorSource + 'a>>,
         rename: Option<Rename<'a>>,
     ) -> Self {
@@ -112,13 +114,14 @@ impl<'a> VarBuilder<'a> {
                 asked: RefCell::default(),
             }),
             prefix: String::new(),
+            adapters: None,
         }
     }
 
     /// A builder that draws initial values from `generator`. Equal seeds and an equal order of layers give
     /// equal values.
-    pub fn fresh(device: &Device, generator: &'a Generator) -> Self {
-        Self::new(device, Some(generator), None, None)
+    pub fn fresh(device: &Device, generator: &Generator) -> Self {
+        Self::new(device, Some(generator.clone()), None, None)
     }
 
     /// A builder that takes every tensor from `source`. A tensor that the source does not have is an error.
@@ -131,9 +134,9 @@ impl<'a> VarBuilder<'a> {
     pub fn from_source_or_fresh(
         device: &Device,
         source: Box<dyn TensorSource + 'a>,
-        generator: &'a Generator,
+        generator: &Generator,
     ) -> Self {
-        Self::new(device, Some(generator), Some(source), None)
+        Self::new(device, Some(generator.clone()), Some(source), None)
     }
 
     /// The same with other names: `rename` gives for a name in the model the name in the source. Call it
@@ -158,7 +161,30 @@ impl<'a> VarBuilder<'a> {
         Ok(Self {
             shared: Rc::new(shared),
             prefix: String::new(),
+            adapters: self.adapters,
         })
+    }
+
+    /// A builder that gives the linear layers whose names `config` targets an adapter, and freezes them. Matrices
+    /// that the source has are taken from there, the others are drawn from `generator`.
+    ///
+    /// Errors: a rank of 0, numbers out of range, no target.
+    pub fn with_lora(self, config: LoraConfig, generator: &Generator) -> Result<Self> {
+        config.check()?;
+        Ok(Self {
+            adapters: Some(Rc::new((config, generator.clone()))),
+            ..self
+        })
+    }
+
+    /// The adapter of a linear layer that stands here, if one is asked for.
+    pub(crate) fn lora(&self, inputs: usize, outputs: usize) -> Result<Option<Lora>> {
+        match self.adapters.as_deref() {
+            Some((config, generator)) if config.targets(&self.prefix) => {
+                Lora::new(inputs, outputs, config, generator, self).map(Some)
+            }
+            _ => Ok(None),
+        }
     }
 
     /// The builder one name deeper ("push prefix"); `name` may hold dots, and may be a number.
@@ -166,6 +192,7 @@ impl<'a> VarBuilder<'a> {
         Self {
             shared: self.shared.clone(),
             prefix: join(&self.prefix, &name.to_string()),
+            adapters: self.adapters.clone(),
         }
     }
 
@@ -228,7 +255,7 @@ impl<'a> VarBuilder<'a> {
                 None => self.shared.asked.borrow_mut().missing.push(full.clone()),
             }
         }
-        let Some(generator) = self.shared.generator else {
+        let Some(generator) = &self.shared.generator else {
             return Err(Error::op(
                 "VarBuilder",
                 format!(
