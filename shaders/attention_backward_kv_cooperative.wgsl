@@ -101,13 +101,13 @@ fn attention_backward_kv_cooperative(
             let t{v} = q0 + 4u * c{v} + vec4<u32>(0u, 1u, 2u, 3u);
             let x{v} = wg_s[row * S_ROW + c{v}] * params.scale + shown;
             let p{v} = exp(biased_four(x{v}, tile, t{v}, vec4<u32>(key)) - wg_lse[c{v}]);
-            var keep{v} = vec4<f32>(1.0);
+            var drop{v} = vec4<f32>(1.0);
 #ifdef DROPOUT
 #repeat c 4
-            keep{v}[{c}] = factor(4u * c{v} + {c}u, row);
+            drop{v}[{c}] = factor(4u * c{v} + {c}u, row);
 #endrepeat
 #endif
-            wg_p[row * P_ROW + c{v}] = T(p{v} * keep{v});
+            wg_p[row * P_ROW + c{v}] = T(p{v} * drop{v});
 #endrepeat
             workgroupBarrier();
 #repeat j 32 / SIDE
@@ -129,7 +129,7 @@ fn attention_backward_kv_cooperative(
 #endrepeat
             workgroupBarrier();
 #repeat v 8 * ROWS / WIDTH
-            let dp{v} = wg_s[row * S_ROW + c{v}] * keep{v};
+            let dp{v} = wg_s[row * S_ROW + c{v}] * drop{v};
             wg_p[row * P_ROW + c{v}] = T(p{v} * (dp{v} - wg_delta[c{v}]));
 #endrepeat
             workgroupBarrier();

@@ -62,7 +62,7 @@ fn attention_backward_kv_subgroup(
 #ifdef DROPOUT
             var bits = 0u;
             for (var r = 0u; r < R; r++) {
-                bits |= (keep_bits(seed, row, k0 + 8u * r) & 255u) << (8u * r);
+                bits |= (mask_bits(seed, row, k0 + 8u * r) & 255u) << (8u * r);
             }
 #endif
             for (var part = 0u; part < 8u; part += 2u) {
@@ -90,9 +90,9 @@ fn attention_backward_kv_subgroup(
                         let s = biased(x[r], shown[r], b, h, q0 + (j ^ lane), k0 + 8u * r + lane);
                         let w = weight(s, row_lse);
 #ifdef DROPOUT
-                        let keep = kept(row_bits, 8u * r + lane);
-                        p[r][i] = w * keep;
-                        ds[r][i] = w * (dp[r] * keep - row_delta);
+                        let drop = dropout_factor(row_bits, 8u * r + lane);
+                        p[r][i] = w * drop;
+                        ds[r][i] = w * (dp[r] * drop - row_delta);
 #else
                         p[r][i] = w;
                         ds[r][i] = w * (dp[r] - row_delta);

@@ -49,12 +49,12 @@ fn attention_backward_kv_tiled(
                     let s = biased(x[i][j], shown && t < params.queries, b, h, t, key);
                     let w = weight(s, bitcast<f32>(statistics[row]));
 #ifdef DROPOUT
-                    let keep = factor(tx + 8u * j, ty + 8u * i);
+                    let drop = factor(tx + 8u * j, ty + 8u * i);
 #else
-                    let keep = 1.0;
+                    let drop = 1.0;
 #endif
-                    p[j] = w * keep;
-                    x[i][j] = w * (dp[i][j] * keep - bitcast<f32>(statistics[count + row]));
+                    p[j] = w * drop;
+                    x[i][j] = w * (dp[i][j] * drop - bitcast<f32>(statistics[count + row]));
                 }
                 wg_p[(ty + 8u * i) * ROW + tx] = p;
             }

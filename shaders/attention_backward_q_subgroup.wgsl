@@ -80,7 +80,7 @@ fn attention_backward_q_subgroup(
                 for (var r = 0u; r < R; r++) {
                     let s = biased(x[r], show, b, h, q0 + 8u * r + lane, k0 + (j ^ lane));
 #ifdef DROPOUT
-                    dp[r] = dp[r] * kept(bits[r], j ^ lane);
+                    dp[r] = dp[r] * dropout_factor(bits[r], j ^ lane);
 #endif
                     ds[r][i] = weight(s, lse[r]) * (dp[r] - delta[r]);
                 }

@@ -81,8 +81,8 @@ fn attention_subgroup(
                 let p = vec4<f32>(weight(s.x, higher), weight(s.y, higher), weight(s.z, higher), weight(s.w, higher));
                 total[r] = total[r] * shrink[r] + ((p.x + p.y) + (p.z + p.w));
 #ifdef DROPOUT
-                scores[r] = p * vec4<f32>(kept(bits[r], half ^ lane), kept(bits[r], (half + 1u) ^ lane),
-                    kept(bits[r], (half + 2u) ^ lane), kept(bits[r], (half + 3u) ^ lane));
+                scores[r] = p * vec4<f32>(dropout_factor(bits[r], half ^ lane), dropout_factor(bits[r], (half + 1u) ^ lane),
+                    dropout_factor(bits[r], (half + 2u) ^ lane), dropout_factor(bits[r], (half + 3u) ^ lane));
 #else
                 scores[r] = p;
 #endif

@@ -53,11 +53,11 @@ fn cross_entropy(
 #ifdef VECTORS
     for (var j = lane; j < columns(); j += WIDTH) {
         let v = vec4<f32>(x[base / 4u + j]);
-        let higher = max(top, highest(v));
-        total = total * precise_exp(top - higher) + along(exponential(v - higher));
+        let higher = max(top, hmax(v));
+        total = total * precise_exp(top - higher) + hsum(exponential(v - higher));
         top = higher;
 #ifdef SMOOTH
-        above += along(v - first);
+        above += hsum(v - first);
 #endif
     }
 #else

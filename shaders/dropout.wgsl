@@ -1,5 +1,5 @@
 // Zeros elements at random and scales the rest.
-// math: y[i] = x[i] * keep if word(i) >= threshold, else 0, where word(i) is word i % 4 of Philox at
+// math: y[i] = x[i] * inv_keep_prob if word(i) >= threshold, else 0, where word(i) is word i % 4 of Philox at
 //   counter (i / 4, op, step, micro-batch) and key seed
 // shapes: x any strides; y that shape, contiguous
 // launch: one invocation for 4 elements
@@ -17,7 +17,7 @@ struct Params {
     first: u32,
     op: u32,
     threshold: u32,
-    keep: f32,
+    inv_keep_prob: f32,
     shape: array<vec4<u32>, 2>,
     strides: array<vec4<u32>, 2>,
 }
@@ -37,7 +37,7 @@ fn dropout(
         return;
     }
     let words = words_of(block + params.first);
-    let factors = select(vec4<f32>(0.0), vec4<f32>(params.keep), words >= vec4<u32>(params.threshold));
+    let factors = select(vec4<f32>(0.0), vec4<f32>(params.inv_keep_prob), words >= vec4<u32>(params.threshold));
 #ifdef VECTORS
     y[block + params.y_offset / 4u] = S(vec4<f32>(x[block + params.offset / 4u]) * factors);
 #else

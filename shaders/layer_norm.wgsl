@@ -6,7 +6,7 @@
 //   statistics (2, R): means, then rstds
 // launch: one workgroup of WIDTH lanes a row
 // numerics: f32, less the row's first element before anything is summed, the variance in a second pass;
-//   without KEEP the row is read three times
+//   without CACHE the row is read three times
 // backward: layer_norm_backward, layer_norm_backward_weight
 // reference: ops/layer_norm/cases.rs
 #import common/rows
@@ -23,7 +23,7 @@ struct Params {
     residual_offset: u32,
     op: u32,
     threshold: u32,
-    keep: f32,
+    inv_keep_prob: f32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(AT_X) var<storage, read> x: array<V>; // (R, C)
@@ -112,8 +112,8 @@ fn layer_norm(
         let j = k * WIDTH + lane;
         if (j < columns()) {
             let v = load_first(j);
-            keep(k, v);
-            sum += along(v);
+            cache(k, v);
+            sum += hsum(v);
         }
     }
     let mean = row_sum(sum, lane) / count;
@@ -126,11 +126,11 @@ fn layer_norm(
         if (j < columns()) {
 #ifdef RMS
             let d = load_first(j);
-            keep(k, d);
+            cache(k, d);
 #else
             let d = value(k, j) - mean;
 #endif
-            squares += along(d * d);
+            squares += hsum(d * d);
         }
     }
     let rstd = 1.0 / sqrt(row_sum(squares, lane) / count + params.eps);

@@ -3,7 +3,7 @@
 //   without mean(g); with DROPOUT dropped = dropout(dx), with forward's mask
 // shapes: dy, x and dx (R, C), rows contiguous; statistics (2, R): means, then rstds
 // launch: one workgroup of WIDTH lanes a row
-// numerics: f32, rounded once; overwrites dx and dropped; without KEEP rows are read twice
+// numerics: f32, rounded once; overwrites dx and dropped; without CACHE rows are read twice
 // backward: none
 // reference: ops/layer_norm/cases.rs
 #import common/rows
@@ -17,7 +17,7 @@ struct Params {
     weight_stride: u32,
     op: u32,
     threshold: u32,
-    keep: f32,
+    inv_keep_prob: f32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(AT_DY) var<storage, read> dy: array<V>; // (R, C)
@@ -79,10 +79,10 @@ fn layer_norm_backward(
         if (j < columns()) {
             let g = load(j);
             let h = load_second(j);
-            keep(k, g);
-            keep_second(k, h);
-            sum_g += along(g);
-            sum_gh += along(g * h);
+            cache(k, g);
+            cache_second(k, h);
+            sum_g += hsum(g);
+            sum_gh += hsum(g * h);
         }
     }
 #ifdef RMS

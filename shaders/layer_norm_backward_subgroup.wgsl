@@ -16,7 +16,7 @@ struct Params {
     weight_offset: u32,
     op: u32,
     threshold: u32,
-    keep: f32,
+    inv_keep_prob: f32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(AT_DY) var dy: texture_storage_2d<rgba32float, read>; // (R, C), flat

@@ -18,7 +18,7 @@ struct Params {
     eps: f32,
     op: u32,
     threshold: u32,
-    keep: f32,
+    inv_keep_prob: f32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(AT_X) var x: texture_storage_2d<rgba32float, read>; // (R, C), flat
@@ -62,10 +62,10 @@ fn layer_norm_subgroup(
     }
     for (var row = group.x; row < params.rows; row += groups.x) {
         let first = row * texels;
-        var kept: array<vec4<f32>, COUNT>;
+        var cached: array<vec4<f32>, COUNT>;
         for (var k = 0u; k < COUNT; k++) {
             let j = min(k * 8u + lane, texels - 1u);
-            kept[k] = textureLoad(x, at_texel(first + j + params.offset / 4u));
+            cached[k] = textureLoad(x, at_texel(first + j + params.offset / 4u));
         }
 #ifdef DROPOUT
         var bits: array<u32, COUNT / 8u + 1u>;
@@ -75,11 +75,11 @@ fn layer_norm_subgroup(
         for (var k = 0u; k < COUNT; k++) {
             let j = min(k * 8u + lane, texels - 1u);
 #ifdef DROPOUT
-            kept[k] = kept[k] * factor4(bits[k / 8u], k % 8u);
+            cached[k] = cached[k] * factor4(bits[k / 8u], k % 8u);
 #endif
-            kept[k] = kept[k] + textureLoad(residual, at_texel(first + j + params.residual_offset / 4u));
+            cached[k] = cached[k] + textureLoad(residual, at_texel(first + j + params.residual_offset / 4u));
             if (k * 8u + lane < texels) {
-                total[first + j] = kept[k];
+                total[first + j] = cached[k];
             }
         }
 #endif
@@ -88,24 +88,24 @@ fn layer_norm_subgroup(
         let origin = 0.0;
 #else
         // Less the row's first element before anything is summed.
-        let origin = subgroupShuffle(kept[0].x, 0u);
+        let origin = subgroupShuffle(cached[0].x, 0u);
         var sums = vec4<f32>();
         for (var k = 0u; k < COUNT; k++) {
-            kept[k] = select(vec4<f32>(), kept[k] - origin, k * 8u + lane < texels);
-            sums += kept[k];
+            cached[k] = select(vec4<f32>(), cached[k] - origin, k * 8u + lane < texels);
+            sums += cached[k];
         }
         let mean = row_sum4(sums) / count;
 #endif
         var squares = vec4<f32>();
         for (var k = 0u; k < COUNT; k++) {
-            kept[k] = kept[k] - mean;
-            squares += select(vec4<f32>(), kept[k] * kept[k], k * 8u + lane < texels);
+            cached[k] = cached[k] - mean;
+            squares += select(vec4<f32>(), cached[k] * cached[k], k * 8u + lane < texels);
         }
         let rstd = 1.0 / sqrt(row_sum4(squares) / count + params.eps);
         for (var k = 0u; k < COUNT; k++) {
             let j = k * 8u + lane;
             if (j < texels) {
-                var v = kept[k] * rstd;
+                var v = cached[k] * rstd;
 #ifdef WEIGHT
                 v = v * w[k];
 #endif

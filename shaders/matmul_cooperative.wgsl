@@ -57,13 +57,13 @@ fn matmul_cooperative(
 #endif
     for (var k0 = 0u; k0 < params.k; k0 += BK) {
 #repeat i BM * BK / 4 / THREADS
-        keep(a_at{i}.x * A_ROW + a_at{i}.y, next_a{i});
+        store_tile(a_at{i}.x * A_ROW + a_at{i}.y, next_a{i});
 #ifdef ROW_SUMS
         r += vec4<f32>(next_a{i});
 #endif
 #endrepeat
 #repeat i BN * BK / 4 / THREADS
-        keep(A_SIZE + b_at{i}.x * B_ROW + b_at{i}.y, next_b{i});
+        store_tile(A_SIZE + b_at{i}.x * B_ROW + b_at{i}.y, next_b{i});
 #endrepeat
         workgroupBarrier();
         // Loads beyond the end give zeros.

@@ -3,7 +3,7 @@
 //   where a key is masked y is 0, also in a row with no key left; with CAUSAL query i sees keys 0 to i + C - T
 // shapes: rows contiguous; with MASK and CAUSAL a row is (b, h, i) of scores (B, H, T, C), the mask (B, C)
 // launch: one workgroup of WIDTH lanes a row
-// numerics: f32, precise_exp; without KEEP the row is read three times
+// numerics: f32, precise_exp; without CACHE the row is read three times
 // backward: softmax_backward
 // reference: ops/softmax.rs
 #import common/rows
@@ -88,8 +88,8 @@ fn softmax(
         let j = k * WIDTH + lane;
         if (j < columns()) {
             let v = load(j);
-            keep(k, v);
-            top = max(top, highest(v));
+            cache(k, v);
+            top = max(top, hmax(v));
         }
     }
     top = row_max(top, lane);
@@ -98,9 +98,9 @@ fn softmax(
         let j = k * WIDTH + lane;
         if (j < columns()) {
             let e = weight(value(k, j), top);
-            total += along(e);
+            total += hsum(e);
 #ifndef LOG
-            keep(k, e);
+            cache(k, e);
 #endif
         }
     }
@@ -117,7 +117,7 @@ fn softmax(
 #ifdef LOG
             y[row * columns() + j] = V(value(k, j) - top - log_total);
 #else
-#ifdef KEEP
+#ifdef CACHE
             y[row * columns() + j] = V(value(k, j) * inverse);
 #else
             y[row * columns() + j] = V(weight(value(k, j), top) * inverse);

@@ -2,7 +2,7 @@
 // math: dx = scale * y * (dy - sum(dy * y)); with LOG dx = dy - exp(y) * sum(dy)
 // shapes: all (R, C), rows contiguous
 // launch: one workgroup of WIDTH lanes a row
-// numerics: f32, rounded once; overwrites dx; without KEEP rows are read twice
+// numerics: f32, rounded once; overwrites dx; without CACHE rows are read twice
 // backward: none
 // reference: ops/softmax.rs
 #import common/rows
@@ -46,12 +46,12 @@ fn softmax_backward(
         if (j < columns()) {
             let d = load(j);
             let v = load_second(j);
-            keep(k, d);
-            keep_second(k, v);
+            cache(k, d);
+            cache_second(k, v);
 #ifdef LOG
-            total += along(d);
+            total += hsum(d);
 #else
-            total += along(d * v);
+            total += hsum(d * v);
 #endif
         }
     }

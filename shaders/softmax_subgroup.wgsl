@@ -29,20 +29,20 @@ fn softmax_subgroup(
     }
     let texels = params.length / 4u;
     let first = (row * params.length + params.offset) / 4u;
-    var kept: array<vec4<f32>, COUNT>;
+    var cached: array<vec4<f32>, COUNT>;
     var top = vec4<f32>(-3.4028234e38);
     for (var k = 0u; k < COUNT; k++) {
         let j = min(k * 8u + lane, texels - 1u);
-        kept[k] = textureLoad(x, at_texel(first + j)) * params.scale;
-        top = max(top, kept[k]);
+        cached[k] = textureLoad(x, at_texel(first + j)) * params.scale;
+        top = max(top, cached[k]);
     }
     let m = row_max4(top);
     var sums = vec4<f32>();
     for (var k = 0u; k < COUNT; k++) {
-        let e = precise_exp4(kept[k] - m);
+        let e = precise_exp4(cached[k] - m);
         sums += select(vec4<f32>(), e, k * 8u + lane < texels);
 #ifndef LOG
-        kept[k] = e;
+        cached[k] = e;
 #endif
     }
     let total = row_sum4(sums);
@@ -55,9 +55,9 @@ fn softmax_subgroup(
         let j = k * 8u + lane;
         if (j < texels) {
 #ifdef LOG
-            y[row * texels + j] = kept[k] - m - log_total;
+            y[row * texels + j] = cached[k] - m - log_total;
 #else
-            y[row * texels + j] = kept[k] * inverse;
+            y[row * texels + j] = cached[k] * inverse;
 #endif
         }
     }

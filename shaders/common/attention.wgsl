@@ -3,7 +3,7 @@
 // kernel is one of a backward pass.
 #import common/math
 #ifdef DROPOUT
-#import common/keep
+#import common/dropout_mask
 #endif
 
 struct Params {
@@ -16,7 +16,7 @@ struct Params {
     scale: f32,
     op: u32,
     threshold: u32,
-    keep: f32,
+    inv_keep_prob: f32,
     mask_offset: u32,
     bias_offset: u32,
     // (offset; steps of batch, position, head), in elements; rows of D lie together.
@@ -119,7 +119,7 @@ fn leave_state(seed: vec4<u32>) {
 
 // Bit j: whether probability (row, k0 + j), j < 8, is kept. The words are those of dropout over the
 // probabilities as a tensor (B, H, Tq, Tk); with ALIGNED Tk is a multiple of 4.
-fn keep_bits(seed: vec4<u32>, row: u32, k0: u32) -> u32 {
+fn mask_bits(seed: vec4<u32>, row: u32, k0: u32) -> u32 {
     let first = row * params.keys + k0;
 #ifdef ALIGNED
     let blocks = 2u;
@@ -128,13 +128,13 @@ fn keep_bits(seed: vec4<u32>, row: u32, k0: u32) -> u32 {
 #endif
     var bits = 0u;
     for (var i = 0u; i < blocks; i++) {
-        bits |= keep_four(seed, first / 4u + i) << (4u * i);
+        bits |= mask_four(seed, first / 4u + i) << (4u * i);
     }
     return bits >> (first & 3u);
 }
 
 // What bit j stands for: 0 or 1 / (1 - p).
-fn kept(bits: u32, j: u32) -> f32 {
-    return select(0.0, params.keep, ((bits >> j) & 1u) == 1u);
+fn dropout_factor(bits: u32, j: u32) -> f32 {
+    return select(0.0, params.inv_keep_prob, ((bits >> j) & 1u) == 1u);
 }
 #endif

@@ -139,12 +139,12 @@ var<workgroup> wg_bits: array<u32, QUERIES * KEYS / 8u>;
 fn choose(seed: vec4<u32>, tile: Tile, local: u32) {
     let row = (tile.b * params.heads + tile.h) * params.queries + tile.q0;
     for (var e = local; e < QUERIES * KEYS / 8u; e += 4u * WIDTH) {
-        wg_bits[e] = keep_bits(seed, row + e / (KEYS / 8u), tile.k0 + 8u * (e % (KEYS / 8u)));
+        wg_bits[e] = mask_bits(seed, row + e / (KEYS / 8u), tile.k0 + 8u * (e % (KEYS / 8u)));
     }
 }
 
 // The factor of query i and key j of the tile.
 fn factor(i: u32, j: u32) -> f32 {
-    return kept(wg_bits[(i * KEYS + j) / 8u], j % 8u);
+    return dropout_factor(wg_bits[(i * KEYS + j) / 8u], j % 8u);
 }
 #endif

@@ -55,7 +55,7 @@ fn load_key(key: ptr<function, Row>, value: ptr<function, Row>, k_head: u32, v_h
 // Which probabilities of a lane's rows row, row + 8, ... and 8 keys are kept.
 fn choose(bits: ptr<function, array<u32, R>>, seed: vec4<u32>, row: u32, k0: u32) {
     for (var r = 0u; r < R; r++) {
-        (*bits)[r] = keep_bits(seed, row + 8u * r, k0);
+        (*bits)[r] = mask_bits(seed, row + 8u * r, k0);
     }
 }
 #endif

@@ -141,12 +141,12 @@ var<workgroup> wg_bits: array<u32, 128>;
 fn choose(seed: vec4<u32>, row: u32, k0: u32, local: u32) {
     workgroupBarrier();
     for (var e = local; e < 128u; e += 64u) {
-        wg_bits[e] = keep_bits(seed, row + e / 4u, k0 + 8u * (e % 4u));
+        wg_bits[e] = mask_bits(seed, row + e / 4u, k0 + 8u * (e % 4u));
     }
 }
 
 // The factor of query i and key j of the tile.
 fn factor(i: u32, j: u32) -> f32 {
-    return kept(wg_bits[i * 4u + j / 8u], j % 8u);
+    return dropout_factor(wg_bits[i * 4u + j / 8u], j % 8u);
 }
 #endif

@@ -4,11 +4,11 @@
 #ifdef VECTORS
 alias E = vec4<f32>;
 
-fn along(e: E) -> f32 {
+fn hsum(e: E) -> f32 {
     return (e.x + e.y) + (e.z + e.w);
 }
 
-fn highest(e: E) -> f32 {
+fn hmax(e: E) -> f32 {
     return max(max(e.x, e.y), max(e.z, e.w));
 }
 
@@ -18,11 +18,11 @@ fn exponential(e: E) -> E {
 #else
 alias E = f32;
 
-fn along(e: E) -> f32 {
+fn hsum(e: E) -> f32 {
     return e;
 }
 
-fn highest(e: E) -> f32 {
+fn hmax(e: E) -> f32 {
     return e;
 }
 

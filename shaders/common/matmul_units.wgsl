@@ -54,7 +54,7 @@ fn sums_at(i: u32) -> vec4<f32> {
 }
 
 // Four factors, from the i-th on.
-fn keep(i: u32, v: vec4<H>) {
+fn store_tile(i: u32, v: vec4<H>) {
 #ifdef WIDE
     wg_x[i / 4u] = v;
 #else

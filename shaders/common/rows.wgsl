@@ -1,4 +1,4 @@
-// A row shared out over WIDTH lanes: lane l takes elements l, l + WIDTH, ... below `columns`. With KEEP a lane
+// A row shared out over WIDTH lanes: lane l takes elements l, l + WIDTH, ... below `columns`. With CACHE a lane
 // holds its elements between passes, else each pass loads them again. A kernel says how:
 // `fn load(j: u32) -> E`, and with TWO tensors also `fn load_second(j: u32) -> E`.
 #import common/elements
@@ -8,26 +8,26 @@
 #import common/random
 #endif
 
-#ifdef KEEP
-var<private> row_kept: array<E, KEPT>;
+#ifdef CACHE
+var<private> row_cache: array<E, CACHED>;
 #ifdef TWO
-var<private> row_second: array<E, KEPT>;
+var<private> row_second: array<E, CACHED>;
 #endif
 
 // Rounds of a pass: in round k a lane takes element k * WIDTH + lane, if there is one.
 fn rounds() -> u32 {
-    return KEPT;
+    return CACHED;
 }
 
-fn keep(k: u32, e: E) {
-    row_kept[k] = e;
+fn cache(k: u32, e: E) {
+    row_cache[k] = e;
 }
 
 fn value(k: u32, j: u32) -> E {
-    return row_kept[k];
+    return row_cache[k];
 }
 #ifdef TWO
-fn keep_second(k: u32, e: E) {
+fn cache_second(k: u32, e: E) {
     row_second[k] = e;
 }
 
@@ -40,13 +40,13 @@ fn rounds() -> u32 {
     return (columns() + WIDTH - 1u) / WIDTH;
 }
 
-fn keep(k: u32, e: E) {}
+fn cache(k: u32, e: E) {}
 
 fn value(k: u32, j: u32) -> E {
     return load(j);
 }
 #ifdef TWO
-fn keep_second(k: u32, e: E) {}
+fn cache_second(k: u32, e: E) {}
 
 fn second(k: u32, j: u32) -> E {
     return load_second(j);
@@ -58,10 +58,10 @@ fn second(k: u32, j: u32) -> E {
 // Dropout of element `i` of a tensor of rows.
 fn dropout(e: E, i: u32) -> E {
 #ifdef VECTORS
-    return e * select(E(), E(params.keep), words_of(i) >= vec4<u32>(params.threshold));
+    return e * select(E(), E(params.inv_keep_prob), words_of(i) >= vec4<u32>(params.threshold));
 #else
     let words = words_of(i / 4u);
-    return e * select(0.0, params.keep, words[i & 3u] >= params.threshold);
+    return e * select(0.0, params.inv_keep_prob, words[i & 3u] >= params.threshold);
 #endif
 }
 #endif

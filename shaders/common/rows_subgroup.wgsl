@@ -4,7 +4,7 @@
 #import common/math
 #import common/texel
 #ifdef DROPOUT
-#import common/keep
+#import common/dropout_mask
 #import common/random
 #endif
 
@@ -29,10 +29,10 @@ fn precise_exp4(x: vec4<f32>) -> vec4<f32> {
 #ifdef DROPOUT
 // Which values of texels block, block + 8, ... of a lane are kept: 4 bits a texel. A loop of its own, which
 // is not unrolled: Philox is long, and compiles once only.
-fn keep_bits(seed: vec4<u32>, block: u32) -> u32 {
+fn mask_bits(seed: vec4<u32>, block: u32) -> u32 {
     var bits = 0u;
     for (var i = 0u; i < 8u; i++) {
-        bits |= keep_four(seed, block + 8u * i) << (4u * i);
+        bits |= mask_four(seed, block + 8u * i) << (4u * i);
     }
     return bits;
 }
@@ -40,13 +40,13 @@ fn keep_bits(seed: vec4<u32>, block: u32) -> u32 {
 // For all of a lane's texels of the row that begins at texel `first`.
 fn choose(bits: ptr<function, array<u32, COUNT / 8u + 1u>>, seed: vec4<u32>, first: u32, lane: u32) {
     for (var k = 0u; k < COUNT; k += 8u) {
-        (*bits)[k / 8u] = keep_bits(seed, first + 8u * k + lane);
+        (*bits)[k / 8u] = mask_bits(seed, first + 8u * k + lane);
     }
 }
 
-// What the bits of texel i stand for: `keep` or 0.
+// What the bits of texel i stand for: `inv_keep_prob` or 0.
 fn factor4(bits: u32, i: u32) -> vec4<f32> {
     let mine = vec4<u32>(bits >> (4u * i)) & vec4<u32>(1u, 2u, 4u, 8u);
-    return select(vec4<f32>(), vec4<f32>(params.keep), mine != vec4<u32>(0u));
+    return select(vec4<f32>(), vec4<f32>(params.inv_keep_prob), mine != vec4<u32>(0u));
 }
 #endif

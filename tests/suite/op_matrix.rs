@@ -69,6 +69,113 @@ fn webgpu_default_limits() {
     });
 }
 
+/// Ops that cut tensors larger than one binding into pieces. The others refuse them by name.
+const IN_PIECES: &[&str] = &[
+    "add",
+    "sub",
+    "mul",
+    "div",
+    "pow",
+    "maximum",
+    "minimum",
+    "swiglu",
+    "eq",
+    "ne",
+    "lt",
+    "le",
+    "gt",
+    "ge",
+    "neg",
+    "abs",
+    "exp",
+    "log",
+    "sqrt",
+    "rsqrt",
+    "relu",
+    "tanh",
+    "sigmoid",
+    "silu",
+    "gelu",
+    "gelu_tanh",
+    "softplus",
+    "affine",
+    "pow_scalar",
+    "clamp",
+    "where_cond",
+    "masked_fill",
+    "cast",
+    "contiguous",
+    "reshape",
+    "permute",
+    "expand",
+    "narrow",
+    "slice",
+    "split",
+    "chunk",
+    "concat",
+    "stack",
+    "repeat",
+    "sum",
+    "mean",
+    "max",
+    "min",
+    "sum_to",
+    "rand",
+    "randn",
+    "dropout",
+];
+
+/// Whether bindings of a few bytes say something about an op in reasonable time.
+fn tries(op: &str) -> bool {
+    const SOME: &[&str] = &[
+        "matmul",
+        "linear",
+        "softmax",
+        "log_softmax",
+        "layer_norm",
+        "rms_norm",
+        "cross_entropy",
+        "index_select",
+        "rope",
+    ];
+    IN_PIECES.contains(&op) || SOME.contains(&op)
+}
+
+/// Bindings so small that many rows are beyond one: they are computed in pieces, or refused.
+#[test]
+fn tensors_beyond_one_binding() {
+    let device = Device::open(DeviceOptions {
+        max_binding_bytes: Some(4096),
+        guard: true,
+        ..Default::default()
+    })
+    .expect("an adapter; `cargo xtask test` installs one");
+    let (mut passed, mut refused) = (0, 0);
+    let mut failures = Vec::new();
+    let only = std::env::var("WGRAD_OP").ok();
+    for case in ops::cases() {
+        if only.as_ref().is_some_and(|op| op != case.op) || !tries(case.op) {
+            continue;
+        }
+        match run(&device, &case, None) {
+            Outcome::Passed { .. } => passed += 1,
+            Outcome::Failed(text) | Outcome::Skipped(text) => {
+                let limit = text.contains("is beyond this adapter's limit of 4096 bytes");
+                match limit && !IN_PIECES.contains(&case.op) {
+                    true => refused += 1,
+                    false => failures.push(format!("{}: {text}", case.name())),
+                }
+            }
+        }
+    }
+    println!(
+        "{passed} passed, {refused} refused, {} failed",
+        failures.len()
+    );
+    failures.truncate(40);
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
 fn emulated(subgroup_size: u32, matrix_unit: Option<MatrixUnit>) -> DeviceOptions {
     DeviceOptions {
         emulated: Some(Emulated {

@@ -38,25 +38,25 @@ fn a_table_sets_the_width_of_rows() {
         let x = matrix(device, 70, 256);
         x.softmax(-1).unwrap().to_vec().unwrap()
     };
-    let tuned = device("softmax", "softmax", &[("WIDTH", 32), ("KEEP", 1)]);
+    let tuned = device("softmax", "softmax", &[("WIDTH", 32), ("CACHE", 1)]);
     let values = run(&tuned);
-    assert!(compiled(&tuned, "softmax", &["KEEP", "WIDTH: u32 = 32u"]));
+    assert!(compiled(&tuned, "softmax", &["CACHE", "WIDTH: u32 = 32u"]));
     let sums = values.chunks(256).map(|row| row.iter().sum::<f32>());
     assert!(sums.into_iter().all(|sum| (sum - 1.0).abs() < 1e-5));
 
     // No tree of sums has this width.
-    let bad = device("softmax", "softmax", &[("WIDTH", 96), ("KEEP", 1)]);
+    let bad = device("softmax", "softmax", &[("WIDTH", 96), ("CACHE", 1)]);
     let far = run(&bad)
         .iter()
         .zip(&values)
         .any(|(a, b)| (a - b).abs() > 1e-6);
     assert!(!far && !compiled(&bad, "softmax", &["WIDTH: u32 = 96u"]));
 
-    let norm = device("layer_norm", "layer_norm", &[("WIDTH", 128), ("KEEP", 0)]);
+    let norm = device("layer_norm", "layer_norm", &[("WIDTH", 128), ("CACHE", 0)]);
     let y = matrix(&norm, 70, 256).layer_norm(None, None, 1e-5).unwrap();
     assert!(y.to_vec::<f32>().unwrap().iter().all(|v| v.is_finite()));
     assert!(compiled(&norm, "layer_norm", &["WIDTH: u32 = 128u"]));
-    assert!(!compiled(&norm, "layer_norm", &["KEEP"]));
+    assert!(!compiled(&norm, "layer_norm", &["CACHE"]));
 }
 
 #[test]

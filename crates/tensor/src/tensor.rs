@@ -140,6 +140,21 @@ impl Tensor {
         )
     }
 
+    /// The same elements over `buffer`, a part of this one's memory that the first element lies in at `offset`; outside
+    /// the graph.
+    pub(crate) fn within(&self, buffer: Buffer, offset: usize) -> Tensor {
+        Tensor::new(
+            self.device().clone(),
+            buffer,
+            self.shape().to_vec(),
+            self.strides().to_vec(),
+            offset,
+            self.dtype(),
+            false,
+            None,
+        )
+    }
+
     /// Moves the memory of `tensors` side by side, in their order, so that ops which take all of them at once
     /// ([`Tensor::linear_stacked`]) need no copy. They stay the tensors they are. Those whose bytes are no
     /// multiple of 256 get gaps between them, and are copied by such ops as before.

@@ -244,7 +244,7 @@ fn planted() -> String {
         adapter,
         "softmax",
         "softmax",
-        &[("KEEP", 1), ("WIDTH", 256)],
+        &[("CACHE", 1), ("WIDTH", 256)],
     );
     let mut table = VariantTable::default();
     for (rows, length) in [(4096, 1024), (8192, 128)] {

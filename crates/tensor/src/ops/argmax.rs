@@ -49,6 +49,7 @@ fn best(op: &'static str, better: &str, x: &Tensor, at: isize, keepdim: bool) ->
     }
     let kept = Walk::new(op, &kept_shape, &[&kept_strides])?;
     let outputs = x.numel() / side;
+    let x = &x.bindable()?;
     let device = x.device();
     let columns = kept.rank > 0 && (kept.strides[0][7] as usize) < stride;
     let compute = if x.dtype().is_float() {

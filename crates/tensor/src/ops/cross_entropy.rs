@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::autograd::{Context, record_with, refuse_grad};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::ops::pieces::row_halves;
 use crate::tensor::{Observer, Tensor};
 
 pub use super::losses::Reduction;
@@ -70,6 +71,9 @@ impl Tensor {
         }
         refuse_grad(op, &[targets])?;
         let logits = self.contiguous()?;
+        if !logits.fits_binding() && rows > 1 {
+            return in_halves(&logits, targets, options);
+        }
         record_with(
             op,
             &[&logits],
@@ -88,6 +92,29 @@ impl Tensor {
             },
             |rule, ctx, dy| Ok(vec![Some(rule.backward(ctx, dy)?)]),
         )
+    }
+}
+
+/// Of logits larger than one binding of the adapter.
+fn in_halves(logits: &Tensor, targets: &Tensor, options: &CrossEntropy) -> Result<Tensor> {
+    let of_rows = CrossEntropy {
+        reduction: Reduction::None,
+        in_place: false,
+        ..*options
+    };
+    let losses = row_halves(logits, |part, first| {
+        let targets = targets.narrow(0, first, part.shape()[0])?;
+        part.cross_entropy(&targets, &of_rows)
+    })?;
+    match (options.reduction, options.ignore_index) {
+        (Reduction::None, _) => Ok(losses),
+        (Reduction::Sum, _) => losses.sum_all(),
+        (Reduction::Mean, None) => losses.mean_all(),
+        (Reduction::Mean, Some(ignored)) => {
+            let ignored = Tensor::from_slice(targets.device(), &[ignored], &[1])?;
+            let counted = targets.ne(&ignored)?.cast(DType::F32)?.sum_all()?;
+            losses.sum_all()?.div(&counted.clamp(1.0, f32::MAX)?)
+        }
     }
 }
 
@@ -110,16 +137,17 @@ fn forward(
         .flag_if(options.ignore_index.is_some(), "IGNORE")
         .flag_if(counted, "COUNT");
     let kernel = device.kernel("cross_entropy", &defines)?;
+    let bound = logits.bindable()?;
     device
         .launch(&kernel)
         .u32("rows", rows)
         .u32("length", classes)
-        .u32("offset", logits.offset())
+        .u32("offset", bound.offset())
         .u32("target_offset", targets.offset())
         .u32("target_stride", targets.strides()[0])
         .u32("ignored", options.ignore_index.unwrap_or(0) as usize)
         .f32("smoothing", options.label_smoothing)
-        .bind(logits.buffer())
+        .bind(bound.buffer())
         .bind(targets.buffer())
         .bind(losses.buffer())
         .bind(statistics.buffer())
@@ -168,6 +196,7 @@ impl Rule {
             true => x.detach(),
             false => Tensor::empty(device, x.shape(), x.dtype())?,
         };
+        let bound = x.bindable()?;
         let scale = match self.options.reduction {
             Reduction::Mean => 1.0 / rows as f32,
             Reduction::Sum | Reduction::None => 1.0,
@@ -184,14 +213,14 @@ impl Rule {
             .u32("length", classes)
             .u32("dy_offset", dy.offset())
             .u32("dy_stride", dy.strides().first().copied().unwrap_or(0))
-            .u32("offset", x.offset())
+            .u32("offset", bound.offset())
             .u32("target_offset", targets.offset())
             .u32("target_stride", targets.strides()[0])
             .u32("ignored", self.options.ignore_index.unwrap_or(0) as usize)
             .f32("smoothing", self.options.label_smoothing)
             .f32("scale", scale)
             .bind(dy.buffer())
-            .bind(x.buffer())
+            .bind(bound.buffer())
             .bind(targets.buffer())
             .bind(statistics.buffer())
             .bind(count.unwrap_or(statistics).buffer());

@@ -59,14 +59,14 @@ impl Drop {
         })
     }
 
-    /// Sets the parameters `op`, `threshold` and `keep`, with which nothing is dropped if there is no
+    /// Sets the parameters `op`, `threshold` and `inv_keep_prob`, with which nothing is dropped if there is no
     /// `drop`.
     pub fn params<'a>(drop: Option<&Drop>, launch: Launch<'a>) -> Launch<'a> {
         let p = drop.map_or(0.0, |d| d.p);
         launch
             .u32("op", drop.map_or(0, |d| d.op as usize))
             .u32("threshold", threshold(p) as usize)
-            .f32("keep", (1.0 / (1.0 - f64::from(p))) as f32)
+            .f32("inv_keep_prob", (1.0 / (1.0 - f64::from(p))) as f32)
     }
 }
 

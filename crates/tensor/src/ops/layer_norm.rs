@@ -16,10 +16,11 @@ use crate::tensor::Tensor;
 
 use super::dropout::{Drop, check_p};
 use super::rows::{Rows, Variant, numbered, row_texels, tuned};
+use crate::ops::pieces::row_halves;
 use backward::Kept;
 
 /// Values of a row that a lane keeps at most (see [`Rows::new`]).
-const KEPT: usize = 32;
+const CACHED: usize = 32;
 /// Rows at a time on the software adapter, where weight and bias stay in registers meanwhile.
 const GROUPS: usize = 64;
 
@@ -89,6 +90,12 @@ pub fn norm_with(x: &Tensor, norm: &Norm, variant: Option<Variant>) -> Result<Te
         return norm.composed(x);
     }
     let x = x.contiguous()?;
+    if !x.fits_binding() && x.numel() > length {
+        return match norm.residual {
+            Some(_) => norm.composed(&x),
+            None => row_halves(&x, |part, _| norm_with(part, norm, variant))?.reshape(x.shape()),
+        };
+    }
     let residual = norm.residual.map(Tensor::contiguous).transpose()?;
     let mut inputs = vec![&x];
     inputs.extend(&residual);
@@ -134,7 +141,7 @@ fn forward(
     let texels = row_texels(chosen, length, &read);
     let defines = match texels {
         Some(count) => Defines::new().constant("COUNT", count),
-        None => Rows::new(chosen, length, KEPT, &read)
+        None => Rows::new(chosen, length, CACHED, &read)
             .tuned(device, length, said.as_ref())
             .defines_with(norm.weight.or(norm.bias).map(Tensor::dtype)),
     };
@@ -162,10 +169,10 @@ fn forward(
         .launch(&kernel)
         .u32("rows", rows)
         .u32("length", length)
-        .u32("offset", x.offset())
+        .u32("offset", x.binding().lead)
         .u32("weight_offset", norm.weight.map_or(0, Tensor::offset))
         .u32("bias_offset", norm.bias.map_or(0, Tensor::offset))
-        .u32("residual_offset", residual.map_or(0, Tensor::offset))
+        .u32("residual_offset", residual.map_or(0, |r| r.binding().lead))
         .f32("eps", norm.eps);
     if texels.is_none() {
         launch = launch
@@ -174,7 +181,8 @@ fn forward(
     }
     launch = Drop::params(dropout.as_ref(), launch);
     for (_, tensor) in bound {
-        launch = launch.bind(tensor.buffer());
+        let binding = tensor.binding();
+        launch = launch.window(tensor.buffer(), binding.offset, binding.bytes);
     }
     match texels {
         Some(_) => launch.grid([rows.min(GROUPS) as u64, 1, 1])?,

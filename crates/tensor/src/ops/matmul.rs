@@ -5,6 +5,7 @@ mod choice;
 mod cooperative;
 mod gemm;
 mod operand;
+mod parts;
 mod several;
 mod split;
 

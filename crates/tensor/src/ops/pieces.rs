@@ -49,6 +49,17 @@ impl Tensor {
         self.binding().bytes <= self.device().max_binding_bytes()
     }
 
+    /// The same elements over a buffer that one binding holds, if what they span allows it: for kernels that bind whole
+    /// buffers. Outside the graph.
+    pub(crate) fn bindable(&self) -> Result<Tensor> {
+        if self.buffer().size() <= self.device().max_binding_bytes() {
+            return Ok(self.detach());
+        }
+        let binding = self.binding();
+        let part = self.buffer().part(binding.offset, binding.bytes)?;
+        Ok(self.within(part, binding.lead))
+    }
+
     /// `length` elements of dimension `at` from `start`, outside the graph.
     pub(crate) fn piece(&self, at: usize, start: usize, length: usize) -> Tensor {
         let mut shape = self.shape().to_vec();
@@ -74,7 +85,7 @@ pub(crate) fn pieces(
         let flat = |x: &Tensor| x.view(vec![x.numel()], vec![1], x.offset());
         return pieces(&tensors.iter().map(flat).collect::<Vec<_>>(), f);
     }
-    let Some(at) = widest(tensors) else {
+    let Some(at) = widest(tensors, |_| true) else {
         return f(tensors);
     };
     let side = first.shape()[at];
@@ -86,15 +97,16 @@ pub(crate) fn pieces(
     Ok(())
 }
 
-/// The dimension of tensors of one shape that spans the most memory, if one has more than one element.
-pub(crate) fn widest(tensors: &[Tensor]) -> Option<usize> {
+/// The dimension of tensors of one shape that spans the most memory, of those that `may` be cut and have more than one
+/// element.
+pub(crate) fn widest(tensors: &[Tensor], may: impl Fn(usize) -> bool) -> Option<usize> {
     let shape = tensors.first()?.shape();
     let span = |at: &usize| {
         let spans = tensors.iter().map(|x| x.strides()[*at] * (shape[*at] - 1));
         spans.max()
     };
     (0..shape.len())
-        .filter(|at| shape[*at] > 1)
+        .filter(|at| shape[*at] > 1 && may(*at))
         .max_by_key(span)
 }
 
@@ -104,4 +116,18 @@ pub(crate) fn half(side: usize) -> usize {
         half if half < side => half,
         _ => side / 2,
     }
+}
+
+/// `f` of the rows of a contiguous `x` (..., C) in two halves, one behind the other; with gradients.
+pub(crate) fn row_halves(
+    x: &Tensor,
+    f: impl Fn(&Tensor, usize) -> Result<Tensor>,
+) -> Result<Tensor> {
+    let length = x.shape().last().copied().unwrap_or(1);
+    let rows = x.numel() / length.max(1);
+    let flat = x.reshape(&[rows, length])?;
+    let first = half(rows);
+    let one = f(&flat.narrow(0, 0, first)?, 0)?;
+    let two = f(&flat.narrow(0, first, rows - first)?, first)?;
+    Tensor::concat(&[&one, &two], 0)
 }

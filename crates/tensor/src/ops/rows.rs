@@ -35,12 +35,12 @@ impl Variant {
 
 /// What a table may say of kernels on rows: see [`Tunable`].
 pub const TUNABLE: &[Tunable] = &[
-    said(SOFTMAX, "softmax", &[("WIDTH", 8), ("KEEP", 0)]),
-    said(SOFTMAX, "softmax", &[("WIDTH", 32), ("KEEP", 1)]),
+    said(SOFTMAX, "softmax", &[("WIDTH", 8), ("CACHE", 0)]),
+    said(SOFTMAX, "softmax", &[("WIDTH", 32), ("CACHE", 1)]),
     // No workgroup is as wide, or no tree of sums has this width: the rule's is taken.
-    said(SOFTMAX, "softmax", &[("WIDTH", 96), ("KEEP", 1)]),
-    said(NORM, "layer_norm", &[("WIDTH", 8), ("KEEP", 1)]),
-    said(NORM, "layer_norm", &[("WIDTH", 512), ("KEEP", 0)]),
+    said(SOFTMAX, "softmax", &[("WIDTH", 96), ("CACHE", 1)]),
+    said(NORM, "layer_norm", &[("WIDTH", 8), ("CACHE", 1)]),
+    said(NORM, "layer_norm", &[("WIDTH", 512), ("CACHE", 0)]),
 ];
 
 type Names = (&'static [&'static str], &'static [&'static str]);
@@ -71,7 +71,7 @@ const FEW: usize = 2048;
 /// Texels of a row that a lane holds at most: compile time grows with them.
 const MOST_TEXELS: usize = 32;
 /// Values that a lane keeps where a table says that it keeps some: registers.
-const MOST_KEPT: usize = 64;
+const MOST_CACHED: usize = 64;
 /// Rounds of a pass at most: the software adapter cuts an invocation short at 65,535 steps of its loops.
 const MOST_ROUNDS: usize = 12_500;
 
@@ -164,7 +164,7 @@ impl Rows {
         }
     }
 
-    /// With `WIDTH` and `KEEP` as a table has them for the kernel that this is for, where `device` can launch
+    /// With `WIDTH` and `CACHE` as a table has them for the kernel that this is for, where `device` can launch
     /// that.
     pub(crate) fn tuned(self, device: &Device, length: usize, tuned: Option<&Tuned>) -> Rows {
         let choice = match tuned {
@@ -183,7 +183,7 @@ impl Rows {
             return self;
         }
         let kept = rounds.next_power_of_two();
-        let keeps = choice.get("KEEP") == Some(1) && kept * self.lanes <= MOST_KEPT;
+        let keeps = choice.get("CACHE") == Some(1) && kept * self.lanes <= MOST_CACHED;
         Rows {
             width,
             kept: keeps.then_some(kept),
@@ -192,8 +192,8 @@ impl Rows {
         }
     }
 
-    /// `WIDTH`, `SUBGROUP8`, `LANES` and `VECTORS`, `V`, which is what lies in memory, and `KEPT` with
-    /// the flag `KEEP`.
+    /// `WIDTH`, `SUBGROUP8`, `LANES` and `VECTORS`, `V`, which is what lies in memory, and `CACHED` with
+    /// the flag `CACHE`.
     pub(crate) fn defines(&self) -> Defines {
         let defines = Defines::new()
             .constant("WIDTH", self.width as u32)
@@ -202,7 +202,7 @@ impl Rows {
             .alias("V", &self.memory(self.dtype))
             .flag_if(self.subgroup8, "SUBGROUP8");
         match self.kept {
-            Some(kept) => defines.flag("KEEP").constant("KEPT", kept as u32),
+            Some(kept) => defines.flag("CACHE").constant("CACHED", kept as u32),
             None => defines,
         }
     }

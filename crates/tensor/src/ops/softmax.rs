@@ -10,12 +10,13 @@ use super::rows::{Rows, Variant, row_texels, tuned};
 use crate::autograd::{record_with, refuse_grad};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::ops::pieces::row_halves;
 use crate::shape::dim;
 use crate::tensor::Tensor;
 
 /// Values of a row that a lane keeps at most (see [`Rows::new`]), and of each of two rows.
-const KEPT: usize = 32;
-const KEPT_OF_TWO: usize = 16;
+const CACHED: usize = 32;
+const CACHED_OF_TWO: usize = 16;
 
 impl Tensor {
     /// exp(x) / sum(exp(x)) along dimension `at`. f16 is computed in f32 and rounded once.
@@ -74,7 +75,7 @@ impl Tensor {
             rows_per_batch: heads * queries,
             ..Asked::default()
         };
-        rows(op, &self.contiguous()?, asked)
+        rows_of(op, &self.contiguous()?, asked)
     }
 }
 
@@ -118,17 +119,25 @@ impl Default for Asked {
 fn along(op: &'static str, x: &Tensor, at: isize, asked: Asked) -> Result<Tensor> {
     let at = dim(op, at, x.rank())?;
     if x.rank() == 0 {
-        return rows(op, x, asked);
+        return rows_of(op, x, asked);
     }
     if at + 1 == x.rank() {
-        return rows(op, &x.contiguous()?, asked);
+        return rows_of(op, &x.contiguous()?, asked);
     }
     let packed = x.transpose(at as isize, -1)?.contiguous()?;
-    rows(op, &packed, asked)?.transpose(at as isize, -1)
+    rows_of(op, &packed, asked)?.transpose(at as isize, -1)
 }
 
 /// Over the last dimension of a contiguous tensor.
-fn rows(op: &'static str, x: &Tensor, asked: Asked) -> Result<Tensor> {
+fn rows_of(op: &'static str, x: &Tensor, asked: Asked) -> Result<Tensor> {
+    let hides = asked.mask.is_some() || asked.causal;
+    if !x.fits_binding() && !hides && x.numel() > x.shape().last().copied().unwrap_or(1) {
+        let of_part = || Asked {
+            mask: None,
+            ..asked
+        };
+        return row_halves(x, |part, _| rows_of(op, part, of_part()))?.reshape(x.shape());
+    }
     record_with(
         op,
         &[x],
@@ -161,9 +170,10 @@ fn forward(op: &'static str, x: &Tensor, asked: &Asked) -> Result<Tensor> {
     let device = x.device();
     let length = x.shape().last().copied().unwrap_or(1);
     let rows = x.numel() / length.max(1);
-    let y = Tensor::empty(device, x.shape(), x.dtype())?;
     let mask = asked.mask.as_ref();
     let hides = mask.is_some() || asked.causal;
+    let bound = x.bindable()?;
+    let y = Tensor::empty(device, x.shape(), x.dtype())?;
     let said = tuned("softmax", x, length);
     let variant = asked.variant.or(said.as_ref().map(|said| said.variant));
     let texels = row_texels(variant, length, &[x]).filter(|_| !hides);
@@ -176,13 +186,13 @@ fn forward(op: &'static str, x: &Tensor, asked: &Asked) -> Result<Tensor> {
             .launch(&kernel)
             .u32("rows", rows)
             .u32("length", length)
-            .u32("offset", x.offset())
+            .u32("offset", bound.offset())
             .f32("scale", asked.scale)
-            .bind(x.buffer())
+            .bind(bound.buffer())
             .bind(y.buffer())
             .groups(rows as u64)?;
     } else {
-        let defines = Rows::new(variant, length, KEPT, &[x])
+        let defines = Rows::new(variant, length, CACHED, &[x])
             .tuned(device, length, said.as_ref())
             .defines()
             .flag_if(asked.log, "LOG")
@@ -194,12 +204,12 @@ fn forward(op: &'static str, x: &Tensor, asked: &Asked) -> Result<Tensor> {
             .launch(&kernel)
             .u32("rows", rows)
             .u32("length", length)
-            .u32("offset", x.offset())
+            .u32("offset", bound.offset())
             .f32("scale", asked.scale)
             .u32("mask_offset", mask.map_or(0, Tensor::offset))
             .u32("queries", asked.queries.max(1))
             .u32("rows_per_batch", asked.rows_per_batch.max(1))
-            .bind(x.buffer())
+            .bind(bound.buffer())
             .bind(y.buffer());
         let launch = match mask {
             Some(mask) => launch.bind(mask.buffer()),
@@ -212,7 +222,7 @@ fn forward(op: &'static str, x: &Tensor, asked: &Asked) -> Result<Tensor> {
 
 fn backward(dy: &Tensor, y: &Tensor, asked: &Asked) -> Result<Tensor> {
     let device = y.device();
-    let dy = dy.contiguous()?;
+    let dy = dy.contiguous()?.bindable()?;
     let length = y.shape().last().copied().unwrap_or(1);
     let rows = y.numel() / length.max(1);
     let dx = Tensor::empty(device, y.shape(), y.dtype())?;
@@ -225,7 +235,7 @@ fn backward(dy: &Tensor, y: &Tensor, asked: &Asked) -> Result<Tensor> {
         ),
         None => (
             "softmax_backward",
-            Rows::new(variant, length, KEPT_OF_TWO, &[&dy, y])
+            Rows::new(variant, length, CACHED_OF_TWO, &[&dy, y])
                 .tuned(device, length, said.as_ref())
                 .defines()
                 .flag("TWO"),

@@ -81,7 +81,7 @@ pub(super) struct Rows {
 impl Rows {
     /// Copies where rows are scattered.
     pub fn new(x: &Tensor) -> Result<Rows> {
-        let x = x.detach();
+        let x = x.bindable()?;
         if let Some(rows) = Rows::of(&x) {
             return Ok(rows);
         }

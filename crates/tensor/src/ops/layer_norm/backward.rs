@@ -9,7 +9,7 @@ use crate::ops::rows::{Rows, Variant, numbered, row_texels, tuned};
 use crate::tensor::Tensor;
 
 /// Values of a row that a lane keeps at most, of two tensors each.
-const KEPT: usize = 16;
+const CACHED: usize = 16;
 /// Rows that one invocation sums at most for the gradients of weight and bias.
 const SERIAL: usize = 1024;
 /// Shares of the rows on the software adapter, each with sums of its own for weight and bias.
@@ -143,16 +143,17 @@ impl Kept {
             .launch(&kernel)
             .u32("rows", rows)
             .u32("length", length)
-            .u32("dy_offset", dy.offset())
-            .u32("offset", self.total.offset())
+            .u32("dy_offset", dy.binding().lead)
+            .u32("offset", self.total.binding().lead)
             .u32(
                 "weight_offset",
                 self.weight.as_ref().map_or(0, Tensor::offset),
             );
         let launch = Drop::params(dropout, launch);
-        Ok(bound
-            .iter()
-            .fold(launch, |launch, (_, tensor)| launch.bind(tensor.buffer())))
+        Ok(bound.iter().fold(launch, |launch, (_, tensor)| {
+            let binding = tensor.binding();
+            launch.window(tensor.buffer(), binding.offset, binding.bytes)
+        }))
     }
 
     /// `read` are the tensors that are read row by row.
@@ -166,7 +167,7 @@ impl Kept {
         };
         let weight = self.weight.as_ref();
         let said = tuned("layer_norm_backward", dy, length);
-        let defines = Rows::new(self.variant, length, KEPT, read)
+        let defines = Rows::new(self.variant, length, CACHED, read)
             .tuned(device, length, said.as_ref())
             .defines_with(Some(self.parameters))
             .flag("TWO")
@@ -202,15 +203,16 @@ impl Kept {
         let partials = Tensor::empty(device, &[chunks, 2, length], DType::F32)?;
         let defines = Defines::new().alias("S", dy.dtype().wgsl());
         let kernel = device.kernel("layer_norm_backward_weight", &defines)?;
+        let (from_dy, from_total) = (dy.binding(), self.total.binding());
         device
             .launch(&kernel)
             .u32("rows", rows)
             .u32("length", length)
             .u32("chunks", chunks)
-            .u32("dy_offset", dy.offset())
-            .u32("offset", self.total.offset())
-            .bind(dy.buffer())
-            .bind(self.total.buffer())
+            .u32("dy_offset", from_dy.lead)
+            .u32("offset", from_total.lead)
+            .window(dy.buffer(), from_dy.offset, from_dy.bytes)
+            .window(self.total.buffer(), from_total.offset, from_total.bytes)
             .bind(self.statistics.buffer())
             .bind(partials.buffer())
             .invocations((lanes * chunks) as u64)?;

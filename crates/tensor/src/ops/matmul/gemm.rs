@@ -4,6 +4,7 @@ use wgrad_runtime::{Defines, Device, Launch, MAX_GROUPS};
 
 use super::choice::choose;
 use super::operand::Operand;
+use super::parts::{cut, in_parts};
 use super::split::{split_k, splits};
 use super::{Kernel, Variant, cooperative};
 use crate::autograd::no_grad;
@@ -124,6 +125,10 @@ pub(super) fn gemm(
             ),
         ));
     }
+    let size = epilogue.dtype.unwrap_or(a.dtype()).size();
+    if let Some(cut) = cut(a, b, &lead, size, epilogue) {
+        return in_parts(op, (a, b), &lead, cut, epilogue, wanted);
+    }
     // The kernels need a contiguous bias.
     let bias = epilogue.bias.map(Tensor::contiguous);
     let bias = bias.transpose()?;
@@ -142,7 +147,8 @@ pub(super) fn gemm(
     }
     if wanted.is_none() && lead.is_empty() && n > 0 {
         let parts = splits(a, b);
-        if parts > 1 {
+        let sums = (parts * m * n * 4) as u64;
+        if parts > 1 && sums <= device.max_binding_bytes() {
             split_k(op, (a, b), parts, wanted, epilogue, &out)?;
             return Ok(out);
         }
@@ -178,8 +184,8 @@ pub(super) fn gemm(
         let launch = parameters(launch, [m, n, k], (&a, &b), epilogue)
             .u32("first_batch", first)
             .u32s("batch", &batch)
-            .bind(a.tensor.buffer())
-            .bind(b.tensor.buffer());
+            .window(a.tensor.buffer(), a.binding.offset, a.binding.bytes)
+            .window(b.tensor.buffer(), b.binding.offset, b.binding.bytes);
         let layers = (batches - first).min(MAX_GROUPS as usize) as u64;
         bound(launch, &out, row_sums, epilogue).grid([grid[0], grid[1], layers])?;
     }
@@ -199,14 +205,17 @@ pub(super) fn parameters<'a>(
         .u32("n", n)
         .u32("k", k)
         .f32("alpha", epilogue.scale)
-        .u32("a_offset", a.tensor.offset())
+        .u32("a_offset", a.binding.lead)
         .u32("a_row", a.row)
         .u32("a_col", a.col)
-        .u32("b_offset", b.tensor.offset())
+        .u32("b_offset", b.binding.lead)
         .u32("b_row", b.row)
         .u32("b_col", b.col)
         .u32("bias_offset", offset(epilogue.bias))
-        .u32("residual_offset", offset(epilogue.residual))
+        .u32(
+            "residual_offset",
+            epilogue.residual.map_or(0, |x| x.binding().lead),
+        )
         .u32s("a_batch", &a.batch)
         .u32s("b_batch", &b.batch)
 }
@@ -226,10 +235,10 @@ pub(super) fn bound<'a>(
         epilogue.residual,
     ];
     let launch = launch.bind(out.y.buffer());
-    extras
-        .into_iter()
-        .flatten()
-        .fold(launch, |launch, tensor| launch.bind(tensor.buffer()))
+    extras.into_iter().flatten().fold(launch, |launch, tensor| {
+        let binding = tensor.binding();
+        launch.window(tensor.buffer(), binding.offset, binding.bytes)
+    })
 }
 
 /// What the text of a kernel depends on in what follows its sums.

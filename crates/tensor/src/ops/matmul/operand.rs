@@ -2,6 +2,7 @@
 
 use crate::dtype::DType;
 use crate::error::Result;
+use crate::ops::pieces::Binding;
 use crate::shape::broadcast_strides;
 use crate::tensor::Tensor;
 
@@ -9,6 +10,7 @@ use crate::tensor::Tensor;
 #[derive(Clone)]
 pub(super) struct Operand {
     pub tensor: Tensor,
+    pub binding: Binding,
     pub row: usize,
     pub col: usize,
     pub batch: [u32; 4],
@@ -25,6 +27,7 @@ impl Operand {
         }
         Operand {
             tensor: tensor.clone(),
+            binding: tensor.binding(),
             row: strides[rank - 2],
             col: strides[rank - 1],
             batch,
