@@ -125,6 +125,22 @@ const IN_PIECES: &[&str] = &[
     "dropout",
 ];
 
+/// Whether bindings of a few bytes say something about an op in reasonable time.
+fn tries(op: &str) -> bool {
+    const SOME: &[&str] = &[
+        "matmul",
+        "linear",
+        "softmax",
+        "log_softmax",
+        "layer_norm",
+        "rms_norm",
+        "cross_entropy",
+        "index_select",
+        "rope",
+    ];
+    IN_PIECES.contains(&op) || SOME.contains(&op)
+}
+
 /// Bindings so small that many rows are beyond one: they are computed in pieces, or refused.
 #[test]
 fn tensors_beyond_one_binding() {
@@ -138,7 +154,7 @@ fn tensors_beyond_one_binding() {
     let mut failures = Vec::new();
     let only = std::env::var("WGRAD_OP").ok();
     for case in ops::cases() {
-        if only.as_ref().is_some_and(|op| op != case.op) {
+        if only.as_ref().is_some_and(|op| op != case.op) || !tries(case.op) {
             continue;
         }
         match run(&device, &case, None) {

@@ -85,7 +85,7 @@ pub(crate) fn pieces(
         let flat = |x: &Tensor| x.view(vec![x.numel()], vec![1], x.offset());
         return pieces(&tensors.iter().map(flat).collect::<Vec<_>>(), f);
     }
-    let Some(at) = widest(tensors) else {
+    let Some(at) = widest(tensors, |_| true) else {
         return f(tensors);
     };
     let side = first.shape()[at];
@@ -97,15 +97,16 @@ pub(crate) fn pieces(
     Ok(())
 }
 
-/// The dimension of tensors of one shape that spans the most memory, if one has more than one element.
-pub(crate) fn widest(tensors: &[Tensor]) -> Option<usize> {
+/// The dimension of tensors of one shape that spans the most memory, of those that `may` be cut and have more than one
+/// element.
+pub(crate) fn widest(tensors: &[Tensor], may: impl Fn(usize) -> bool) -> Option<usize> {
     let shape = tensors.first()?.shape();
     let span = |at: &usize| {
         let spans = tensors.iter().map(|x| x.strides()[*at] * (shape[*at] - 1));
         spans.max()
     };
     (0..shape.len())
-        .filter(|at| shape[*at] > 1)
+        .filter(|at| shape[*at] > 1 && may(*at))
         .max_by_key(span)
 }
 

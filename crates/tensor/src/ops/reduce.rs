@@ -12,7 +12,6 @@ use crate::autograd::record;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ops::elementwise::compute;
-use crate::ops::pieces::widest;
 use crate::shape::{Walk, dim, numel};
 use crate::tensor::Tensor;
 use fours::{Fours, fours};
@@ -110,7 +109,7 @@ fn reduce(
 ) -> Result<Tensor> {
     let device = x.device();
     if !x.fits_binding()
-        && let Some(at) = widest(std::slice::from_ref(x))
+        && let Some(at) = halves::side(x, reduced)
     {
         return reduce_halves(op, kind, x, reduced, scale, (shape, dtype), at);
     }

@@ -4,8 +4,16 @@ use super::{Kind, reduce, without};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::ops::elementwise::compute;
-use crate::ops::pieces::half;
+use crate::ops::pieces::{half, widest};
+use crate::shape::numel;
 use crate::tensor::Tensor;
+
+/// The dimension to cut. Two partial results must fit one binding together; else a dimension that is kept is cut first.
+pub(super) fn side(x: &Tensor, reduced: &[bool]) -> Option<usize> {
+    let outputs = numel(&without(x.shape(), reduced));
+    let few = (2 * outputs * compute(x.dtype()).size()) as u64 <= x.device().max_binding_bytes();
+    widest(std::slice::from_ref(x), |at| few || !reduced[at])
+}
 
 /// What [`reduce`] computes, in two parts along dimension `at`.
 pub(super) fn reduce_halves(
