@@ -8,6 +8,7 @@ mod memory;
 mod modules;
 mod op_matrix;
 mod optim;
+mod pytorch;
 mod random;
 mod shaders;
 mod tables;
