@@ -5,6 +5,7 @@ mod case;
 mod count;
 mod cpu;
 mod decode;
+mod inferena;
 mod kernels;
 mod least;
 mod memory;
@@ -35,6 +36,7 @@ enum What {
     Attention(kernels::AttentionArgs),
     Train(Box<train::TrainArgs>),
     Decode(decode::DecodeArgs),
+    Inferena(inferena::InferenaArgs),
     Count(count::CountArgs),
     #[command(alias = "gpu-table")]
     Table(table::TableArgs),
@@ -53,6 +55,7 @@ pub fn run(args: BenchArgs) -> Result<()> {
         What::Attention(args) => kernels::attention(args),
         What::Train(args) => train::run(*args),
         What::Decode(args) => decode::run(args),
+        What::Inferena(args) => inferena::run(args),
         What::Count(args) => count::run(args),
         What::Table(args) => table::run(args),
         What::Peer(args) => peer::run(args),
