@@ -54,6 +54,18 @@ pub enum Error {
         /// What helps.
         fix: &'static str,
     },
+    /// Memory of one device in work of another.
+    #[error(
+        "{what} lies on {there}, the work is on {here}; copy the values over: to_vec there, from_slice here"
+    )]
+    OtherDevice {
+        /// The call or kernel, and the tensor.
+        what: String,
+        /// Where the tensor lies.
+        there: String,
+        /// Where the work is.
+        here: String,
+    },
     /// A submit failed before, and with it the values that it should have computed. They stay lost until they are
     /// computed or uploaded again.
     #[error(

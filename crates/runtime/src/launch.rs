@@ -9,6 +9,7 @@ use crate::kernel::{Code, Kernel};
 use crate::memory::buffer::Buffer;
 use crate::memory::pool::Taken;
 use crate::memory::texture::Scratch;
+use crate::memory::watch::Access;
 use crate::submit::command::Command;
 #[cfg(feature = "emulator")]
 use crate::submit::command::Emulate;
@@ -23,6 +24,7 @@ pub struct Launch<'a> {
     params: Vec<u8>,
     given: Vec<bool>,
     bindings: Vec<(&'a Buffer, u64, u64)>,
+    marks: bool,
     error: Option<String>,
 }
 
@@ -42,6 +44,7 @@ impl Device {
             given: vec![false; kernel.info.params.len()],
             kernel: kernel.clone(),
             bindings: Vec::new(),
+            marks: true,
             error: None,
         }
     }
@@ -98,6 +101,13 @@ impl<'a> Launch<'a> {
         self
     }
 
+    /// Leaves it to the caller to say what was written ([`Buffer::mark_written`]): for a kernel that writes only a part
+    /// of what it binds.
+    pub fn without_marks(mut self) -> Self {
+        self.marks = false;
+        self
+    }
+
     fn fail(mut self, message: String) -> Self {
         self.error.get_or_insert(message);
         self
@@ -146,12 +156,69 @@ impl<'a> Launch<'a> {
                 "a grid of {grid:?} workgroups is beyond {MAX_GROUPS}"
             )));
         }
+        for (info, (buffer, ..)) in kernel.info.bindings.iter().zip(&self.bindings) {
+            if let Some(why) = buffer.watch().and_then(Access::refusal) {
+                return Err(refuse(format!("`{}` {why}", info.name)));
+            }
+        }
         if grid.contains(&0) {
             return Ok(());
         }
         let grid = grid.map(|side| side as u32);
         // What a try that ran out of memory recorded are copies into textures that nobody reads.
-        self.device.with_room(|| self.record(grid))
+        self.device.with_room(|| self.record(grid))?;
+        for (info, (buffer, offset, size)) in kernel.info.bindings.iter().zip(&self.bindings) {
+            if self.marks && info.kind == BindingKind::ReadWrite {
+                buffer.mark_bytes(*offset, *size);
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses memory of another device, and memory that is written and bound a second time: the driver would refuse the
+    /// whole recording.
+    fn check(&self, places: &[(Arc<Taken>, u64, u64)]) -> Result<()> {
+        let kernel = &self.kernel;
+        let refuse = |message: String| {
+            Err(Error::Launch {
+                kernel: kernel.name.clone(),
+                message,
+            })
+        };
+        let align = self.device.binding_alignment();
+        let bound = || kernel.info.bindings.iter().zip(places);
+        for (i, (info, (taken, start, size))) in bound().enumerate() {
+            taken.check_device(&self.device.0.pool, || {
+                format!("kernel `{}`, `{}`", kernel.name, info.name)
+            })?;
+            if info.kind == BindingKind::Texture {
+                continue;
+            }
+            if !start.is_multiple_of(align) {
+                return refuse(format!(
+                    "`{}` begins at byte {start} of its memory; a binding must begin at a multiple of {align}: bind the \
+                     whole buffer and pass the offset to the kernel",
+                    info.name
+                ));
+            }
+            for (other, (memory, at, bytes)) in bound().skip(i + 1) {
+                let written = [info.kind, other.kind].map(|kind| kind == BindingKind::ReadWrite);
+                let clash = match written {
+                    [false, false] => false,
+                    [true, true] => start < &(at + bytes) && at < &(start + size),
+                    // The driver tracks memory as a whole.
+                    _ => other.kind != BindingKind::Texture,
+                };
+                if clash && Arc::ptr_eq(taken, memory) {
+                    return refuse(format!(
+                        "`{}` and `{}` lie in the same memory, and it is written; give the output memory of its own, \
+                         or copy the input first",
+                        info.name, other.name
+                    ));
+                }
+            }
+        }
+        Ok(())
     }
 
     fn record(&self, grid: [u32; 3]) -> Result<()> {
@@ -169,17 +236,22 @@ impl<'a> Launch<'a> {
         {
             let mut recorder = device.recording(params.len())?;
             let recorder = &mut *recorder;
-            let mut places = Vec::with_capacity(bindings.len());
-            for (info, (buffer, offset, size)) in kernel.info.bindings.iter().zip(bindings) {
+            let place = |(buffer, offset, size): &(&Buffer, u64, u64)| {
                 let (slot, start) = buffer.place();
+                (slot, start + offset, *size)
+            };
+            let places: Vec<_> = bindings.iter().map(place).collect();
+            self.check(&places)?;
+            for (info, (slot, ..)) in kernel.info.bindings.iter().zip(&places) {
                 if info.read {
                     slot.check_read(&kernel.name)?;
                 }
-                recorder.uses(&slot, info.kind == BindingKind::ReadWrite);
-                let offset = start + offset;
+            }
+            for (info, (slot, offset, size)) in kernel.info.bindings.iter().zip(&places) {
+                recorder.uses(slot, info.kind == BindingKind::ReadWrite);
                 if info.kind == BindingKind::Texture && in_textures {
                     let free = &mut recorder.textures;
-                    let (texture, copy) = free.take(&device.0.pool, &slot, offset, *size)?;
+                    let (texture, copy) = free.take(&device.0.pool, slot, *offset, *size)?;
                     recorder.push(Command::Transfer(copy));
                     key.push((texture.id, 0, 0));
                     textures.push(texture);
@@ -192,9 +264,8 @@ impl<'a> Launch<'a> {
                             fix: "use a smaller batch, a shorter sequence or a smaller vocabulary",
                         });
                     }
-                    key.push((slot.id, offset, *size));
+                    key.push((slot.id, *offset, *size));
                 }
-                places.push((slot, offset, *size));
             }
             let moved = kernel.info.bindings.iter().zip(bindings);
             let moved = moved.map(|(info, (_, _, size))| size * info.touches());

@@ -32,6 +32,7 @@ pub use memory::buffer::Buffer;
 pub use memory::pack::PACK_ALIGN;
 pub use memory::pool::MemoryReport;
 pub use memory::transfer::TEXTURE_WIDTH;
+pub use memory::watch::{Access, Watch};
 #[cfg(feature = "emulator")]
 pub use submit::emulated::KernelCounts;
 pub use submit::timestamps::KernelTime;

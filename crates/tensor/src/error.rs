@@ -12,6 +12,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// The same for whoever called `op`: what a kernel refuses of its tensors is the op's refusal.
+    pub(crate) fn called(self, op: &'static str) -> Self {
+        match self {
+            Error::Device(other @ wgrad_runtime::Error::OtherDevice { .. }) => {
+                Error::op(op, other.to_string())
+            }
+            other => other,
+        }
+    }
+
     /// A refusal of `op`.
     pub fn op(op: &'static str, message: impl Into<String>) -> Self {
         Error::Op {

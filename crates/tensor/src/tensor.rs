@@ -1,9 +1,9 @@
 //! The tensor: a view of device memory, and its place in the graph.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
-use wgrad_runtime::{Buffer, Device};
+use wgrad_runtime::{Buffer, Device, Watch};
 
 use crate::autograd::Node;
 use crate::dtype::DType;
@@ -20,13 +20,16 @@ pub struct Tensor(Arc<Inner>);
 struct Inner {
     id: u64,
     device: Device,
+    /// Watched while the tensor wants a gradient.
     buffer: Buffer,
     shape: Vec<usize>,
     strides: Vec<usize>,
     offset: usize,
     dtype: DType,
-    requires_grad: AtomicBool,
+    requires_grad: Watch,
     node: Option<Node>,
+    /// Computed by a backward pass, or from what one computed: no gradient flows back through it.
+    is_gradient: bool,
 }
 
 /// A handle to a tensor that does not keep it.
@@ -81,14 +84,10 @@ impl Tensor {
             })?;
         let buffer = device.alloc((elements * dtype.size()) as u64)?;
         Ok(Tensor::new(
-            device.clone(),
+            device,
             buffer,
-            shape.to_vec(),
-            contiguous_strides(shape),
-            0,
+            (shape.to_vec(), contiguous_strides(shape), 0),
             dtype,
-            false,
-            None,
         ))
     }
 
@@ -99,51 +98,54 @@ impl Tensor {
         Ok(out)
     }
 
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "the one place that fills the struct"
-    )]
+    /// A leaf that wants no gradient: shape, strides and offset over a buffer.
     fn new(
-        device: Device,
+        device: &Device,
         buffer: Buffer,
-        shape: Vec<usize>,
-        strides: Vec<usize>,
-        offset: usize,
+        (shape, strides, offset): (Vec<usize>, Vec<usize>, usize),
         dtype: DType,
-        requires_grad: bool,
-        node: Option<Node>,
     ) -> Tensor {
+        let requires_grad = Watch::new(false);
         Tensor(Arc::new(Inner {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
-            device,
-            buffer,
+            device: device.clone(),
+            buffer: buffer.watched(Some(requires_grad.clone())),
             shape,
             strides,
             offset,
             dtype,
-            requires_grad: AtomicBool::new(requires_grad),
-            node,
+            requires_grad,
+            node: None,
+            is_gradient: false,
         }))
     }
 
     /// The same memory seen with another shape; outside the graph (view ops record themselves).
     pub(crate) fn view(&self, shape: Vec<usize>, strides: Vec<usize>, offset: usize) -> Tensor {
+        let buffer = self.buffer().clone();
         Tensor::new(
-            self.device().clone(),
-            self.buffer().clone(),
-            shape,
-            strides,
-            offset,
+            self.device(),
+            buffer,
+            (shape, strides, offset),
             self.dtype(),
-            false,
-            None,
         )
+    }
+
+    /// The same memory as a tensor of its own, changed by `change`.
+    fn again(&self, change: impl FnOnce(&mut Inner)) -> Tensor {
+        let mut tensor = self.detach();
+        // Nobody else has a handle yet.
+        if let Some(inner) = Arc::get_mut(&mut tensor.0) {
+            change(inner);
+        }
+        tensor
     }
 
     /// Moves the memory of `tensors` side by side, in their order, so that ops which take all of them at once
     /// ([`Tensor::linear_stacked`]) need no copy. They stay the tensors they are. Those whose bytes are no
     /// multiple of 256 get gaps between them, and are copied by such ops as before.
     pub fn pack(tensors: &[&Tensor]) -> Result<()> {
+        crate::autograd::same_device("pack", tensors)?;
         if let Some(first) = tensors.first() {
             let buffers: Vec<&Buffer> = tensors.iter().map(|t| t.buffer()).collect();
             first.device().pack(&buffers)?;
@@ -175,15 +177,12 @@ impl Tensor {
         }
         let mut shape = first.shape().to_vec();
         shape[0] = rows;
+        let strides = contiguous_strides(&shape);
         Ok(Some(Tensor::new(
-            first.device().clone(),
+            first.device(),
             outer.part(start, end - start)?,
-            shape.clone(),
-            contiguous_strides(&shape),
-            0,
+            (shape, strides, 0),
             first.dtype(),
-            false,
-            None,
         )))
     }
 
@@ -195,16 +194,20 @@ impl Tensor {
 
     /// The same memory as a non-leaf of the graph.
     pub(crate) fn with_node(self, node: Node) -> Tensor {
-        Tensor::new(
-            self.device().clone(),
-            self.buffer().clone(),
-            self.shape().to_vec(),
-            self.strides().to_vec(),
-            self.offset(),
-            self.dtype(),
-            true,
-            Some(node),
-        )
+        self.again(|inner| {
+            inner.requires_grad.set(true);
+            inner.node = Some(node);
+        })
+    }
+
+    /// The same values marked as those of a gradient: building a graph on them is refused.
+    pub(crate) fn as_gradient(&self) -> Tensor {
+        self.again(|inner| inner.is_gradient = true)
+    }
+
+    /// Whether a backward pass computed it, or it was computed from such tensors.
+    pub(crate) fn is_gradient(&self) -> bool {
+        self.0.is_gradient
     }
 
     /// Says that the values were overwritten in place, on all tensors that share the memory: graphs that used the
@@ -238,13 +241,19 @@ impl Tensor {
                 "this is the result of an op; call detach() first",
             ));
         }
-        self.0.requires_grad.store(on, Ordering::Relaxed);
+        if on && self.is_gradient() {
+            return Err(Error::op(
+                "set_requires_grad",
+                "this was computed from a gradient that `backward` returned; call detach() first",
+            ));
+        }
+        self.0.requires_grad.set(on);
         Ok(())
     }
 
     /// Whether a gradient would flow to this tensor.
     pub fn requires_grad(&self) -> bool {
-        self.0.requires_grad.load(Ordering::Relaxed)
+        self.0.requires_grad.is_on()
     }
 
     /// The number that the next tensor of this process gets, or one before it.

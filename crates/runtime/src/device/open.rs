@@ -28,7 +28,12 @@ pub(crate) struct Gpu {
     /// Error scopes that had no answer when they ended.
     unanswered: Mutex<Vec<Answer>>,
     ids: AtomicU64,
+    /// Tells devices of one adapter apart.
+    number: u64,
 }
+
+/// The devices opened in this process so far.
+static OPENED: AtomicU64 = AtomicU64::new(0);
 
 impl Gpu {
     /// Opens the adapter that `options` names.
@@ -79,7 +84,13 @@ impl Gpu {
             failure,
             unanswered: Mutex::default(),
             ids: AtomicU64::new(1),
+            number: OPENED.fetch_add(1, Ordering::Relaxed) + 1,
         })
+    }
+
+    /// Names the device in errors.
+    pub(crate) fn label(&self) -> String {
+        format!("Device {} ({})", self.number, self.description.name)
     }
 
     /// A number that no other call on this device returns.

@@ -42,6 +42,11 @@ impl Device {
             & !255
     }
 
+    /// What the first byte of a binding must be a multiple of, in its memory.
+    pub(crate) fn binding_alignment(&self) -> u64 {
+        self.0.gpu.limits.min_storage_buffer_offset_alignment.into()
+    }
+
     /// About how many workgroups keep the whole adapter busy. No API tells how many units a GPU has.
     pub fn groups_to_fill(&self) -> usize {
         match self.0.gpu.description.device_type.as_str() {

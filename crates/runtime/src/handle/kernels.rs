@@ -19,9 +19,21 @@ impl Device {
     }
 
     /// Compiles any WGSL text that follows the conventions: a uniform `Params` struct at binding 0,
-    /// tensors from binding 1.
+    /// tensors from binding 1. With checks: an index out of range reads and writes within the tensor, loops end, and
+    /// workgroup memory begins as zeros.
     pub fn compile(&self, name: &str, text: &str) -> Result<Kernel> {
-        Kernel::compile(&self.0.gpu, name, text)
+        Kernel::compile(&self.0.gpu, name, text, true)
+    }
+
+    /// [`Device::compile`] without the checks, as the library's own kernels are compiled, unless
+    /// [`crate::DeviceOptions::checked`] asks for them.
+    ///
+    /// # Safety
+    /// For every launch: no index is out of range of its tensor, every loop ends, and workgroup memory is written before
+    /// it is read. Otherwise the kernel reads or writes memory of anybody on the device, or the driver gives up on it.
+    pub unsafe fn compile_trusted(&self, name: &str, text: &str) -> Result<Kernel> {
+        let gpu = &self.0.gpu;
+        Kernel::compile(gpu, name, text, gpu.options.checked)
     }
 
     /// The tuned choice for `kernel` at `sizes`, from the user's table, else from those shipped; `None` is the

@@ -10,6 +10,7 @@ use crate::memory::pack::Packing;
 use crate::memory::pool::{MemoryReport, Returned, Taken};
 use crate::memory::transfer::Transfer;
 use crate::memory::upload;
+use crate::memory::watch::Access;
 use crate::submit::command::Command;
 
 impl Device {
@@ -65,6 +66,7 @@ impl Device {
     pub fn upload(&self, buffer: &Buffer, offset: u64, bytes: &[u8]) -> Result<()> {
         upload::check(buffer, offset, bytes.len())?;
         let (taken, start) = buffer.place();
+        self.check_here("upload", "the buffer", &taken)?;
         let mut at = start + offset;
         for chunk in bytes.chunks(upload::chunk(&self.0.pool)) {
             // The queue writes before the next submit: work recorded earlier must have gone by then.
@@ -79,13 +81,31 @@ impl Device {
             self.flush_if_full()?;
         }
         taken.overwrite(start + offset, bytes.len() as u64);
+        buffer.mark_bytes(offset, bytes.len() as u64);
         Ok(())
+    }
+
+    fn check_here(&self, work: &str, what: &str, taken: &Taken) -> Result<()> {
+        taken.check_device(&self.0.pool, || format!("{work}: {what}"))
+    }
+
+    /// Refuses watched buffers, which a layer above must be asked for.
+    fn check_watch(work: &str, buffer: &Buffer) -> Result<()> {
+        match buffer.watch().and_then(Access::refusal) {
+            None => Ok(()),
+            Some(why) => Err(Error::Launch {
+                kernel: work.into(),
+                message: format!("the buffer {why}"),
+            }),
+        }
     }
 
     /// Records zeros over the whole of `buffer`.
     pub fn zero(&self, buffer: &Buffer) -> Result<()> {
+        Self::check_watch("zero", buffer)?;
         let mut recorder = self.recording(0)?;
         let (taken, offset) = buffer.place();
+        self.check_here("zero", "the buffer", &taken)?;
         let bytes = buffer.size();
         recorder.uses(&taken, true);
         recorder.push(Command::Transfer(Transfer::Zero {
@@ -95,10 +115,12 @@ impl Device {
         }));
         taken.overwrite(offset, bytes);
         drop(recorder);
+        buffer.mark_bytes(0, bytes);
         self.flush_if_full()
     }
 
-    /// Records a copy of `bytes` bytes between two buffers (offsets and size in multiples of 4).
+    /// Records a copy of `bytes` bytes between two buffers (offsets and size in multiples of 4). They may lie in the same
+    /// memory, and overlap.
     pub fn copy(
         &self,
         from: &Buffer,
@@ -121,9 +143,19 @@ impl Device {
                 ),
             });
         }
+        Self::check_watch("copy", from)?;
+        Self::check_watch("copy", to)?;
+        if from.same(to) {
+            // A copy within one buffer of the driver goes through another one.
+            let between = self.alloc(bytes)?;
+            self.copy(from, from_offset, &between, 0, bytes)?;
+            return self.copy(&between, 0, to, to_offset, bytes);
+        }
         let mut recorder = self.recording(0)?;
         let (source, from_start) = from.place();
         let (target, to_start) = to.place();
+        self.check_here("copy", "the source", &source)?;
+        self.check_here("copy", "the target", &target)?;
         source.check_read("copy")?;
         recorder.uses(&source, false);
         recorder.uses(&target, true);
@@ -136,6 +168,7 @@ impl Device {
         }));
         target.overwrite(to_start + to_offset, bytes);
         drop(recorder);
+        to.mark_bytes(to_offset, bytes);
         self.flush_if_full()
     }
 
@@ -151,7 +184,10 @@ impl Device {
     pub fn pack(&self, buffers: &[&Buffer]) -> Result<Buffer> {
         let packing = Packing::of(buffers);
         if let Some(done) = packing.done() {
-            return Ok(done.clone());
+            return Ok(done.watched(None));
+        }
+        for buffer in buffers {
+            self.check_here("pack", "a buffer", &buffer.place().0)?;
         }
         let all = self.alloc(packing.bytes())?;
         let (target, _) = all.place();

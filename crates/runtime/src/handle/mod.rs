@@ -83,7 +83,7 @@ impl Device {
 
 impl std::fmt::Debug for Device {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Device({})", self.adapter().name)
+        f.write_str(&self.0.gpu.label())
     }
 }
 

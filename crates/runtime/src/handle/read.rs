@@ -48,6 +48,7 @@ impl Device {
         }
         // Before the flush: where another thread moves the buffer in between, its new place is not written yet.
         let (taken, start) = buffer.place();
+        taken.check_device(&self.0.pool, || "read: the buffer".into())?;
         self.flush()?;
         taken.check_read("read")?;
         Ok((taken, start + offset))

@@ -68,7 +68,7 @@ impl Kernels {
             kernel: name.to_owned(),
             message,
         })?;
-        let kernel = Arc::new(Kernel::compile(gpu, name, &text)?);
+        let kernel = Arc::new(Kernel::compile(gpu, name, &text, gpu.options.checked)?);
         kernels
             .entry(name.to_owned())
             .or_default()
@@ -96,15 +96,15 @@ impl Kernels {
 
 impl Kernel {
     /// Compiles any WGSL text that follows the conventions: a uniform `Params` struct at binding 0,
-    /// tensors from binding 1.
-    pub(crate) fn compile(gpu: &Gpu, name: &str, text: &str) -> Result<Kernel> {
+    /// tensors from binding 1; `checked` says whether with checks of indices, loops and workgroup memory.
+    pub(crate) fn compile(gpu: &Gpu, name: &str, text: &str, checked: bool) -> Result<Kernel> {
         let fail = |message: String| Error::Kernel {
             kernel: name.to_owned(),
             message,
         };
         let info = reflect::reflect(text).map_err(&fail)?;
         check_limits(&gpu.limits, &info).map_err(&fail)?;
-        let code = Code::new(gpu, name, text, &info).map_err(&fail)?;
+        let code = Code::new(gpu, name, text, &info, checked).map_err(&fail)?;
         Ok(Kernel {
             name: name.to_owned(),
             info,
@@ -121,12 +121,13 @@ impl Code {
         name: &str,
         text: &str,
         info: &KernelInfo,
+        checked: bool,
     ) -> std::result::Result<Code, String> {
         #[cfg(feature = "emulator")]
         if let Some(shape) = gpu.options.emulated {
             return Code::emulated(shape, gpu.options.checked, text);
         }
-        Code::pipeline(gpu, name, text, info)
+        Code::pipeline(gpu, name, text, info, checked)
     }
 
     /// A kernel's text made ready for the emulator.
@@ -148,8 +149,9 @@ impl Code {
         name: &str,
         text: &str,
         info: &KernelInfo,
+        checked: bool,
     ) -> std::result::Result<Code, String> {
-        let make = |raw: &wgpu::Device| compiled(gpu, raw, name, text, info);
+        let make = |raw: &wgpu::Device| compiled(gpu, raw, (name, text), info, checked);
         match gpu.caught(wgpu::ErrorFilter::Validation, make) {
             (_, Some(error)) => Err(error.to_string()),
             (code, None) => Ok(code),
@@ -158,16 +160,22 @@ impl Code {
 }
 
 /// The pipeline of `text`. What wgpu refuses, it reports.
-fn compiled(gpu: &Gpu, raw: &wgpu::Device, name: &str, text: &str, info: &KernelInfo) -> Code {
+fn compiled(
+    gpu: &Gpu,
+    raw: &wgpu::Device,
+    (name, text): (&str, &str),
+    info: &KernelInfo,
+    checked: bool,
+) -> Code {
     let descriptor = wgpu::ShaderModuleDescriptor {
         label: Some(name),
         source: wgpu::ShaderSource::Wgsl(text.into()),
     };
-    let module = if gpu.options.checked {
+    let module = if checked {
         raw.create_shader_module(descriptor)
     } else {
-        // SAFETY: these are our own kernels. The op matrix runs each of them in checked mode and
-        // with guard bytes behind every buffer too, which is where a stray index would show.
+        // SAFETY: a kernel of our own, or one that a caller of `compile_trusted` vouches for. The op matrix runs each
+        // of ours in checked mode and with guard bytes behind every buffer too, where a stray index would show.
         unsafe {
             raw.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
         }
@@ -197,7 +205,7 @@ fn compiled(gpu: &Gpu, raw: &wgpu::Device, name: &str, text: &str, info: &Kernel
         entry_point: Some(&info.entry_point),
         compilation_options: wgpu::PipelineCompilationOptions {
             constants: &[],
-            zero_initialize_workgroup_memory: gpu.options.checked,
+            zero_initialize_workgroup_memory: checked,
         },
         cache: gpu.pipeline_cache.as_ref(),
     });

@@ -1,21 +1,24 @@
 //! Handles to device memory. A handle says where its memory is, and that may change ([`crate::Device::pack`]).
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::pool::Taken;
+use super::versions::Versions;
+use super::watch::Watch;
 use crate::error::{Error, Result};
 
 /// A piece of device memory. Clones share it; the last one to go returns it to the pool. Its memory may
 /// move ([`crate::Device::pack`]); handles stay valid.
 #[derive(Clone)]
-pub struct Buffer(Arc<Handle>);
+pub struct Buffer {
+    handle: Arc<Handle>,
+    watch: Option<Watch>,
+}
 
 struct Handle {
     place: RwLock<Place>,
     size: u64,
-    /// How often its contents were replaced in place.
-    version: AtomicU64,
+    versions: Arc<Versions>,
 }
 
 /// Where a buffer's memory is.
@@ -28,31 +31,60 @@ enum Place {
 impl Buffer {
     /// A handle to the whole of `taken`.
     pub(crate) fn new(taken: Taken) -> Self {
-        Buffer(Arc::new(Handle {
-            size: taken.size(),
-            place: RwLock::new(Place::Own(Arc::new(taken))),
-            version: AtomicU64::new(0),
-        }))
+        let size = taken.size();
+        Self::at(Place::Own(Arc::new(taken)), size)
+    }
+
+    fn at(place: Place, size: u64) -> Self {
+        Self {
+            handle: Arc::new(Handle {
+                place: RwLock::new(place),
+                size,
+                versions: Arc::default(),
+            }),
+            watch: None,
+        }
+    }
+
+    /// The same memory under the mark `watch`, or under none: see [`Watch`].
+    pub fn watched(&self, watch: Option<Watch>) -> Self {
+        Self {
+            handle: self.handle.clone(),
+            watch,
+        }
+    }
+
+    /// The mark on this handle.
+    pub fn watch(&self) -> Option<&Watch> {
+        self.watch.as_ref()
     }
 
     /// The size asked for, in bytes (a multiple of 4).
     pub fn size(&self) -> u64 {
-        self.0.size
+        self.handle.size
     }
 
     /// Bytes that may be read: the size rounded up to whole 16-byte texels.
     pub(crate) fn padded_size(&self) -> u64 {
-        self.0.size.next_multiple_of(16)
+        self.handle.size.next_multiple_of(16)
     }
 
-    /// How often [`Buffer::mark_written`] was called on a handle to it.
+    /// How often its bytes were written, through any handle to them. Launches count what they bind to be written.
     pub fn version(&self) -> u64 {
-        self.0.version.load(Ordering::Relaxed)
+        self.handle.versions.count()
     }
 
-    /// Says that its contents were replaced in place: whoever remembers an earlier version has lost them.
+    /// Says that its bytes were written: whoever remembers an earlier version has lost them. For work whose launch
+    /// does not say so ([`crate::Launch::without_marks`]).
     pub fn mark_written(&self) {
-        self.0.version.fetch_add(1, Ordering::Relaxed);
+        self.mark_bytes(0, self.size());
+    }
+
+    /// The same of `bytes` bytes from `offset` on.
+    pub(crate) fn mark_bytes(&self, offset: u64, bytes: u64) {
+        let (outer, at) = self.outermost();
+        let start = at + offset;
+        outer.handle.versions.written(start, start + bytes);
     }
 
     /// Whether both lie in one piece of device memory: a launch cannot read one and write the other.
@@ -62,13 +94,21 @@ impl Buffer {
 
     /// How many handles there are to this buffer, this one included; nothing for a part of another.
     pub fn handles(&self) -> Option<usize> {
-        let place = self.0.place.read().unwrap_or_else(PoisonError::into_inner);
-        matches!(&*place, Place::Own(_)).then(|| Arc::strong_count(&self.0))
+        let place = self
+            .handle
+            .place
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        matches!(&*place, Place::Own(_)).then(|| Arc::strong_count(&self.handle))
     }
 
     /// Its memory, and the byte there that it begins at.
     pub(crate) fn place(&self) -> (Arc<Taken>, u64) {
-        let place = self.0.place.read().unwrap_or_else(PoisonError::into_inner);
+        let place = self
+            .handle
+            .place
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
         match &*place {
             Place::Own(taken) => (taken.clone(), 0),
             Place::Inside(outer, at) => {
@@ -80,7 +120,11 @@ impl Buffer {
 
     /// The outermost buffer that this one lies in (itself, if in none), and the byte it begins at there.
     pub fn outermost(&self) -> (Buffer, u64) {
-        let place = self.0.place.read().unwrap_or_else(PoisonError::into_inner);
+        let place = self
+            .handle
+            .place
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
         match &*place {
             Place::Own(_) => (self.clone(), 0),
             Place::Inside(outer, at) => {
@@ -99,17 +143,22 @@ impl Buffer {
                 message: format!("{size} bytes at {offset} of a buffer of {}", self.size()),
             });
         }
-        Ok(Buffer(Arc::new(Handle {
-            place: RwLock::new(Place::Inside(self.clone(), offset)),
-            size,
-            version: AtomicU64::new(0),
-        })))
+        let part = Self::at(Place::Inside(self.watched(None), offset), size);
+        let versions = &self.handle.versions;
+        versions.add(&part.handle.versions, offset, offset + size);
+        Ok(part.watched(self.watch.clone()))
     }
 
     /// Lets the handle stand for a part of `outer` from now on.
     pub(crate) fn move_into(&self, outer: &Buffer, at: u64) {
-        let mut place = self.0.place.write().unwrap_or_else(PoisonError::into_inner);
-        *place = Place::Inside(outer.clone(), at);
+        let mut place = self
+            .handle
+            .place
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        *place = Place::Inside(outer.watched(None), at);
+        let versions = &outer.handle.versions;
+        versions.add(&self.handle.versions, at, at + self.size());
     }
 }
 

@@ -8,3 +8,5 @@ pub(crate) mod staging;
 pub(crate) mod texture;
 pub(crate) mod transfer;
 pub(crate) mod upload;
+pub(crate) mod versions;
+pub(crate) mod watch;

@@ -100,6 +100,19 @@ impl Taken {
         }
     }
 
+    /// Refuses work of another device than its own.
+    pub(crate) fn check_device(&self, here: &Arc<Pool>, what: impl Fn() -> String) -> Result<()> {
+        if std::ptr::eq(self.pool.as_ptr(), Arc::as_ptr(here)) {
+            return Ok(());
+        }
+        let there = self.pool.upgrade().map(|pool| pool.gpu.label());
+        Err(Error::OtherDevice {
+            what: what(),
+            there: there.unwrap_or_else(|| "a device that is gone".into()),
+            here: here.gpu.label(),
+        })
+    }
+
     /// Refuses to have `reader` read contents that are lost.
     pub(crate) fn check_read(&self, reader: &str) -> Result<()> {
         if self.lost.load(Ordering::Relaxed) {

@@ -87,7 +87,11 @@ impl Tensor {
                 format!("the gradient {dy:?} does not have the shape and type of {self:?}"),
             ));
         }
-        no_grad(|| walk(self, dy, Reach::Leaves))
+        let mut gradients = no_grad(|| walk(self, dy, Reach::Leaves))?;
+        for gradient in gradients.0.values_mut() {
+            *gradient = gradient.as_gradient();
+        }
+        Ok(gradients)
     }
 }
 

@@ -1,28 +1,29 @@
-//! Whether ops on this thread are put into the graph.
+//! Whether ops on this thread are put into the graph. Where they are, a launch beside the graph may not use tensors that
+//! want gradients: one state of the thread says both.
 
-use std::cell::Cell;
 use std::marker::PhantomData;
+use std::mem::take;
 
-thread_local! {
-    static ENABLED: Cell<bool> = const { Cell::new(true) };
-}
+use wgrad_runtime::{Access, Watch};
+
+use crate::tensor::Tensor;
 
 /// Whether ops on this thread are put into the graph: `true` unless a guard or closure says otherwise.
 pub fn is_grad_enabled() -> bool {
-    ENABLED.get()
+    Access::is_refused()
 }
 
 /// Sets the mode of this thread and puts the earlier one back when it is dropped.
 struct Guard {
-    before: bool,
+    before: Access,
     /// The mode is this thread's: the guard must be dropped here.
     _thread: PhantomData<*const ()>,
 }
 
 impl Guard {
-    fn new(enabled: bool) -> Self {
+    fn new(access: Access) -> Self {
         Self {
-            before: ENABLED.replace(enabled),
+            before: access.replace(),
             _thread: PhantomData,
         }
     }
@@ -30,7 +31,7 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        ENABLED.set(self.before);
+        take(&mut self.before).replace();
     }
 }
 
@@ -52,7 +53,7 @@ impl NoGradGuard {
     /// Stops recording on this thread.
     #[allow(clippy::new_without_default, reason = "making one has an effect")]
     pub fn new() -> Self {
-        Self(Guard::new(false))
+        Self(Guard::new(Access::Allowed))
     }
 }
 
@@ -64,7 +65,7 @@ impl EnableGradGuard {
     /// Starts recording on this thread.
     #[allow(clippy::new_without_default, reason = "making one has an effect")]
     pub fn new() -> Self {
-        Self(Guard::new(true))
+        Self(Guard::new(Access::Refused))
     }
 }
 
@@ -89,5 +90,19 @@ pub fn no_grad<T>(f: impl FnOnce() -> T) -> T {
 /// Runs `f` with recording on, also within a [`no_grad`].
 pub fn enable_grad<T>(f: impl FnOnce() -> T) -> T {
     let _guard = EnableGradGuard::new();
+    f()
+}
+
+/// Runs the forward pass of an op with these inputs: without a graph, on no other tensors that want gradients.
+pub(super) fn forward<T>(inputs: &[&Tensor], f: impl FnOnce() -> T) -> T {
+    // Within another op's forward pass, that one's inputs count.
+    if !is_grad_enabled() {
+        return f();
+    }
+    let wanted = inputs.iter().filter(|input| input.requires_grad());
+    let known: Vec<Watch> = wanted
+        .filter_map(|input| input.buffer().watch().cloned())
+        .collect();
+    let _guard = Guard::new(Access::Only(known));
     f()
 }

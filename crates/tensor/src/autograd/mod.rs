@@ -16,4 +16,4 @@ pub use grad_mode::{EnableGradGuard, NoGradGuard, enable_grad, is_grad_enabled, 
 pub(crate) use node::Node;
 pub use node::{Context, Saved};
 pub use record::{record, refuse_grad};
-pub(crate) use record::{record_view, record_with};
+pub(crate) use record::{record_view, record_with, same_device};

@@ -1,6 +1,6 @@
 //! The way into the graph.
 
-use super::grad_mode::{is_grad_enabled, no_grad};
+use super::grad_mode::{self, is_grad_enabled};
 use super::node::{Context, Node, Saved};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
@@ -67,13 +67,22 @@ pub(crate) fn record_with<S: Send + Sync + 'static>(
     forward: impl FnOnce(&mut Saved) -> Result<(Tensor, S)>,
     backward: impl Fn(&S, &Context, &Tensor) -> Result<Vec<Option<Tensor>>> + Send + Sync + 'static,
 ) -> Result<Tensor> {
+    same_device(op, inputs)?;
     let recording = is_grad_enabled();
     let needs: Vec<bool> = inputs
         .iter()
         .map(|input| recording && input.requires_grad())
         .collect();
+    let of_gradients = recording && inputs.iter().any(|input| input.is_gradient());
     let mut saved = Saved::new(&needs);
-    let (output, state) = no_grad(|| forward(&mut saved))?;
+    if of_gradients && saved.any() {
+        return Err(twice(op));
+    }
+    let (output, state) =
+        grad_mode::forward(inputs, || forward(&mut saved)).map_err(|error| error.called(op))?;
+    if of_gradients {
+        return Ok(output.as_gradient());
+    }
     if !saved.any() {
         return Ok(output);
     }
@@ -90,14 +99,49 @@ pub(crate) fn record_view(
     reshapes: bool,
     backward: impl Fn(&Tensor) -> Result<Tensor> + Send + Sync + 'static,
 ) -> Tensor {
-    if !(is_grad_enabled() && input.requires_grad()) {
+    if !is_grad_enabled() {
+        return output;
+    }
+    if input.is_gradient() {
+        return output.as_gradient();
+    }
+    if !input.requires_grad() {
         return output;
     }
     output.with_node(Node::view(op, input, reshapes, backward))
 }
 
+/// Refuses tensors of several devices.
+pub(crate) fn same_device(op: &'static str, inputs: &[&Tensor]) -> Result<()> {
+    let Some((first, others)) = inputs.split_first() else {
+        return Ok(());
+    };
+    match others.iter().find(|x| x.device() != first.device()) {
+        None => Ok(()),
+        Some(other) => Err(Error::op(
+            op,
+            format!(
+                "{first:?} lies on {:?} and {other:?} on {:?}; copy the values over: to_vec there, from_slice here",
+                first.device(),
+                other.device()
+            ),
+        )),
+    }
+}
+
+/// The refusal of a gradient of a gradient.
+fn twice(op: &'static str) -> Error {
+    Error::op(
+        op,
+        "an input was computed from gradients that `backward` returned, and another wants a gradient: backward passes \
+         are not recorded, so a part of the new gradient would be missing; detach() the gradient to use its values as \
+         constants",
+    )
+}
+
 /// Refuses inputs that want a gradient, for an op that has none: so that no gradient is cut silently.
 pub fn refuse_grad(op: &'static str, inputs: &[&Tensor]) -> Result<()> {
+    same_device(op, inputs)?;
     if is_grad_enabled() && inputs.iter().any(|t| t.requires_grad()) {
         return Err(Error::op(
             op,

@@ -7,7 +7,7 @@ mod fused;
 pub use cases::cases;
 pub use cooperative::self_test as cooperative_self_test;
 
-use crate::autograd::{Saved, record_with, refuse_grad};
+use crate::autograd::{Context, Saved, record_with, refuse_grad};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::random::Generator;
@@ -139,28 +139,34 @@ pub fn attention_packed_with(
         let rows = [one(0)?, one(1)?, one(2)?];
         let fused = Fused::new(rows, true, sizes, options, variant, qkv.dtype())?;
         let (y, statistics) = fused.forward()?;
-        let saved = save(ctx, &fused, &y, &statistics);
-        Ok((y, (fused, saved)))
+        let saved = save(ctx, &fused, &y);
+        Ok((y, (fused, saved, statistics)))
     };
     let shape = qkv.shape().to_vec();
     let op = "attention_packed";
-    record_with(op, &[qkv], forward, move |(fused, saved), ctx, dy| {
-        let (y, statistics) = (ctx.saved(saved[0])?, ctx.saved(saved[1])?);
-        let dqkv = Tensor::empty(dy.device(), &shape, dy.dtype())?;
-        let parts = [part(&dqkv, 0)?, part(&dqkv, 1)?, part(&dqkv, 2)?];
-        let dy = dy.permute(&[0, 2, 1, 3])?;
-        fused.backward_q(&dy, y, statistics, &parts[0])?;
-        fused.backward_kv(&dy, statistics, &parts[1], &parts[2])?;
-        Ok(vec![Some(dqkv)])
-    })
+    record_with(
+        op,
+        &[qkv],
+        forward,
+        move |(fused, y, statistics), ctx, dy| {
+            let y = ctx.saved(*y)?;
+            let dqkv = Tensor::empty(dy.device(), &shape, dy.dtype())?;
+            let parts = [part(&dqkv, 0)?, part(&dqkv, 1)?, part(&dqkv, 2)?];
+            let dy = dy.permute(&[0, 2, 1, 3])?;
+            fused.backward_q(&dy, y, statistics, &parts[0])?;
+            fused.backward_kv(&dy, statistics, &parts[1], &parts[2])?;
+            Ok(vec![Some(dqkv)])
+        },
+    )
 }
 
-/// Saves what the backward kernels read; the numbers of the result and of the statistics.
-fn save(ctx: &mut Saved, fused: &Fused, y: &Tensor, statistics: &Tensor) -> [usize; 2] {
+/// Saves what the backward kernels read; the number of the result. The statistics, which nobody else has, are not saved:
+/// the backward pass writes to them.
+fn save(ctx: &mut Saved, fused: &Fused, y: &Tensor) -> usize {
     for tensor in fused.tensors() {
         ctx.save(tensor);
     }
-    [ctx.save(y), ctx.save(statistics)]
+    ctx.save(y)
 }
 
 /// The same by a chosen variant, as far as it can run: for benchmarks and checks.
@@ -188,33 +194,35 @@ pub fn attention_with(
         let rows = [wide(&parts[0])?, wide(&parts[1])?, wide(&parts[2])?];
         let fused = Fused::new(rows, false, sizes, options, variant, dtype)?;
         let (y, statistics) = fused.forward()?;
-        let saved = save(ctx, &fused, &y, &statistics);
-        Ok((y.permute(&[0, 2, 1, 3])?, (fused, saved)))
+        let saved = save(ctx, &fused, &y);
+        Ok((y.permute(&[0, 2, 1, 3])?, (fused, saved, statistics)))
     };
-    record_with(OP, &[q, k, v], forward, move |(fused, saved), ctx, dy| {
-        let (y, statistics) = (ctx.saved(saved[0])?, ctx.saved(saved[1])?);
-        let Sizes {
-            b,
-            h,
-            hk,
-            tq,
-            tk,
-            d,
-        } = sizes;
-        let heads_first = |x: Tensor| x.permute(&[0, 2, 1, 3]);
-        let dq = heads_first(Tensor::empty(dy.device(), &[b, tq, h, d], dtype)?)?;
-        fused.backward_q(dy, y, statistics, &dq)?;
-        let mut parts = vec![ctx.needs(0).then_some(dq), None, None];
-        if ctx.needs(1) || ctx.needs(2) {
-            let both = Tensor::empty(dy.device(), &[2, b, tk, hk, d], dtype)?;
-            let one = |at| heads_first(both.narrow(0, at, 1)?.reshape(&[b, tk, hk, d])?);
-            let (dk, dv) = (one(0)?, one(1)?);
-            fused.backward_kv(dy, statistics, &dk, &dv)?;
-            parts[1] = ctx.needs(1).then_some(dk);
-            parts[2] = ctx.needs(2).then_some(dv);
-        }
-        Ok(parts)
-    })
+    let rule =
+        move |(fused, y, statistics): &(Fused, usize, Tensor), ctx: &Context, dy: &Tensor| {
+            let y = ctx.saved(*y)?;
+            let Sizes {
+                b,
+                h,
+                hk,
+                tq,
+                tk,
+                d,
+            } = sizes;
+            let heads_first = |x: Tensor| x.permute(&[0, 2, 1, 3]);
+            let dq = heads_first(Tensor::empty(dy.device(), &[b, tq, h, d], dtype)?)?;
+            fused.backward_q(dy, y, statistics, &dq)?;
+            let mut parts = vec![ctx.needs(0).then_some(dq), None, None];
+            if ctx.needs(1) || ctx.needs(2) {
+                let both = Tensor::empty(dy.device(), &[2, b, tk, hk, d], dtype)?;
+                let one = |at| heads_first(both.narrow(0, at, 1)?.reshape(&[b, tk, hk, d])?);
+                let (dk, dv) = (one(0)?, one(1)?);
+                fused.backward_kv(dy, statistics, &dk, &dv)?;
+                parts[1] = ctx.needs(1).then_some(dk);
+                parts[2] = ctx.needs(2).then_some(dv);
+            }
+            Ok(parts)
+        };
+    record_with(OP, &[q, k, v], forward, rule)
 }
 
 /// One query of each head, as when text is generated: it sees all keys, and the heads that share keys become the queries

@@ -196,7 +196,8 @@ impl Rule {
             .bind(statistics.buffer())
             .bind(count.unwrap_or(statistics).buffer());
         let launch = match in_place {
-            true => launch,
+            // `overwritten` says so, with a message of its own.
+            true => launch.without_marks(),
             false => launch.bind(dx.buffer()),
         };
         launch.groups(rows as u64)?;

@@ -15,7 +15,7 @@ pub use scaling::{GradScaler, Scaling, StepRule};
 
 use wgrad_runtime::{Defines, Launch};
 
-use crate::autograd::no_grad;
+use crate::autograd::{NoGradGuard, no_grad, same_device};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
@@ -172,7 +172,7 @@ pub fn adamw(
     constants: AdamConstants,
     l2: f64,
 ) -> Result<()> {
-    update.parameter.mark_written();
+    let _guard = NoGradGuard::new();
     let p = update.parameter;
     let gradient = checked("adamw", update, &[exp_avg, exp_avg_sq])?;
     let device = p.device();
@@ -213,7 +213,7 @@ pub struct Momentum<'a> {
 ///
 /// Errors: a tensor that is not f32, contiguous and of the parameter's shape.
 pub fn sgd(update: &Update, momentum: Option<Momentum>, weight_decay: f64) -> Result<()> {
-    update.parameter.mark_written();
+    let _guard = NoGradGuard::new();
     let p = update.parameter;
     let buffers: Vec<&Tensor> = momentum.iter().map(|m| m.buffer).collect();
     let gradient = checked("sgd", update, &buffers)?;
@@ -244,6 +244,10 @@ pub fn sgd(update: &Update, momentum: Option<Momentum>, weight_decay: f64) -> Re
 /// Checks an update and returns its gradient contiguous and apart from what is overwritten.
 fn checked(op: &'static str, update: &Update, state: &[&Tensor]) -> Result<Tensor> {
     let p = update.parameter;
+    same_device(
+        op,
+        &[&[p, update.gradient, update.clip, update.scalars], state].concat(),
+    )?;
     if p.dtype() != DType::F32 || !p.is_contiguous() {
         return Err(Error::op(
             op,

@@ -278,7 +278,9 @@ impl Runner {
         let kernel = match self.kernels.get(&built.text) {
             Some(kernel) => kernel.clone(),
             None => {
-                let compiled = self.device.compile(&source.name, &built.text);
+                // SAFETY: what is tuned is trusted as it will run: in a process of its own, held against a reference
+                // with guard words behind every buffer before it is timed.
+                let compiled = unsafe { self.device.compile_trusted(&source.name, &built.text) };
                 let kernel = Arc::new(compiled.map_err(|e| Refused::Compile(e.to_string()))?);
                 self.kernels.insert(built.text.clone(), kernel.clone());
                 kernel

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use wgrad_runtime::{Buffer, Defines, Device, Kernel, Launch};
 
 use super::{AdamConstants, PIECE, SCALARS, Scaling};
-use crate::autograd::no_grad;
+use crate::autograd::{no_grad, same_device};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
@@ -49,6 +49,7 @@ impl Flat {
     ///
     /// Errors: a parameter that is not f32 and contiguous; out of memory.
     pub fn gather(parameters: &[&Tensor], states: usize) -> Result<Vec<(Flat, Vec<usize>)>> {
+        same_device("optimizer", parameters)?;
         let mut parts: Vec<(Vec<usize>, Vec<Buffer>, u64)> = Vec::new();
         for (i, parameter) in parameters.iter().enumerate() {
             check_parameter(parameter)?;
@@ -128,6 +129,7 @@ impl Flat {
             let Some((gradient, row)) = gradient else {
                 continue;
             };
+            same_device("optimizer", &[&member.parameter, gradient])?;
             if gradient.dtype() != DType::F32 || gradient.shape() != member.parameter.shape() {
                 return Err(Error::op(
                     "optimizer",
@@ -265,9 +267,11 @@ impl Flat {
             if self.rows[at..at + blocks].iter().all(|row| *row == SKIPPED) {
                 continue;
             }
+            // A launch passes over parameters without a gradient: whoever knows which have one marks those.
             let launch = self
                 .device
                 .launch(kernel)
+                .without_marks()
                 .u32("blocks", blocks)
                 .u32("first", at)
                 .bind(self.table.buffer())
