@@ -1,6 +1,7 @@
 //! The tape: what the user puts into the graph, what is saved and checked, and what is refused.
 
 mod checkpoints;
+mod own_op;
 mod refused;
 
 use wgrad::tensor::autograd::{NoGradGuard, enable_grad, is_grad_enabled, no_grad, record};
