@@ -4,7 +4,9 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use wgrad_nn::{Dropout, Init, Linear, Mode, Module, Parameters, VarBuilder, load_from};
+use wgrad_nn::{
+    Dropout, Init, Linear, LinearCall, Mode, Module, Parameters, VarBuilder, load_from,
+};
 use wgrad_tensor::{DType, Device, Generator, Tensor, no_grad};
 use wgrad_train::fs::write_atomic;
 
@@ -198,18 +200,25 @@ impl SequenceClassifier {
     /// computes in f32, whatever the encoder does.
     pub fn head(&self, first: &Tensor, mode: &Mode) -> Result<Tensor> {
         let first = &first.cast(DType::F32)?;
+        let call = LinearCall {
+            mode: Some(mode),
+            ..LinearCall::default()
+        };
         let x = match &self.head {
             Head::Bert { .. } => {
                 let pooler = self.encoder.pooler().context("the model has no pooler")?;
-                pooler.forward(first)?.tanh()?
+                pooler.forward_with(first, &call)?.tanh()?
             }
             Head::Roberta { dense, .. } => {
-                dense.forward(&self.dropout.forward(first, mode)?)?.tanh()?
+                let first = self.dropout.forward(first, mode)?;
+                dense.forward_with(&first, &call)?.tanh()?
             }
-            Head::DistilBert { pre_classifier, .. } => pre_classifier.forward(first)?.relu()?,
+            Head::DistilBert { pre_classifier, .. } => {
+                pre_classifier.forward_with(first, &call)?.relu()?
+            }
         };
         let output = self.head.output();
-        Ok(output.forward(&self.dropout.forward(&x, mode)?)?)
+        Ok(output.forward_with(&self.dropout.forward(&x, mode)?, &call)?)
     }
 
     /// Logits of token sequences, in their order, computed in batches of like length.

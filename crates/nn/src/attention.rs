@@ -2,7 +2,7 @@
 
 use wgrad_tensor::{Attention, Error, Result, Tensor, attention_packed};
 
-use crate::{Dropout, Linear, Mode, Module, VarBuilder, Visitor};
+use crate::{Dropout, Linear, LinearCall, Mode, Module, VarBuilder, Visitor};
 
 /// What the four layers of an attention are called inside of its module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,7 +137,8 @@ impl MultiHeadAttention {
         causal: bool,
         mode: &Mode,
     ) -> Result<Tensor> {
-        self.out.forward(&self.attend(x, mask, causal, mode)?)
+        let attended = self.attend(x, mask, causal, mode)?;
+        self.out.forward_with(&attended, &called(None, mode))
     }
 
     /// The same plus `residual` (B, T, C), added in the last product's kernel.
@@ -150,7 +151,8 @@ impl MultiHeadAttention {
         mode: &Mode,
     ) -> Result<Tensor> {
         let attended = self.attend(x, mask, causal, mode)?;
-        self.out.forward_residual(&attended, residual)
+        self.out
+            .forward_with(&attended, &called(Some(residual), mode))
     }
 
     /// Attention of `x` (B, Tq, C) to `memory` (B, Tk, C), with `mask` (B, Tk).
@@ -162,8 +164,8 @@ impl MultiHeadAttention {
         causal: bool,
         mode: &Mode,
     ) -> Result<Tensor> {
-        self.out
-            .forward(&self.attend_to(x, memory, mask, causal, mode)?)
+        let attended = self.attend_to(x, memory, mask, causal, mode)?;
+        self.out.forward_with(&attended, &called(None, mode))
     }
 
     /// The heads' results side by side, (B, T, C).
@@ -195,9 +197,10 @@ impl MultiHeadAttention {
         causal: bool,
         mode: &Mode,
     ) -> Result<Tensor> {
-        let q = self.split(&self.query.forward(x)?)?;
-        let k = self.split(&self.key.forward(memory)?)?;
-        let v = self.split(&self.value.forward(memory)?)?;
+        let call = called(None, mode);
+        let q = self.split(&self.query.forward_with(x, &call)?)?;
+        let k = self.split(&self.key.forward_with(memory, &call)?)?;
+        let v = self.split(&self.value.forward_with(memory, &call)?)?;
         let options = self.options(mask, causal, mode);
         let y = wgrad_tensor::scaled_dot_product_attention(&q, &k, &v, &options)?;
         let [b, h, t, d] = *y.shape() else {
@@ -227,6 +230,15 @@ impl MultiHeadAttention {
         };
         x.reshape(&[b, t, self.heads, c / self.heads])?
             .permute(&[0, 2, 1, 3])
+    }
+}
+
+/// A call of a layer in a pass of this mode.
+fn called<'a>(residual: Option<&'a Tensor>, mode: &'a Mode) -> LinearCall<'a> {
+    LinearCall {
+        residual,
+        mode: Some(mode),
+        ..LinearCall::default()
     }
 }
 

@@ -1,60 +1,8 @@
 //! The two-layer network inside of a transformer block.
 
-use wgrad_tensor::{Error, Result, Tensor};
+use wgrad_tensor::{Activation, Result, Tensor};
 
-use crate::{Linear, Mode, Module, VarBuilder, Visitor};
-
-/// A nonlinearity by its name in configuration files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Activation {
-    /// Exact GELU: `gelu`.
-    Gelu,
-    /// GELU's tanh approximation: `gelu_new`, `gelu_pytorch_tanh`, `gelu_fast`.
-    GeluTanh,
-    /// `relu`
-    Relu,
-    /// `silu`, `swish`
-    Silu,
-    /// `tanh`
-    Tanh,
-}
-
-impl Activation {
-    /// The activation that `transformers` calls `name`. Errors name the known ones.
-    pub fn from_name(name: &str) -> Result<Self> {
-        Ok(match name {
-            "gelu" => Activation::Gelu,
-            "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Activation::GeluTanh,
-            "relu" => Activation::Relu,
-            "silu" | "swish" => Activation::Silu,
-            "tanh" => Activation::Tanh,
-            _ => {
-                return Err(Error::op(
-                    "activation",
-                    format!(
-                        "there is no activation `{name}`; known are gelu, gelu_new, gelu_pytorch_tanh, gelu_fast, relu, silu, swish, tanh"
-                    ),
-                ));
-            }
-        })
-    }
-
-    /// Element by element.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        match self {
-            Activation::Gelu => x.gelu(),
-            Activation::GeluTanh => x.gelu_tanh(),
-            Activation::Relu => x.relu(),
-            Activation::Silu => x.silu(),
-            Activation::Tanh => x.tanh(),
-        }
-    }
-}
-
-/// It has no tensors.
-impl Module for Activation {
-    fn visit(&self, _visitor: &mut Visitor<'_>) {}
-}
+use crate::{Linear, LinearCall, Mode, Module, VarBuilder, Visitor};
 
 /// linear2(activation(linear1(x))): the feed-forward part of a transformer block.
 ///
@@ -118,18 +66,24 @@ impl FeedForward {
         self.run(x, Some(residual), mode)
     }
 
-    fn run(&self, x: &Tensor, residual: Option<&Tensor>, _mode: &Mode) -> Result<Tensor> {
+    fn run(&self, x: &Tensor, residual: Option<&Tensor>, mode: &Mode) -> Result<Tensor> {
         let (one, two) = (&self.linear1, &self.linear2);
         if self.activation == Activation::Gelu
             && let Some(y) = one.forward_pair(two, x, residual)?
         {
             return Ok(y);
         }
-        let hidden = self.activation.forward(&one.forward(x)?)?;
-        match residual {
-            Some(residual) => two.forward_residual(&hidden, residual),
-            None => two.forward(&hidden),
-        }
+        let inner = LinearCall {
+            activation: Some(self.activation),
+            mode: Some(mode),
+            ..LinearCall::default()
+        };
+        let outer = LinearCall {
+            residual,
+            mode: Some(mode),
+            ..LinearCall::default()
+        };
+        two.forward_with(&one.forward_with(x, &inner)?, &outer)
     }
 }
 

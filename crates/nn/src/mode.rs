@@ -1,6 +1,6 @@
 //! Whether a forward pass trains, and dropout, which depends on it.
 
-use wgrad_tensor::{DType, Error, Generator, Result, Tensor};
+use wgrad_tensor::{Activation, DType, Error, Generator, Result, Tensor};
 
 use crate::{Module, Visitor};
 
@@ -92,5 +92,10 @@ impl Dropout {
 
 /// It has no tensors.
 impl Module for Dropout {
+    fn visit(&self, _visitor: &mut Visitor<'_>) {}
+}
+
+/// It has no tensors.
+impl Module for Activation {
     fn visit(&self, _visitor: &mut Visitor<'_>) {}
 }

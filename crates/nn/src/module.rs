@@ -5,6 +5,8 @@ use std::marker::PhantomData;
 
 use wgrad_tensor::Tensor;
 
+use crate::lora::Lora;
+
 /// Tensors with their full names, in the order of the model.
 pub type Parameters = Vec<(String, Tensor)>;
 
@@ -114,10 +116,14 @@ pub struct Visitor<'a> {
 }
 
 /// One visited thing.
-pub(crate) struct Leaf<'a> {
-    pub(crate) name: String,
-    pub(crate) kind: Kind,
-    pub(crate) tensor: &'a Tensor,
+pub(crate) enum Leaf<'a> {
+    Tensor {
+        name: String,
+        kind: Kind,
+        tensor: &'a Tensor,
+    },
+    /// The adapter of a linear layer with this weight.
+    Adapter { weight: &'a Tensor, lora: &'a Lora },
 }
 
 impl Visitor<'_> {
@@ -128,7 +134,7 @@ impl Visitor<'_> {
             false => Kind::Parameter,
         };
         let name = join(&self.prefix, name);
-        (self.call)(Leaf { name, kind, tensor });
+        (self.call)(Leaf::Tensor { name, kind, tensor });
     }
 
     /// Visits a buffer of the module.
@@ -147,6 +153,13 @@ impl Visitor<'_> {
         }
         module.visit(self);
         self.prefix.truncate(length);
+    }
+
+    /// Visits the adapter of a linear layer.
+    pub(crate) fn adapter(&mut self, weight: &Tensor, lora: &Lora) {
+        (self.call)(Leaf::Adapter { weight, lora });
+        self.parameter("lora_A.weight", lora.a());
+        self.parameter("lora_B.weight", lora.b());
     }
 
     /// Visits a sub-module all of whose tensors are buffers.
@@ -194,18 +207,21 @@ pub(crate) fn entries<M: Module + ?Sized>(module: &M) -> Vec<Entry> {
     let mut all: Vec<Entry> = Vec::new();
     let mut places: HashMap<u64, usize> = HashMap::new();
     visit(module, &mut |leaf| {
-        let place = *places.entry(leaf.tensor.id()).or_insert(all.len());
+        let Leaf::Tensor { name, kind, tensor } = leaf else {
+            return;
+        };
+        let place = *places.entry(tensor.id()).or_insert(all.len());
         match all.get_mut(place) {
             Some(entry) => {
-                entry.names.push(leaf.name);
-                if leaf.kind == Kind::Parameter {
+                entry.names.push(name);
+                if kind == Kind::Parameter {
                     entry.kind = Kind::Parameter;
                 }
             }
             None => all.push(Entry {
-                names: vec![leaf.name],
-                kind: leaf.kind,
-                tensor: leaf.tensor.clone(),
+                names: vec![name],
+                kind,
+                tensor: tensor.clone(),
             }),
         }
     });

@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use wgrad_tensor::{Device, Error, Generator, Result, Tensor};
 
+use crate::lora::{Lora, LoraConfig};
 use crate::state::LoadReport;
 use crate::{Init, join};
 
@@ -74,6 +75,7 @@ impl<S: TensorSource + ?Sized> TensorSource for Box<S> {
 pub struct VarBuilder<'a> {
     shared: Rc<Shared<'a>>,
     prefix: String,
+    adapters: Option<Rc<(LoraConfig, &'a Generator)>>,
 }
 
 /// From the name in the model to the name in the source.
@@ -112,6 +114,7 @@ impl<'a> VarBuilder<'a> {
                 asked: RefCell::default(),
             }),
             prefix: String::new(),
+            adapters: None,
         }
     }
 
@@ -158,7 +161,30 @@ impl<'a> VarBuilder<'a> {
         Ok(Self {
             shared: Rc::new(shared),
             prefix: String::new(),
+            adapters: self.adapters,
         })
+    }
+
+    /// A builder that gives the linear layers whose names `config` targets an adapter, and freezes them. Matrices
+    /// that the source has are taken from there, the others are drawn from `generator`.
+    ///
+    /// Errors: a rank of 0, numbers out of range, no target.
+    pub fn with_lora(self, config: LoraConfig, generator: &'a Generator) -> Result<Self> {
+        config.check()?;
+        Ok(Self {
+            adapters: Some(Rc::new((config, generator))),
+            ..self
+        })
+    }
+
+    /// The adapter of a linear layer that stands here, if one is asked for.
+    pub(crate) fn lora(&self, inputs: usize, outputs: usize) -> Result<Option<Lora>> {
+        match self.adapters.as_deref() {
+            Some((config, generator)) if config.targets(&self.prefix) => {
+                Lora::new(inputs, outputs, config, generator, self).map(Some)
+            }
+            _ => Ok(None),
+        }
     }
 
     /// The builder one name deeper ("push prefix"); `name` may hold dots, and may be a number.
@@ -166,6 +192,7 @@ impl<'a> VarBuilder<'a> {
         Self {
             shared: self.shared.clone(),
             prefix: join(&self.prefix, &name.to_string()),
+            adapters: self.adapters.clone(),
         }
     }
 

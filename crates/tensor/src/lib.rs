@@ -22,9 +22,10 @@ pub use autograd::{Gradients, NoGradGuard, checkpoint, enable_grad, no_grad, rec
 pub use dtype::DType;
 pub use error::{Error, Result};
 pub use host::Element;
+pub use ops::activation::Activation;
 pub use ops::attention::{Attention, attention_packed, scaled_dot_product_attention};
 pub use ops::layer_norm::Norm;
-pub use ops::matmul::{Activation, LinearOptions};
+pub use ops::matmul::LinearOptions;
 pub use ops::rope::{Rope, rope_frequencies, rope_table};
 pub use random::Generator;
 pub use tensor::Tensor;

@@ -3,7 +3,7 @@
 use wgrad::nn::Parameters;
 use wgrad::nn::optim::{AdamConfig, GradScaler, GradScalerState, Optimizer, SgdConfig};
 use wgrad::tensor::ops::optim::{Scaling, StepRule, adamw_scalars};
-use wgrad::tensor::{Activation, DType, Device, Gradients, Tensor};
+use wgrad::tensor::{DType, Device, Gradients, Tensor};
 
 use super::{LR, adamw, close, device, gradients, groups, parameter, sgd, small, values};
 
@@ -263,7 +263,7 @@ fn small_gradients_survive_f16() {
             optimizer.set_grad_scaler(rule).unwrap();
         }
         let x = Tensor::ones(device, &[1, 4], DType::F16).unwrap();
-        let y = x.linear(&matrix, None, Activation::None).unwrap();
+        let y = x.linear(&matrix, None, None).unwrap();
         assert_eq!(y.dtype(), DType::F16);
         let loss = y.cast(DType::F32).unwrap().mul_scalar(1e-9).unwrap();
         let loss = loss.sum_all().unwrap();

@@ -9,13 +9,7 @@ use wgrad_nn::TensorSource;
 
 use crate::config::read_json;
 
-mod file;
-mod write;
-
-/// A tensor's element type as the file states it.
-pub use ::safetensors::Dtype;
-pub use file::SafeFile;
-pub use write::{SafeWriter, write};
+pub use wgrad_nn::safetensors::{Dtype, SafeFile, SafeWriter, write};
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -99,12 +93,12 @@ impl Weights {
 
     /// The tensor's shape as stored, outermost dimension first.
     pub fn shape(&self, name: &str) -> Result<&[usize]> {
-        self.file(name)?.shape(name)
+        Ok(self.file(name)?.shape(name)?)
     }
 
     /// The tensor's element type as stored.
     pub fn dtype(&self, name: &str) -> Result<Dtype> {
-        self.file(name)?.dtype(name)
+        Ok(self.file(name)?.dtype(name)?)
     }
 
     /// The tensor's elements in row-major order; see [`SafeFile::to_f32`]. Errors too where one of them is not

@@ -16,19 +16,10 @@ pub use cooperative::self_test as cooperative_self_test;
 use crate::autograd::{Saved, record_with};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::ops::activation::Activation;
 use crate::ops::unary::gelu_backward;
 use crate::tensor::Tensor;
 use gemm::{Epilogue, gemm};
-
-/// What follows a matrix product in the same kernel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Activation {
-    /// Nothing.
-    #[default]
-    None,
-    /// The exact GELU.
-    Gelu,
-}
 
 /// The kernels that compute the same product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,8 +41,8 @@ pub enum Variant {
 pub struct LinearOptions<'a> {
     /// (out), of f32 or the type of the weight.
     pub bias: Option<&'a Tensor>,
-    /// After scale and bias.
-    pub activation: Activation,
+    /// After scale and bias; the exact GELU in the same kernel.
+    pub activation: Option<Activation>,
     /// The product is multiplied by it, such as LoRA's alpha / r.
     pub scale: f32,
     /// (…, out): added last.
@@ -62,7 +53,7 @@ impl Default for LinearOptions<'_> {
     fn default() -> Self {
         Self {
             bias: None,
-            activation: Activation::None,
+            activation: None,
             scale: 1.0,
             residual: None,
         }
@@ -179,7 +170,7 @@ impl Tensor {
         &self,
         weight: &Tensor,
         bias: Option<&Tensor>,
-        activation: Activation,
+        activation: Option<Activation>,
     ) -> Result<Tensor> {
         let layer = LinearOptions {
             bias,
@@ -266,13 +257,15 @@ fn linear_rows(
     variant: Option<Variant>,
 ) -> Result<Tensor> {
     let LinearOptions { bias, scale, .. } = *layer;
-    // The fused GELU needs a bias binding; without a bias the two are separate.
-    if layer.activation == Activation::Gelu && bias.is_none() {
+    // The kernel computes the exact GELU alone, and needs a bias binding for it.
+    let fused = layer.activation == Some(Activation::Gelu) && bias.is_some();
+    if let (Some(activation), false) = (layer.activation, fused) {
         let plain = LinearOptions {
+            bias,
             scale,
             ..LinearOptions::default()
         };
-        let y = linear_rows(x, weight, &plain, variant)?.gelu()?;
+        let y = activation.forward(&linear_rows(x, weight, &plain, variant)?)?;
         return match layer.residual {
             Some(residual) => residual.add(&y.cast(residual.dtype())?),
             None => Ok(y),
@@ -281,7 +274,7 @@ fn linear_rows(
     let epilogue = Epilogue {
         scale,
         bias,
-        gelu: layer.activation == Activation::Gelu,
+        gelu: layer.activation.is_some(),
         residual: layer.residual,
         dtype: layer.residual.map(Tensor::dtype),
         ..Epilogue::default()

@@ -1,5 +1,6 @@
 //! The ops, one file each: shape rule, forward, backward, float64 reference and cases.
 
+pub mod activation;
 pub mod argmax;
 pub mod attention;
 pub mod binary;

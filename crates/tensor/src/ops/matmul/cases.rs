@@ -3,9 +3,10 @@
 mod several;
 mod split;
 
-use super::{Activation, LinearOptions, Variant, linear_rows};
+use super::{LinearOptions, Variant, linear_rows};
 use crate::cases::{Case, HostArray, Input, Layout};
 use crate::dtype::DType;
+use crate::ops::activation::Activation;
 
 /// The reference: broadcasts the leading dimensions, then multiplies.
 fn product(a: &HostArray, b: &HostArray) -> HostArray {
@@ -134,7 +135,7 @@ pub fn cases(out: &mut Vec<Case>) {
     out.push(Case::rejects(
         "linear",
         two(&[2, 3], &[4, 5]),
-        |x| x[0].linear(&x[1], None, Activation::None),
+        |x| x[0].linear(&x[1], None, None),
         "weight is (out, in)",
     ));
 }
@@ -153,11 +154,7 @@ fn linear_cases(out: &mut Vec<Case>) {
         for variant in Variant::ALL {
             for &(rows, inputs, outputs) in sizes {
                 for (bias, gelu) in [(false, false), (true, false), (true, true)] {
-                    let activation = if gelu {
-                        Activation::Gelu
-                    } else {
-                        Activation::None
-                    };
+                    let activation = if gelu { Some(Activation::Gelu) } else { None };
                     let mut list = vec![
                         Input::new(&[rows, inputs], dtype),
                         Input::new(&[outputs, inputs], parameters),
@@ -210,7 +207,7 @@ fn linear_cases(out: &mut Vec<Case>) {
                 Input::new(&[5, 6], DType::F32).layout(Layout::Transposed),
                 Input::new(&[5], DType::F32).layout(Layout::Sliced),
             ],
-            |x| x[0].linear(&x[1], Some(&x[2]), Activation::Gelu),
+            |x| x[0].linear(&x[1], Some(&x[2]), Some(Activation::Gelu)),
             move |x: &[HostArray]| {
                 let mut flat = x[0].clone();
                 flat.shape = vec![flat.data.len() / 6, 6];
@@ -269,8 +266,8 @@ fn residual_cases(out: &mut Vec<Case>) {
         ] {
             for &(dtype, residual) in types {
                 let activation = match gelu {
-                    true => Activation::Gelu,
-                    false => Activation::None,
+                    true => Some(Activation::Gelu),
+                    false => None,
                 };
                 let mut list = vec![
                     Input::new(&[rows, inputs], dtype),

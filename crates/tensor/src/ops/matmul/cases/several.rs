@@ -1,8 +1,9 @@
 //! Rows of the op matrix for several layers in few kernels.
 
-use super::super::{Activation, LinearOptions, Variant, linear_rows};
+use super::super::{LinearOptions, Variant, linear_rows};
 use crate::cases::{Case, HostArray, Input, Layout};
 use crate::dtype::DType;
+use crate::ops::activation::Activation;
 use crate::tensor::Tensor;
 
 pub fn cases(out: &mut Vec<Case>) {
@@ -165,7 +166,7 @@ fn scattered_bias_cases(out: &mut Vec<Case>) {
                 let run = move |x: &[Tensor], bias: &Tensor| {
                     let layer = LinearOptions {
                         bias: Some(bias),
-                        activation: Activation::None,
+                        activation: None,
                         ..LinearOptions::default()
                     };
                     linear_rows(&x[0], &x[1], &layer, Some(variant))
@@ -206,10 +207,10 @@ fn scattered_bias_cases(out: &mut Vec<Case>) {
                 layer(&inner, &x[3], &seconds(&x[4]))
             },
         ));
-        for activation in [Activation::None, Activation::Gelu] {
+        for activation in [None, Some(Activation::Gelu)] {
             let call = match activation {
-                Activation::None => "F.linear(x0, x1, x2)",
-                Activation::Gelu => "F.gelu(F.linear(x0, x1, x2))",
+                None => "F.linear(x0, x1, x2)",
+                Some(_) => "F.gelu(F.linear(x0, x1, x2))",
             };
             out.push(Case::new(
                 "linear",
@@ -219,8 +220,8 @@ fn scattered_bias_cases(out: &mut Vec<Case>) {
                 move |x: &[HostArray]| {
                     let y = HostArray::from_fn(&[2, 4, 3], |at| x[2].data[at[2]]);
                     match activation {
-                        Activation::None => y,
-                        Activation::Gelu => y.map(crate::ops::unary::gelu_reference),
+                        None => y,
+                        Some(_) => y.map(crate::ops::unary::gelu_reference),
                     }
                 },
             ));

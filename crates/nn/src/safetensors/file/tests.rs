@@ -11,7 +11,7 @@ fn bytes(header: &str, data: usize) -> Vec<u8> {
     bytes
 }
 
-fn refused(content: &[u8]) -> String {
+fn refused_line(content: &[u8]) -> String {
     let dir = TempDir::new();
     let line = error_line(SafeFile::open(dir.write("model.safetensors", content)));
     assert!(line.contains("model.safetensors"), "{line}");
@@ -60,16 +60,16 @@ fn refuses_what_is_no_safetensors_file() {
         "{missing}"
     );
     assert!(error_line(SafeFile::open(dir.path())).contains("not a file"));
-    assert!(refused(b"").contains("0 bytes"));
-    assert!(refused(b"abc").contains("3 bytes"));
-    assert!(refused(b"<!DOCTYPE html><html>").contains("not a safetensors file"));
-    assert!(refused(b"version https://git-lfs.github.com/spec/v1\n").contains("git lfs pull"));
-    assert!(refused(b"PK\x03\x04\0\0\0\0\0\0archive/data.pkl").contains("safe_serialization"));
-    assert!(refused(&bytes("{not json}", 0)).contains("no JSON"));
-    assert!(refused(&bytes("[1, 2]", 0)).contains("not a safetensors file"));
+    assert!(refused_line(b"").contains("0 bytes"));
+    assert!(refused_line(b"abc").contains("3 bytes"));
+    assert!(refused_line(b"<!DOCTYPE html><html>").contains("not a safetensors file"));
+    assert!(refused_line(b"version https://git-lfs.github.com/spec/v1\n").contains("git lfs pull"));
+    assert!(refused_line(b"PK\x03\x04\0\0\0\0\0\0archive/data.pkl").contains("safe_serialization"));
+    assert!(refused_line(&bytes("{not json}", 0)).contains("no JSON"));
+    assert!(refused_line(&bytes("[1, 2]", 0)).contains("not a safetensors file"));
     let mut latin1 = bytes("{\"a_", 0);
     latin1[11] = 0xe9;
-    assert!(refused(&latin1).contains("no JSON"));
+    assert!(refused_line(&latin1).contains("no JSON"));
 }
 
 #[test]
@@ -78,11 +78,11 @@ fn refuses_hostile_headers() {
     for length in [u64::MAX, u64::MAX - 7, 1 << 40, MAX_HEADER + 1] {
         let mut content = length.to_le_bytes().to_vec();
         content.extend(b"{\"a\":1}");
-        assert!(refused(&content).contains("not a safetensors file"));
+        assert!(refused_line(&content).contains("not a safetensors file"));
     }
     let mut content = MAX_HEADER.to_le_bytes().to_vec();
     content.extend(b"{\"a\":1}");
-    assert!(refused(&content).contains("the file is cut short"));
+    assert!(refused_line(&content).contains("the file is cut short"));
 
     let one = |shape: &str, begin: usize, end: usize| {
         format!(r#"{{"w":{{"dtype":"F32","shape":{shape},"data_offsets":[{begin},{end}]}}}}"#)
@@ -98,22 +98,22 @@ fn refuses_hostile_headers() {
         (r#"{"w":1}"#.to_owned(), "\"w\" is wrong"),
         (r#"{"__metadata__":{"a":1}}"#.to_owned(), "__metadata__"),
     ] {
-        let line = refused(&bytes(&header, 8));
+        let line = refused_line(&bytes(&header, 8));
         assert!(line.contains(says), "{header}: {line}");
     }
     let two = |a: &str, b: &str| {
         let entry = |offsets| format!(r#"{{"dtype":"U8","shape":[4],"data_offsets":{offsets}}}"#);
         format!(r#"{{"a":{},"b":{}}}"#, entry(a), entry(b))
     };
-    assert!(refused(&bytes(&two("[0,4]", "[2,6]"), 6)).contains("inside the one before"));
-    assert!(refused(&bytes(&two("[0,4]", "[0,4]"), 4)).contains("inside the one before"));
-    assert!(refused(&bytes(&two("[0,4]", "[6,10]"), 10)).contains("ends at 4"));
+    assert!(refused_line(&bytes(&two("[0,4]", "[2,6]"), 6)).contains("inside the one before"));
+    assert!(refused_line(&bytes(&two("[0,4]", "[0,4]"), 4)).contains("inside the one before"));
+    assert!(refused_line(&bytes(&two("[0,4]", "[6,10]"), 10)).contains("ends at 4"));
     let twice = two("[0,4]", "[4,8]").replace("\"b\"", "\"a\"");
-    assert!(refused(&bytes(&twice, 8)).contains("\"a\" twice"));
+    assert!(refused_line(&bytes(&twice, 8)).contains("\"a\" twice"));
     let same = two("[0,4]", "[0,4]").replace("\"b\"", "\"a\"");
-    assert!(refused(&bytes(&same, 4)).contains("\"a\" twice"));
+    assert!(refused_line(&bytes(&same, 4)).contains("\"a\" twice"));
     let deep = format!("{{\"a\":{}", "[".repeat(100_000));
-    assert!(refused(&bytes(&deep, 0)).contains("no JSON"));
+    assert!(refused_line(&bytes(&deep, 0)).contains("no JSON"));
 }
 
 #[test]
@@ -121,16 +121,16 @@ fn says_how_many_bytes_are_missing() {
     let header = r#"{"w":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}"#;
     let whole = bytes(header, 16);
     let (size, cut) = (whole.len(), whole.len() - 5);
-    let line = refused(&whole[..cut]);
+    let line = refused_line(&whole[..cut]);
     let says = format!(
         "is {cut} bytes, its header promises {size}: the file is cut short, as by an interrupted download"
     );
     assert!(line.contains(&says), "{line}");
-    assert!(refused(&bytes(header, 17)).contains("damaged"));
-    assert!(refused(&whole[..30]).contains("the file is cut short"));
+    assert!(refused_line(&bytes(header, 17)).contains("damaged"));
+    assert!(refused_line(&whole[..30]).contains("the file is cut short"));
     for cut in 0..size {
         assert!(
-            refused(&whole[..cut]).contains("the file is cut short"),
+            refused_line(&whole[..cut]).contains("the file is cut short"),
             "{cut}"
         );
     }

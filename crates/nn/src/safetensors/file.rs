@@ -14,6 +14,8 @@ use half::{bf16, f16};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
+use super::refused;
+
 /// The format's own limit on the JSON header, in bytes.
 const MAX_HEADER: u64 = 100_000_000;
 
@@ -37,9 +39,9 @@ impl SafeFile {
     /// or has a header that is inconsistent: a shape that does not fit its bytes, tensors that
     /// overlap or leave bytes between them, sizes that overflow. Nothing is allocated by a size
     /// found in the file before that size is known to fit in it.
-    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+    pub fn open(path: impl AsRef<Path>) -> wgrad_tensor::Result<Self> {
         let path = path.as_ref();
-        Self::read_header(path).map_err(|error| anyhow!("{}: {error:#}", path.display()))
+        Self::read_header(path).map_err(|error| refused(anyhow!("{}: {error:#}", path.display())))
     }
 
     fn read_header(path: &Path) -> Result<Self> {
@@ -111,12 +113,12 @@ impl SafeFile {
     }
 
     /// The tensor's shape as stored, outermost dimension first.
-    pub fn shape(&self, name: &str) -> Result<&[usize]> {
+    pub fn shape(&self, name: &str) -> wgrad_tensor::Result<&[usize]> {
         Ok(&self.info(name)?.shape)
     }
 
     /// The tensor's element type as stored.
-    pub fn dtype(&self, name: &str) -> Result<Dtype> {
+    pub fn dtype(&self, name: &str) -> wgrad_tensor::Result<Dtype> {
         Ok(self.info(name)?.dtype)
     }
 
@@ -127,16 +129,21 @@ impl SafeFile {
 
     /// The tensor's elements in row-major order, converted to f32 from F32, F16, BF16 or F64
     /// (rounded to nearest). Any other type is an error.
-    pub fn to_f32(&self, name: &str) -> Result<Vec<f32>> {
+    pub fn to_f32(&self, name: &str) -> wgrad_tensor::Result<Vec<f32>> {
         let info = self.info(name)?;
-        self.read_f32(info)
-            .map_err(|error| anyhow!("{}: tensor {name:?}: {error:#}", self.path.display()))
+        self.read_f32(info).map_err(|error| {
+            refused(anyhow!(
+                "{}: tensor {name:?}: {error:#}",
+                self.path.display()
+            ))
+        })
     }
 
-    fn info(&self, name: &str) -> Result<&TensorInfo> {
+    fn info(&self, name: &str) -> wgrad_tensor::Result<&TensorInfo> {
         self.tensors
             .get(name)
             .with_context(|| format!("{}: there is no tensor {name:?}", self.path.display()))
+            .map_err(refused)
     }
 
     fn read_f32(&self, info: &TensorInfo) -> Result<Vec<f32>> {

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::{Map, Value, json};
 
+use super::refused;
+
 /// Writes the tensors (name, shape, elements in row-major order) to `path`. `metadata` goes to the
 /// header beside `"format": "pt"`, which `transformers` asks for.
 ///
@@ -17,7 +19,7 @@ pub fn write(
     path: impl AsRef<Path>,
     tensors: &[(String, Vec<usize>, Vec<f32>)],
     metadata: &[(&str, &str)],
-) -> Result<()> {
+) -> wgrad_tensor::Result<()> {
     let layout: Vec<(&str, &[usize])> = tensors
         .iter()
         .map(|(name, shape, _)| (name.as_str(), shape.as_slice()))
@@ -54,8 +56,11 @@ impl SafeWriter {
         path: impl AsRef<Path>,
         layout: &[(&str, &[usize])],
         metadata: &[(&str, &str)],
-    ) -> Result<Self> {
-        let path = path.as_ref();
+    ) -> wgrad_tensor::Result<Self> {
+        Self::begin(path.as_ref(), layout, metadata).map_err(refused)
+    }
+
+    fn begin(path: &Path, layout: &[(&str, &[usize])], metadata: &[(&str, &str)]) -> Result<Self> {
         let (header, layout) =
             header(layout, metadata).map_err(|error| anyhow!("{}: {error:#}", path.display()))?;
         let mut temporary = path.as_os_str().to_owned();
@@ -79,7 +84,11 @@ impl SafeWriter {
     }
 
     /// Writes the next tensor's elements, whose number must be that of its shape.
-    pub fn push(&mut self, values: &[f32]) -> Result<()> {
+    pub fn push(&mut self, values: &[f32]) -> wgrad_tensor::Result<()> {
+        self.append(values).map_err(refused)
+    }
+
+    fn append(&mut self, values: &[f32]) -> Result<()> {
         let path = self.path.display();
         let Some((name, count)) = self.layout.get(self.next) else {
             return Err(anyhow!(
@@ -100,7 +109,11 @@ impl SafeWriter {
     }
 
     /// Brings everything to disk and renames the file to its final name.
-    pub fn finish(mut self) -> Result<()> {
+    pub fn finish(mut self) -> wgrad_tensor::Result<()> {
+        self.commit().map_err(refused)
+    }
+
+    fn commit(&mut self) -> Result<()> {
         if let Some((name, _)) = self.layout.get(self.next) {
             return Err(anyhow!(
                 "{}: tensor {name:?} was not written",
@@ -227,11 +240,11 @@ mod tests {
         let dir = TempDir::new();
         let path = dir.path().join("model.safetensors");
         let a = tensor("a", &[2], &[1.0, 2.0]);
-        let refused = |tensors: &[_]| error_line(write(&path, tensors, &[]));
-        assert!(refused(&[a.clone(), a.clone()]).contains("twice"));
-        assert!(refused(&[tensor("__metadata__", &[], &[1.0])]).contains("reserved"));
-        assert!(refused(&[a.clone(), tensor("b", &[3], &[1.0])]).contains("\"b\" has 1 elements"));
-        assert!(refused(&[tensor("b", &[usize::MAX, 2], &[])]).contains("overflows"));
+        let line = |tensors: &[_]| error_line(write(&path, tensors, &[]));
+        assert!(line(&[a.clone(), a.clone()]).contains("twice"));
+        assert!(line(&[tensor("__metadata__", &[], &[1.0])]).contains("reserved"));
+        assert!(line(&[a.clone(), tensor("b", &[3], &[1.0])]).contains("\"b\" has 1 elements"));
+        assert!(line(&[tensor("b", &[usize::MAX, 2], &[])]).contains("overflows"));
         let mut writer = SafeWriter::create(&path, &[("a", &[1])], &[]).unwrap();
         writer.push(&[1.0]).unwrap();
         assert!(error_line(writer.push(&[1.0])).contains("too many"));
