@@ -5,6 +5,7 @@ mod emulated;
 mod large_table;
 mod layers;
 mod memory;
+mod modules;
 mod op_matrix;
 mod optim;
 mod random;

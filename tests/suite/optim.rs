@@ -1,6 +1,7 @@
 //! Optimizers against PyTorch: its own numbers in float64, and its formulas written out on the host.
 
 mod behaviour;
+mod own;
 mod scaling;
 
 use wgrad::nn::Parameters;

@@ -1,8 +1,8 @@
-//! The two-layer network inside of a transformer block.
+//! The feed-forward networks inside of transformer blocks.
 
 use wgrad_tensor::{Activation, Result, Tensor};
 
-use crate::{Linear, LinearCall, Mode, Module, VarBuilder, Visitor};
+use crate::{Init, Linear, LinearCall, Mode, Module, VarBuilder, Visitor};
 
 /// linear2(activation(linear1(x))): the feed-forward part of a transformer block.
 ///
@@ -92,5 +92,84 @@ impl Module for FeedForward {
     fn visit(&self, visitor: &mut Visitor<'_>) {
         visitor.module(self.names[0], &self.linear1);
         visitor.module(self.names[1], &self.linear2);
+    }
+}
+
+/// down_proj(silu(gate_proj(x)) * up_proj(x)) (arXiv:2002.05202): the feed-forward part of Llama, under its names.
+///
+/// ```
+/// use wgrad_nn::{Mode, SwiGlu, VarBuilder};
+/// use wgrad_tensor::{DType, Device, DeviceOptions, Generator, Result, Tensor};
+///
+/// # fn main() -> Result<()> {
+/// let device = Device::open(DeviceOptions::default())?;
+/// let generator = Generator::new(&device, 0)?;
+/// let mlp = SwiGlu::new(8, 24, &VarBuilder::fresh(&device, &generator).pp("mlp"))?;
+/// let x = Tensor::ones(&device, &[1, 5, 8], DType::F32)?;
+/// assert_eq!(mlp.forward(&x, &Mode::eval())?.shape(), [1, 5, 8]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Module)]
+pub struct SwiGlu {
+    gate_proj: Linear,
+    up_proj: Linear,
+    down_proj: Linear,
+}
+
+impl SwiGlu {
+    /// Layers without biases and with PyTorch's initial values.
+    pub fn new(channels: usize, hidden: usize, vb: &VarBuilder) -> Result<Self> {
+        Self::with_init(channels, hidden, Init::linear_default(), None, vb)
+    }
+
+    /// With these initial values; no biases if `bias` is `None`.
+    pub fn with_init(
+        channels: usize,
+        hidden: usize,
+        weight: Init,
+        bias: Option<Init>,
+        vb: &VarBuilder,
+    ) -> Result<Self> {
+        let layer = |name: &str, inputs: usize, outputs: usize| {
+            Linear::with_init(inputs, outputs, weight, bias, &vb.pp(name))
+        };
+        let mlp = Self {
+            gate_proj: layer("gate_proj", channels, hidden)?,
+            up_proj: layer("up_proj", channels, hidden)?,
+            down_proj: layer("down_proj", hidden, channels)?,
+        };
+        Linear::pack(&[&mlp.gate_proj, &mlp.up_proj])?;
+        Ok(mlp)
+    }
+
+    /// `x` is (…, channels), as is the result.
+    pub fn forward(&self, x: &Tensor, mode: &Mode) -> Result<Tensor> {
+        self.run(x, None, mode)
+    }
+
+    /// The same plus `residual` (…, channels), added in the last product's kernel.
+    pub fn forward_residual(&self, x: &Tensor, residual: &Tensor, mode: &Mode) -> Result<Tensor> {
+        self.run(x, Some(residual), mode)
+    }
+
+    fn run(&self, x: &Tensor, residual: Option<&Tensor>, mode: &Mode) -> Result<Tensor> {
+        let inner = LinearCall {
+            mode: Some(mode),
+            ..LinearCall::default()
+        };
+        let outer = LinearCall { residual, ..inner };
+        let hidden = self.gate_proj.outputs();
+        let (gate, up) = match Linear::forward_stacked(&[&self.gate_proj, &self.up_proj], x)? {
+            Some(both) => (
+                both.narrow(-1, 0, hidden)?,
+                both.narrow(-1, hidden, hidden)?,
+            ),
+            None => (
+                self.gate_proj.forward_with(x, &inner)?,
+                self.up_proj.forward_with(x, &inner)?,
+            ),
+        };
+        self.down_proj.forward_with(&gate.swiglu(&up)?, &outer)
     }
 }

@@ -13,25 +13,51 @@ pub enum Init {
     /// This everywhere.
     Constant(f32),
     /// Uniform between the bounds.
-    Uniform { low: f32, high: f32 },
+    Uniform {
+        /// The lower bound.
+        low: f32,
+        /// The upper bound.
+        high: f32,
+    },
     /// Normal.
-    Normal { mean: f32, std: f32 },
+    Normal {
+        /// The mean.
+        mean: f32,
+        /// The standard deviation.
+        std: f32,
+    },
     /// Normal, but never outside of `low..high`.
     TruncatedNormal {
+        /// The mean before the cut.
         mean: f32,
+        /// The standard deviation before the cut.
         std: f32,
+        /// The lower bound.
         low: f32,
+        /// The upper bound.
         high: f32,
     },
     /// Uniform within gain * sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio, AISTATS 2010).
-    XavierUniform { gain: f32 },
+    XavierUniform {
+        /// 1 for linear layers, sqrt(2) before ReLU.
+        gain: f32,
+    },
     /// Normal of standard deviation gain * sqrt(2 / (fan_in + fan_out)).
-    XavierNormal { gain: f32 },
+    XavierNormal {
+        /// 1 for linear layers, sqrt(2) before ReLU.
+        gain: f32,
+    },
     /// Uniform within sqrt(6 / ((1 + a²) fan_in)) (He et al., arXiv:1502.01852); `a` is the slope of a
     /// leaky ReLU that follows, sqrt(5) in PyTorch's `nn.Linear`.
-    KaimingUniform { a: f32 },
+    KaimingUniform {
+        /// The slope of the leaky ReLU; 0 for ReLU.
+        a: f32,
+    },
     /// Normal of standard deviation sqrt(2 / ((1 + a²) fan_in)).
-    KaimingNormal { a: f32 },
+    KaimingNormal {
+        /// The slope of the leaky ReLU; 0 for ReLU.
+        a: f32,
+    },
 }
 
 impl Init {

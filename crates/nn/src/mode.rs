@@ -4,18 +4,36 @@ use wgrad_tensor::{Activation, DType, Error, Generator, Result, Tensor};
 
 use crate::{Module, Visitor};
 
-/// How a forward pass runs. Cheap to copy.
-#[derive(Clone, Copy)]
-pub struct Mode<'a> {
-    generator: Option<&'a Generator>,
+/// How a forward pass runs. Cheap to clone; a model can keep one: the generator in it is a handle, which the training
+/// loop moves on.
+///
+/// ```
+/// use wgrad_nn::{Dropout, Mode};
+/// use wgrad_tensor::{DType, Device, DeviceOptions, Generator, Result, Tensor};
+///
+/// # fn main() -> Result<()> {
+/// let device = Device::open(DeviceOptions::default())?;
+/// let generator = Generator::new(&device, 0)?;
+/// let train = Mode::train(&generator);
+/// let x = Tensor::ones(&device, &[1000], DType::F32)?;
+/// let dropout = Dropout::new(0.5)?;
+/// generator.begin_step(0, 0)?;
+/// assert!(dropout.forward(&x, &train)?.to_vec::<f32>()?.contains(&0.0));
+/// assert!(!dropout.forward(&x, &Mode::eval())?.to_vec::<f32>()?.contains(&0.0));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Mode {
+    generator: Option<Generator>,
     dtype: DType,
 }
 
-impl<'a> Mode<'a> {
+impl Mode {
     /// For training: dropout draws from `generator`, which the training loop moves with `begin_step`.
-    pub fn train(generator: &'a Generator) -> Self {
+    pub fn train(generator: &Generator) -> Self {
         Self {
-            generator: Some(generator),
+            generator: Some(generator.clone()),
             dtype: DType::F32,
         }
     }
@@ -40,8 +58,8 @@ impl<'a> Mode<'a> {
     }
 
     /// The generator while training, else nothing.
-    pub fn generator(&self) -> Option<&'a Generator> {
-        self.generator
+    pub fn generator(&self) -> Option<&Generator> {
+        self.generator.as_ref()
     }
 
     /// Whether dropout is on.
@@ -50,7 +68,7 @@ impl<'a> Mode<'a> {
     }
 }
 
-impl Default for Mode<'_> {
+impl Default for Mode {
     /// For evaluation.
     fn default() -> Self {
         Self::eval()

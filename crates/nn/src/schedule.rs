@@ -13,18 +13,44 @@ pub enum Schedule {
     /// The base rate throughout.
     Constant,
     /// From 0 up to the base rate in `warmup` steps, then constant.
-    ConstantWithWarmup { warmup: u64 },
+    ConstantWithWarmup {
+        /// Steps in which the rate rises from 0.
+        warmup: u64,
+    },
     /// From 0 up to the base rate in `warmup` steps, then down to 0 at `total` in a straight line.
-    Linear { warmup: u64, total: u64 },
+    Linear {
+        /// Steps in which the rate rises from 0.
+        warmup: u64,
+        /// The step at which the rate is 0.
+        total: u64,
+    },
     /// From 0 up to the base rate in `warmup` steps, then down to 0 at `total` along half a cosine wave
     /// (arXiv:1608.03983 without restarts).
-    Cosine { warmup: u64, total: u64 },
+    Cosine {
+        /// Steps in which the rate rises from 0.
+        warmup: u64,
+        /// The step at which the rate is 0.
+        total: u64,
+    },
     /// Times `gamma` every `size` steps.
-    Step { size: u64, gamma: f64 },
+    Step {
+        /// Steps between two changes.
+        size: u64,
+        /// What the rate is multiplied by.
+        gamma: f64,
+    },
     /// Times `gamma` at each of these steps.
-    MultiStep { milestones: Vec<u64>, gamma: f64 },
+    MultiStep {
+        /// The steps of the changes.
+        milestones: Vec<u64>,
+        /// What the rate is multiplied by.
+        gamma: f64,
+    },
     /// Times `gamma` every step.
-    Exponential { gamma: f64 },
+    Exponential {
+        /// What the rate is multiplied by.
+        gamma: f64,
+    },
     /// Times a factor whenever a metric no longer improves; [`LrScheduler::observe`] tells it the metric.
     ReduceOnPlateau(ReduceOnPlateau),
 }

@@ -75,7 +75,7 @@ impl<S: TensorSource + ?Sized> TensorSource for Box<S> {
 pub struct VarBuilder<'a> {
     shared: Rc<Shared<'a>>,
     prefix: String,
-    adapters: Option<Rc<(LoraConfig, &'a Generator)>>,
+    adapters: Option<Rc<(LoraConfig, Generator)>>,
 }
 
 /// From the name in the model to the name in the source.
@@ -83,7 +83,7 @@ type Rename<'a> = Box<dyn Fn(&str) -> String + 'a>;
 
 struct Shared<'a> {
     device: Device,
-    generator: Option<&'a Generator>,
+    generator: Option<Generator>,
     source: Option<Box<dyn TensorSource + 'a>>,
     rename: Option<Rename<'a>>,
     asked: RefCell<Asked>,
@@ -101,7 +101,7 @@ struct Asked {
 impl<'a> VarBuilder<'a> {
     fn new(
         device: &Device,
-        generator: Option<&'a Generator>,
+        generator: Option<Generator>,
         source: Option<Box<dyn TensorSource + 'a>>,
         rename: Option<Rename<'a>>,
     ) -> Self {
@@ -120,8 +120,8 @@ impl<'a> VarBuilder<'a> {
 
     /// A builder that draws initial values from `generator`. Equal seeds and an equal order of layers give
     /// equal values.
-    pub fn fresh(device: &Device, generator: &'a Generator) -> Self {
-        Self::new(device, Some(generator), None, None)
+    pub fn fresh(device: &Device, generator: &Generator) -> Self {
+        Self::new(device, Some(generator.clone()), None, None)
     }
 
     /// A builder that takes every tensor from `source`. A tensor that the source does not have is an error.
@@ -134,9 +134,9 @@ impl<'a> VarBuilder<'a> {
     pub fn from_source_or_fresh(
         device: &Device,
         source: Box<dyn TensorSource + 'a>,
-        generator: &'a Generator,
+        generator: &Generator,
     ) -> Self {
-        Self::new(device, Some(generator), Some(source), None)
+        Self::new(device, Some(generator.clone()), Some(source), None)
     }
 
     /// The same with other names: `rename` gives for a name in the model the name in the source. Call it
@@ -169,10 +169,10 @@ impl<'a> VarBuilder<'a> {
     /// that the source has are taken from there, the others are drawn from `generator`.
     ///
     /// Errors: a rank of 0, numbers out of range, no target.
-    pub fn with_lora(self, config: LoraConfig, generator: &'a Generator) -> Result<Self> {
+    pub fn with_lora(self, config: LoraConfig, generator: &Generator) -> Result<Self> {
         config.check()?;
         Ok(Self {
-            adapters: Some(Rc::new((config, generator))),
+            adapters: Some(Rc::new((config, generator.clone()))),
             ..self
         })
     }
@@ -255,7 +255,7 @@ impl<'a> VarBuilder<'a> {
                 None => self.shared.asked.borrow_mut().missing.push(full.clone()),
             }
         }
-        let Some(generator) = self.shared.generator else {
+        let Some(generator) = &self.shared.generator else {
             return Err(Error::op(
                 "VarBuilder",
                 format!(
