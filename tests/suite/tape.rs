@@ -5,7 +5,7 @@ mod checkpoints;
 use wgrad::tensor::autograd::{NoGradGuard, enable_grad, is_grad_enabled, no_grad, record};
 use wgrad::tensor::ops::cross_entropy::CrossEntropy;
 use wgrad::tensor::ops::embedding::embedding;
-use wgrad::tensor::{Activation, scaled_dot_product_attention};
+use wgrad::tensor::scaled_dot_product_attention;
 use wgrad::tensor::{Attention, Device, DeviceOptions, Generator, Result, Tensor};
 
 pub(crate) fn device() -> Device {
@@ -249,7 +249,7 @@ fn what_no_rule_reads_may_be_overwritten() {
     let device = &device();
     let (x, frozen) = (leaf(device, &[4, 6]), values(device, &[3, 6]));
     let bias = values(device, &[3]);
-    let y = x.linear(&frozen, Some(&bias), Activation::None).unwrap();
+    let y = x.linear(&frozen, Some(&bias), None).unwrap();
     let y = y
         .add(&bias)
         .unwrap()

@@ -6,7 +6,7 @@ use wgrad_tensor::{Device, no_grad};
 
 use crate::batches::{EvalBatchSize, in_batches_by_length, token_batch};
 use crate::bert::BertModel;
-use crate::folder::{Embedding, ModelFolder};
+use crate::folder::{EmbeddingSettings, ModelFolder};
 use crate::tokenizer::{Sequences, TextTokenizer};
 
 /// An encoder with its tokenizer and pooling.
@@ -14,7 +14,7 @@ pub struct SentenceEmbedder {
     device: Device,
     encoder: BertModel,
     tokenizer: TextTokenizer,
-    embedding: Embedding,
+    embedding: EmbeddingSettings,
     max_length: usize,
 }
 

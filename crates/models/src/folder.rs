@@ -35,7 +35,7 @@ pub enum Pooling {
 
 /// What the folder says about sentence embeddings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Embedding {
+pub struct EmbeddingSettings {
     /// How the tokens' vectors become one.
     pub pooling: Pooling,
     /// Whether that vector is divided by its Euclidean length.
@@ -108,10 +108,10 @@ impl ModelFolder {
     ///
     /// Errors: `modules.json` is wrong, or lists a module or a pooling that this crate has not,
     /// so that embeddings would differ from what the model's author meant.
-    pub fn embedding(&self) -> Result<Embedding> {
+    pub fn embedding(&self) -> Result<EmbeddingSettings> {
         let path = self.dir.join("modules.json");
         if !path.exists() {
-            return Ok(Embedding {
+            return Ok(EmbeddingSettings {
                 pooling: Pooling::Mean,
                 normalize: true,
             });
@@ -172,7 +172,7 @@ fn max_seq_length(dir: &Path) -> Result<Option<usize>> {
     }
 }
 
-fn modules(dir: &Path, json: &Value) -> Result<Embedding> {
+fn modules(dir: &Path, json: &Value) -> Result<EmbeddingSettings> {
     let list = json.as_array().context("expected a list of modules")?;
     let mut pooling = None;
     let mut normalize = false;
@@ -209,7 +209,7 @@ fn modules(dir: &Path, json: &Value) -> Result<Embedding> {
             }
         }
     }
-    Ok(Embedding {
+    Ok(EmbeddingSettings {
         pooling: pooling.context("there is no Pooling module")?,
         normalize,
     })
@@ -327,7 +327,7 @@ mod tests {
             );
             assert_eq!(
                 embedding().unwrap(),
-                Embedding {
+                EmbeddingSettings {
                     pooling: expected,
                     normalize: true
                 }
@@ -335,7 +335,7 @@ mod tests {
         }
         modules_json(&dir, &["Transformer", "Pooling"]);
         pooling(json!({"pooling_mode": "cls"}));
-        let cls = Embedding {
+        let cls = EmbeddingSettings {
             pooling: Pooling::Cls,
             normalize: false,
         };

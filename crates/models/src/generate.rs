@@ -1,14 +1,12 @@
 //! Writing text with a causal language model: one token after another, with a cache of keys and values.
 
 use anyhow::{Result, ensure};
-use wgrad_nn::{Mode, Module};
+use wgrad_nn::{KvCache, Mode, Module};
 use wgrad_tensor::{Tensor, no_grad};
 
-mod kv_cache;
 mod language_model;
 mod sampler;
 
-pub use kv_cache::KvCache;
 pub use language_model::LanguageModel;
 pub use sampler::{Sampler, SamplingOptions};
 

@@ -3,7 +3,7 @@
 
 use anyhow::{Result, bail, ensure};
 use wgrad_nn::{
-    Activation, Embedding, FeedForward, Init, LayerNorm, Linear, Mode, Module, VarBuilder,
+    Activation, Embedding, FeedForward, Init, KvCache, LayerNorm, Linear, Mode, Module, VarBuilder,
 };
 use wgrad_tensor::{DType, Tensor};
 
@@ -11,7 +11,7 @@ mod attention;
 
 pub use attention::GptAttention;
 
-use crate::generate::{CausalLM, KvCache, last_of};
+use crate::generate::{CausalLM, last_of};
 
 /// The settings of a GPT, under the names of `transformers.GPT2Config`.
 #[derive(Clone, Debug, PartialEq)]
@@ -154,7 +154,7 @@ impl GptModel {
             x = block.forward(&x, part, mode)?;
         }
         if let Some(cache) = cache {
-            cache.advance(tokens);
+            cache.advance(tokens)?;
         }
         Ok(self.ln_f.forward(&x)?)
     }
@@ -226,7 +226,7 @@ impl CausalLM for GptLMHeadModel {
         );
         let device = self.transformer.wte.weight().device();
         let shape = [batch, c.n_head, tokens, c.n_embd / c.n_head];
-        KvCache::new(device, c.n_layer, shape, DType::F32)
+        Ok(KvCache::new(device, c.n_layer, shape, DType::F32)?)
     }
 
     fn next_logits(&self, input_ids: &Tensor, cache: &mut KvCache) -> Result<Tensor> {

@@ -24,7 +24,6 @@ pub mod generate;
 pub mod gpt;
 pub mod io;
 pub mod llama;
-mod rotary;
 pub mod tasks;
 pub mod tokenizer;
 

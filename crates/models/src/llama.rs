@@ -2,7 +2,10 @@
 //! with RMS norms, rotary positions, grouped-query attention and a gated feed-forward part.
 
 use anyhow::{Context, Result, bail, ensure};
-use wgrad_nn::{Embedding, Init, Linear, Mode, Module, RMSNorm, VarBuilder};
+use wgrad_nn::{
+    Embedding, Init, KvCache, Linear, Mode, Module, RMSNorm, RotaryEmbedding, RotaryPairs,
+    VarBuilder,
+};
 use wgrad_tensor::{DType, Device, Tensor};
 
 mod config;
@@ -14,10 +17,9 @@ pub(crate) use config::token_ids;
 pub use layer::{LlamaAttention, LlamaDecoderLayer, LlamaMLP};
 pub use names::{GgufSource, from_gguf};
 
-use crate::generate::{CausalLM, KvCache, last_of};
+use crate::generate::{CausalLM, last_of};
 use crate::io::gguf::GgufFile;
 use crate::io::safetensors::Weights;
-use crate::rotary::Rotary;
 
 /// The decoder without the last product: `model.` in the names of `transformers`.
 #[derive(Debug, Module)]
@@ -25,8 +27,7 @@ pub struct LlamaModel {
     embed_tokens: Embedding,
     layers: Vec<LlamaDecoderLayer>,
     norm: RMSNorm,
-    #[module(skip)]
-    rotary: Rotary,
+    rotary: RotaryEmbedding,
 }
 
 impl LlamaModel {
@@ -76,7 +77,7 @@ impl LlamaModel {
             x = layer.forward(&x, &table, start, part)?;
         }
         if let Some(cache) = cache {
-            cache.advance(tokens);
+            cache.advance(tokens)?;
         }
         Ok(self.norm.forward(&x)?)
     }
@@ -94,9 +95,10 @@ pub struct LlamaForCausalLM {
     config: LlamaConfig,
 }
 
-fn rotary(config: &LlamaConfig, device: &Device) -> Rotary {
+fn rotary(config: &LlamaConfig, device: &Device) -> RotaryEmbedding {
     let most = config.max_position_embeddings;
-    Rotary::new(device, config.head_dim, config.rope_theta, most)
+    let (dims, theta) = (config.head_dim, config.rope_theta);
+    RotaryEmbedding::new(device, dims, theta, most, RotaryPairs::Halves)
 }
 
 /// How `transformers` draws new weights.
@@ -196,7 +198,8 @@ impl CausalLM for LlamaForCausalLM {
         );
         let table = self.model.embed_tokens.weight();
         let shape = [batch, c.num_key_value_heads, tokens, c.head_dim];
-        KvCache::new(table.device(), c.num_hidden_layers, shape, table.dtype())
+        let layers = c.num_hidden_layers;
+        Ok(KvCache::new(table.device(), layers, shape, table.dtype())?)
     }
 
     fn next_logits(&self, input_ids: &Tensor, cache: &mut KvCache) -> Result<Tensor> {

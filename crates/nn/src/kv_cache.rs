@@ -1,5 +1,6 @@
 //! The keys and values of the tokens that a decoder has seen.
 
+use wgrad_tensor::autograd::refuse_grad;
 use wgrad_tensor::{DType, Device, Error, Result, Tensor, no_grad};
 
 /// For each layer the keys and values of the tokens so far, so that the next token is computed alone. The
@@ -12,7 +13,7 @@ use wgrad_tensor::{DType, Device, Error, Result, Tensor, no_grad};
 ///
 /// # fn main() -> Result<()> {
 /// let device = Device::open(DeviceOptions::default())?;
-/// let mut cache = KvCache::new(&device, 1, [1, 2, 16, 4])?;
+/// let mut cache = KvCache::new(&device, 1, [1, 2, 16, 4], DType::F32)?;
 /// let new = Tensor::ones(&device, &[1, 2, 3, 4], DType::F32)?;
 /// let [keys, _values] = cache.append(0, &new, &new)?;
 /// cache.advance(3)?;
@@ -24,21 +25,28 @@ use wgrad_tensor::{DType, Device, Error, Result, Tensor, no_grad};
 pub struct KvCache {
     /// Keys and values of each layer, (B, H, capacity, D).
     layers: Vec<[Tensor; 2]>,
+    device: Device,
     capacity: usize,
     len: usize,
 }
 
 impl KvCache {
     /// An empty cache for `layers` layers; `shape` is (texts, heads of keys and values, tokens, channels of a
-    /// head).
-    pub fn new(device: &Device, layers: usize, shape: [usize; 4]) -> Result<Self> {
-        let one = || Tensor::zeros(device, &shape, DType::F32);
+    /// head), `dtype` that of the model's activations.
+    pub fn new(device: &Device, layers: usize, shape: [usize; 4], dtype: DType) -> Result<Self> {
+        let one = || Tensor::zeros(device, &shape, dtype);
         let layers = (0..layers).map(|_| Ok([one()?, one()?]));
         Ok(Self {
             layers: layers.collect::<Result<_>>()?,
+            device: device.clone(),
             capacity: shape[2],
             len: 0,
         })
+    }
+
+    /// The device that the cache lies on.
+    pub fn device(&self) -> &Device {
+        &self.device
     }
 
     /// The number of tokens in the cache.
@@ -64,7 +72,8 @@ impl KvCache {
     /// Writes keys and values (B, H, T, D) of the tokens that follow into `layer`, and gives those of all
     /// tokens, (B, H, len + T, D). The tokens count once every layer has them: see [`KvCache::advance`].
     ///
-    /// Errors: there is no room for T tokens, the cache has no such layer, shapes do not fit.
+    /// Errors: there is no room for T tokens, the cache has no such layer, shapes do not fit, keys or values want a
+    /// gradient (write text under `no_grad`).
     pub fn append(&self, layer: usize, keys: &Tensor, values: &Tensor) -> Result<[Tensor; 2]> {
         let tokens = keys.shape().get(2).copied().unwrap_or(0);
         let end = self.room_for(tokens)?;
@@ -77,10 +86,11 @@ impl KvCache {
                 ),
             ));
         };
+        refuse_grad("kv_cache", &[keys, values])?;
         no_grad(|| {
             for (new, cached) in [keys, values].into_iter().zip(cached) {
                 let place = cached.narrow(2, self.len, tokens)?;
-                new.detach().cast(DType::F32)?.copy_into(&place)?;
+                new.copy_into(&place)?;
             }
             Ok([cached[0].narrow(2, 0, end)?, cached[1].narrow(2, 0, end)?])
         })

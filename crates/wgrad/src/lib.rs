@@ -14,14 +14,17 @@ pub mod nn {
 
 /// What most programs use.
 pub mod prelude {
-    pub use crate::nn::Module;
+    pub use crate::nn::{self, Module};
     pub use wgrad_nn::optim::{
         Adam, AdamConfig, AdamW, AdamWConfig, Optimizer, ParamGroup, Sgd, SgdConfig, no_decay,
     };
     pub use wgrad_nn::{
-        Dropout, Embedding, FeedForward, Init, LayerNorm, Linear, Mode, MultiHeadAttention,
-        Parameters, RMSNorm, VarBuilder,
+        Activation, Dropout, Embedding, FeedForward, GroupedQueryAttention, Init, LayerNorm,
+        Linear, LoadReport, Mode, MultiHeadAttention, Parameters, RMSNorm, RotaryEmbedding, SwiGlu,
+        TensorSource, VarBuilder, freeze, unfreeze,
     };
+    pub use wgrad_tensor::ops::cross_entropy::CrossEntropy;
+    pub use wgrad_tensor::ops::losses::Reduction;
     pub use wgrad_tensor::{
         Attention, DType, Device, DeviceOptions, Generator, Gradients, NoGradGuard, Tensor,
         checkpoint, enable_grad, no_grad, record, scaled_dot_product_attention,

@@ -4,7 +4,7 @@ use wgrad::nn::{
     GroupedQueryAttention, GroupedQueryCall, GroupedQueryConfig, KvCache, Mode, Module, RMSNorm,
     RotaryEmbedding, RotaryPairs, SwiGlu, VarBuilder,
 };
-use wgrad::tensor::{Device, Generator, Result, Tensor, no_grad};
+use wgrad::tensor::{DType, Device, Generator, Result, Tensor, no_grad};
 
 use super::device;
 
@@ -121,7 +121,7 @@ fn tokens_one_by_one_from_a_cache_equal_a_whole_pass() {
     no_grad(|| {
         let whole = decoder.forward(&x, None).unwrap().to_vec::<f32>().unwrap();
         for parts in [vec![1, 1, 1, 1, 1], vec![3, 2], vec![1, 4], vec![5]] {
-            let mut cache = KvCache::new(&device, 1, [2, 2, 6, 4]).unwrap();
+            let mut cache = KvCache::new(&device, 1, [2, 2, 6, 4], DType::F32).unwrap();
             let mut got = Vec::new();
             for tokens in &parts {
                 let part = x.narrow(1, cache.len(), *tokens).unwrap();

@@ -40,6 +40,7 @@ impl Optimizer for Lion {
     fn step(&mut self, gradients: &Gradients, max_grad_norm: Option<f64>) -> Result<GradNorm> {
         let mut gradients = gradients.clone();
         let norm = clip_grad_norm(&self.parameters, &mut gradients, max_grad_norm)?;
+        assert_eq!(gradients.named(&self.parameters).count(), gradients.len());
         let (beta1, beta2) = self.betas;
         no_grad(|| -> Result<()> {
             for (name, tensor) in &self.parameters {

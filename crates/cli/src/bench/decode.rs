@@ -2,8 +2,9 @@
 //! made-up weights.
 
 use anyhow::{Result, ensure};
-use wgrad_models::generate::{CausalLM, KvCache};
+use wgrad_models::generate::CausalLM;
 use wgrad_models::llama::{LlamaConfig, LlamaForCausalLM};
+use wgrad_nn::KvCache;
 use wgrad_nn::VarBuilder;
 use wgrad_tensor::{DType, Device, Generator, Tensor, no_grad};
 use wgrad_tune::bench::{Bench, Row, Work};
@@ -77,7 +78,7 @@ impl Stack {
             _ => model,
         };
         let mut cache = model.new_cache(1, s.context)?;
-        cache.advance(s.context - 1);
+        cache.advance(s.context - 1)?;
         Ok(Self {
             model,
             cache,

@@ -1,10 +1,8 @@
 //! Causal self-attention with a linear layer each for queries, keys and values.
 
 use anyhow::{Result, bail, ensure};
-use wgrad_nn::{Linear, Module, VarBuilder};
+use wgrad_nn::{KvCache, Linear, Module, VarBuilder};
 use wgrad_tensor::{Attention, Tensor, attention_packed, scaled_dot_product_attention};
-
-use crate::generate::KvCache;
 
 /// Attention of a GPT: no token sees those behind it.
 #[derive(Debug, Module)]

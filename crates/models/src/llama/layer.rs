@@ -1,11 +1,10 @@
 //! One layer of the decoder.
 
 use anyhow::{Result, bail};
-use wgrad_nn::{Init, Linear, Module, RMSNorm, VarBuilder};
+use wgrad_nn::{Init, KvCache, Linear, Module, RMSNorm, VarBuilder};
 use wgrad_tensor::{Attention, DType, Rope, Tensor, scaled_dot_product_attention};
 
 use super::LlamaConfig;
-use crate::generate::KvCache;
 
 /// A linear layer as `transformers` draws it.
 fn linear(

@@ -2,10 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use wgrad_tensor::{DType, Error, Result, Tensor, no_grad};
+use std::path::Path;
+
+use wgrad_tensor::{DType, Device, Error, Result, Tensor, no_grad};
 
 use super::multi_tensor::MultiTensor;
-use crate::LoadReport;
+use crate::safetensors::{SafeFile, save_tensors};
+use crate::{LoadReport, TensorSource};
 
 /// The state of an optimizer. Parameters that were not updated yet have none.
 #[derive(Debug, Clone, Default)]
@@ -17,6 +20,53 @@ pub struct OptimizerState {
     pub tensors: Vec<(String, Tensor)>,
     /// The scale of losses and the steps since it changed, where they are scaled.
     pub grad_scaler: Option<(f32, u32)>,
+}
+
+/// What the header of a state's file calls the counts of updates and the scaler.
+const STEPS: &str = "optimizer_steps";
+const GRAD_SCALER: &str = "grad_scaler";
+
+impl OptimizerState {
+    /// Writes the state to a safetensors file; counts of updates and the scaler go to its header. The file appears
+    /// under its name only when it is complete and on disk.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        let json = |value: serde_json::Result<String>| {
+            value.map_err(|error| Error::op("optimizer", error.to_string()))
+        };
+        let steps = json(serde_json::to_string(&self.steps))?;
+        let scaler = json(serde_json::to_string(&self.grad_scaler))?;
+        save_tensors(
+            &self.tensors,
+            path,
+            &[(STEPS, &steps), (GRAD_SCALER, &scaler)],
+        )
+    }
+
+    /// Reads what [`OptimizerState::save`] wrote. Errors: a damaged file, or one of other tensors.
+    pub fn load(device: &Device, path: impl AsRef<Path>) -> Result<Self> {
+        let file = SafeFile::open(path)?;
+        let refuse = |key: &str| {
+            let path = file.path().display();
+            Error::op(
+                "optimizer",
+                format!("{path}: the header has no `{key}`; is it an optimizer's state?"),
+            )
+        };
+        let entry = |key: &str| file.metadata().get(key).ok_or_else(|| refuse(key));
+        let steps = serde_json::from_str(entry(STEPS)?).map_err(|_| refuse(STEPS))?;
+        let grad_scaler =
+            serde_json::from_str(entry(GRAD_SCALER)?).map_err(|_| refuse(GRAD_SCALER))?;
+        let mut tensors = Vec::new();
+        for name in TensorSource::names(&file) {
+            let tensor = Tensor::from_slice(device, &file.to_f32(&name)?, file.shape(&name)?)?;
+            tensors.push((name, tensor));
+        }
+        Ok(Self {
+            steps,
+            tensors,
+            grad_scaler,
+        })
+    }
 }
 
 impl MultiTensor {

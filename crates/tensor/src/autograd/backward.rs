@@ -31,6 +31,16 @@ impl Gradients {
         self.0.insert(tensor.id(), gradient);
     }
 
+    /// The gradients of named parameters, in their order; parameters without one are left out.
+    pub fn named<'a>(
+        &'a self,
+        parameters: &'a [(String, Tensor)],
+    ) -> impl Iterator<Item = (&'a str, &'a Tensor)> {
+        parameters
+            .iter()
+            .filter_map(|(name, tensor)| Some((name.as_str(), self.get(tensor)?)))
+    }
+
     /// Adds another pass's gradients to these: gradient accumulation.
     pub fn accumulate(&mut self, other: Gradients) -> Result<()> {
         for (id, gradient) in other.0 {
