@@ -225,5 +225,5 @@ fn save_weights(model: &dyn CausalLM, path: &Path) -> Result<()> {
         }
         writer.push(&values)?;
     }
-    writer.finish()
+    Ok(writer.finish()?)
 }
