@@ -1,44 +1,54 @@
 """Writes reference.jsonl: PyTorch's float64 values and gradients for a small part of the op matrix.
 
-DIR is what `wgrad doctor --dump DIR` wrote. The first few small cases of each op are taken. The test
-`pytorch::stored_reference` computes the same cases and compares, so that a machine without PyTorch is checked too.
-Run this again when cases are added or renamed. A line is one case: name, torch (the expression that was computed),
-y and dx0, dx1, ... as flat lists with nine digits.
+The test `pytorch` of the suite computes the same rows and compares, so that a machine without PyTorch is checked too.
+ROWS is what that test wrote with WGRAD_DUMP=ROWS: a line a row, with the expression and the inputs. A line of the
+output has name, torch (the expression), and y, dx0, dx1, ... as flat lists with nine digits. The gradients are those
+of sum(y * dy). The expressions are executed: run this on your own rows only.
 """
 
 import argparse
 import json
-from collections import Counter
-from math import prod
+import math
 from pathlib import Path
 
 import torch
-from compare_ops import compute
+import torch.nn.functional as F
+
+
+def compute(row):
+    """y and the gradients of a row by name."""
+    scope, wanted = {"torch": torch, "F": F, "math": math}, {}
+    for i, spec in enumerate(row["inputs"]):
+        dtype = torch.float64 if spec["dtype"].startswith("f") else torch.int64
+        x = torch.tensor(spec["data"], dtype=torch.float64).reshape(spec["shape"]).to(dtype)
+        scope[f"x{i}"] = x
+        if spec["requires_grad"]:
+            wanted[f"dx{i}"] = x.requires_grad_(True)
+    y = eval(row["torch"], scope)  # noqa: S307
+    results = {"y": y.detach()}
+    if wanted:
+        dy = torch.tensor(row["dy"], dtype=torch.float64).reshape(y.shape)
+        gradients = torch.autograd.grad((y * dy).sum(), list(wanted.values()), allow_unused=True, materialize_grads=True)
+        results.update(zip(wanted, gradients))
+    return results
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, metavar="DUMP_DIR")
+    parser.add_argument("rows", type=Path, metavar="ROWS")
     parser.add_argument("--output", type=Path, default=Path(__file__).with_name("reference.jsonl"))
-    parser.add_argument("--cases", type=int, default=4, help="cases of each op")
-    parser.add_argument("--elements", type=int, default=300, help="elements of all inputs and the output of a case")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
 
-    taken, lines = Counter(), []
-    for index, line in enumerate((arguments.folder / "cases.jsonl").read_text(encoding="utf-8").splitlines()):
-        case = json.loads(line)
-        sizes = [prod(spec["shape"]) for spec in case["inputs"]] + [prod(case["output_shape"])]
-        if taken[case["op"]] == arguments.cases or not 4 <= sum(sizes) <= arguments.elements or 0 in sizes:
-            continue
-        taken[case["op"]] += 1
-        results, _ = compute(case, index, arguments.folder)
-        row = {"name": case["name"], "torch": case["torch"]}
-        for name, value in results.items():
-            row[name] = [float(f"{v:.9g}") for v in value.to(torch.float64).flatten().tolist()]
-        lines.append(json.dumps(row, separators=(",", ":")))
+    lines = []
+    for line in arguments.rows.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        results = {"name": row["name"], "torch": row["torch"]}
+        for name, value in compute(row).items():
+            results[name] = [float(f"{v:.9g}") for v in value.to(torch.float64).flatten().tolist()]
+        lines.append(json.dumps(results, separators=(",", ":"), ensure_ascii=False))
     arguments.output.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    print(f"{len(lines)} cases of {len(taken)} ops in {arguments.output}, PyTorch {torch.__version__}")
+    print(f"{len(lines)} rows in {arguments.output}, PyTorch {torch.__version__}")
 
 
 if __name__ == "__main__":

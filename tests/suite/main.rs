@@ -7,6 +7,7 @@ mod layers;
 mod memory;
 mod op_matrix;
 mod optim;
+mod pytorch;
 mod random;
 mod shaders;
 mod tables;
