@@ -80,7 +80,10 @@ struct Gpt {
 
 impl Gpt {
     fn new(vocabulary: usize, vb: &VarBuilder) -> Result<Self> {
-        let init = Init::Normal { mean: 0.0, std: 0.02 };
+        let init = Init::Normal {
+            mean: 0.0,
+            std: 0.02,
+        };
         let blocks = (0..LAYERS).map(|i| Block::new(&vb.pp("blocks").pp(i)));
         Ok(Self {
             characters: Embedding::with_init(vocabulary, CHANNELS, init, &vb.pp("characters"))?,
@@ -102,7 +105,13 @@ impl Gpt {
     }
 
     /// Continues `text` by `count` characters, each the most probable one.
-    fn write(&self, device: &Device, alphabet: &[char], text: &str, count: usize) -> Result<String> {
+    fn write(
+        &self,
+        device: &Device,
+        alphabet: &[char],
+        text: &str,
+        count: usize,
+    ) -> Result<String> {
         let mut text = text.to_owned();
         for _ in 0..count {
             let mut ids = encode(alphabet, &text);
@@ -131,7 +140,11 @@ fn main() -> anyhow::Result<()> {
     alphabet.dedup();
     let ids = encode(&alphabet, TEXT);
     let model = Gpt::new(alphabet.len(), &VarBuilder::fresh(&device, &generator))?;
-    println!("{} characters, {} parameters", ids.len(), model.num_parameters());
+    println!(
+        "{} characters, {} parameters",
+        ids.len(),
+        model.num_parameters()
+    );
 
     let config = AdamWConfig {
         lr: 3e-3,
@@ -142,7 +155,8 @@ fn main() -> anyhow::Result<()> {
     let mut loss = f32::INFINITY;
     for step in 1..=steps {
         // Windows that together cover the text, from another start in each step.
-        let starts = (0..BATCH).map(|i| (step * 37 + i * ids.len() / BATCH) % (ids.len() - WINDOW - 1));
+        let starts =
+            (0..BATCH).map(|i| (step * 37 + i * ids.len() / BATCH) % (ids.len() - WINDOW - 1));
         let (mut inputs, mut targets) = (Vec::new(), Vec::new());
         for start in starts {
             inputs.extend(&ids[start..start + WINDOW]);
@@ -152,7 +166,9 @@ fn main() -> anyhow::Result<()> {
         let targets = Tensor::from_slice(&device, &targets, &[BATCH * WINDOW])?;
         generator.begin_step(step as u64, 0)?;
         let logits = model.forward(&inputs, &Mode::train(&generator))?;
-        let mean = logits.reshape(&[BATCH * WINDOW, alphabet.len()])?.cross_entropy(&targets, &CrossEntropy::default())?;
+        let mean = logits
+            .reshape(&[BATCH * WINDOW, alphabet.len()])?
+            .cross_entropy(&targets, &CrossEntropy::default())?;
         optimizer.step(&mean.backward()?, Some(1.0))?;
         if step % 50 == 0 {
             loss = mean.item()?;

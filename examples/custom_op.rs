@@ -106,7 +106,9 @@ fn main() -> anyhow::Result<()> {
     x.set_requires_grad(true)?;
     let y = op.apply(&x, 4.0)?;
     let gradients = y.sum_all()?.backward()?;
-    let dx = gradients.get(&x).ok_or_else(|| anyhow::anyhow!("no gradient"))?;
+    let dx = gradients
+        .get(&x)
+        .ok_or_else(|| anyhow::anyhow!("no gradient"))?;
     println!("squareplus(x) = {:?}", y.to_vec::<f32>()?);
     println!("its slope     = {:?}", dx.to_vec::<f32>()?);
 

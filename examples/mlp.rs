@@ -71,7 +71,9 @@ fn main() -> anyhow::Result<()> {
     };
     let mut optimizer = AdamW::new(model.named_parameters(), config)?;
     for step in 1..=600 {
-        let loss = model.forward(&x)?.cross_entropy(&y, &CrossEntropy::default())?;
+        let loss = model
+            .forward(&x)?
+            .cross_entropy(&y, &CrossEntropy::default())?;
         optimizer.step(&loss.backward()?, None)?;
         if step % 100 == 0 {
             println!("step {step}: loss {:.4}", loss.item()?);
