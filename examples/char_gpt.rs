@@ -157,7 +157,7 @@ fn main() -> anyhow::Result<()> {
         // Windows that together cover the text, from another start in each step.
         let starts =
             (0..BATCH).map(|i| (step * 37 + i * ids.len() / BATCH) % (ids.len() - WINDOW - 1));
-        let (mut inputs, mut targets) = (Vec::new(), Vec::new());
+        let (mut inputs, mut targets) = (Vec::<u32>::new(), Vec::<u32>::new());
         for start in starts {
             inputs.extend(&ids[start..start + WINDOW]);
             targets.extend(&ids[start + 1..start + WINDOW + 1]);

@@ -83,7 +83,8 @@ fn error(ours: &HostArray, reference: &Value) -> f64 {
 
 #[test]
 fn stored_reference() {
-    let text = include_str!("../pytorch/reference.jsonl");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/pytorch/reference.jsonl");
+    let text = std::fs::read_to_string(path).expect("the stored reference");
     let rows: HashMap<String, Value> = text
         .lines()
         .map(|line| serde_json::from_str(line).expect("a line of JSON"))
