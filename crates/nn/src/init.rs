@@ -13,25 +13,51 @@ pub enum Init {
     /// This everywhere.
     Constant(f32),
     /// Uniform between the bounds.
-    Uniform { low: f32, high: f32 },
+    Uniform {
+        /// The lowest value.
+        low: f32,
+        /// The end of the range, exclusive.
+        high: f32,
+    },
     /// Normal.
-    Normal { mean: f32, std: f32 },
+    Normal {
+        /// The mean.
+        mean: f32,
+        /// The standard deviation.
+        std: f32,
+    },
     /// Normal, but never outside of `low..high`.
     TruncatedNormal {
+        /// The mean before truncation.
         mean: f32,
+        /// The standard deviation before truncation.
         std: f32,
+        /// The lowest value.
         low: f32,
+        /// The highest value.
         high: f32,
     },
     /// Uniform within gain * sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio, AISTATS 2010).
-    XavierUniform { gain: f32 },
+    XavierUniform {
+        /// The factor on the range or deviation: 1 for linear layers, 5/3 for tanh.
+        gain: f32,
+    },
     /// Normal of standard deviation gain * sqrt(2 / (fan_in + fan_out)).
-    XavierNormal { gain: f32 },
+    XavierNormal {
+        /// The factor on the range or deviation: 1 for linear layers, 5/3 for tanh.
+        gain: f32,
+    },
     /// Uniform within sqrt(6 / ((1 + a²) fan_in)) (He et al., arXiv:1502.01852); `a` is the slope of a
     /// leaky ReLU that follows, sqrt(5) in PyTorch's `nn.Linear`.
-    KaimingUniform { a: f32 },
+    KaimingUniform {
+        /// The negative slope of the leaky ReLU behind the layer; 0 for ReLU.
+        a: f32,
+    },
     /// Normal of standard deviation sqrt(2 / ((1 + a²) fan_in)).
-    KaimingNormal { a: f32 },
+    KaimingNormal {
+        /// The negative slope of the leaky ReLU behind the layer; 0 for ReLU.
+        a: f32,
+    },
 }
 
 impl Init {

@@ -13,18 +13,44 @@ pub enum Schedule {
     /// The base rate throughout.
     Constant,
     /// From 0 up to the base rate in `warmup` steps, then constant.
-    ConstantWithWarmup { warmup: u64 },
+    ConstantWithWarmup {
+        /// Steps of warm-up, from 0 to the full rate.
+        warmup: u64,
+    },
     /// From 0 up to the base rate in `warmup` steps, then down to 0 at `total` in a straight line.
-    Linear { warmup: u64, total: u64 },
+    Linear {
+        /// Steps of warm-up, from 0 to the full rate.
+        warmup: u64,
+        /// Steps until the rate is 0, warm-up included.
+        total: u64,
+    },
     /// From 0 up to the base rate in `warmup` steps, then down to 0 at `total` along half a cosine wave
     /// (arXiv:1608.03983 without restarts).
-    Cosine { warmup: u64, total: u64 },
+    Cosine {
+        /// Steps of warm-up, from 0 to the full rate.
+        warmup: u64,
+        /// Steps until the rate is 0, warm-up included.
+        total: u64,
+    },
     /// Times `gamma` every `size` steps.
-    Step { size: u64, gamma: f64 },
+    Step {
+        /// Steps between two reductions.
+        size: u64,
+        /// The factor at each step down.
+        gamma: f64,
+    },
     /// Times `gamma` at each of these steps.
-    MultiStep { milestones: Vec<u64>, gamma: f64 },
+    MultiStep {
+        /// The steps of the reductions, in rising order.
+        milestones: Vec<u64>,
+        /// The factor at each step down.
+        gamma: f64,
+    },
     /// Times `gamma` every step.
-    Exponential { gamma: f64 },
+    Exponential {
+        /// The factor for each step.
+        gamma: f64,
+    },
     /// Times a factor whenever a metric no longer improves; [`LrScheduler::observe`] tells it the metric.
     ReduceOnPlateau(ReduceOnPlateau),
 }

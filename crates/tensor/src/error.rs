@@ -5,7 +5,12 @@
 pub enum Error {
     /// The op refuses what it was given.
     #[error("{op}: {message}")]
-    Op { op: &'static str, message: String },
+    Op {
+        /// The operation, by the name of its function.
+        op: &'static str,
+        /// What was given, and what would fix it.
+        message: String,
+    },
     /// The device failed underneath.
     #[error(transparent)]
     Device(#[from] wgrad_runtime::Error),

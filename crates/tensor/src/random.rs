@@ -134,7 +134,7 @@ impl Generator {
         self.0.seed
     }
 
-    /// The words of [`state`] on the device (u32, shape [4]), for kernels.
+    /// The words of [`state`] on the device (u32, four of them), for kernels.
     pub fn state(&self) -> &Tensor {
         &self.0.state
     }

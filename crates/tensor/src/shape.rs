@@ -100,7 +100,9 @@ pub fn new_dim(op: &'static str, dim: isize, rank: usize) -> Result<usize> {
 /// allow it, padded in front to [`MAX_RANK`]: what strided kernels take as parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Walk {
+    /// The sides after merging, padded with 1.
     pub shape: [u32; MAX_RANK],
+    /// For each tensor the strides along these sides, in elements.
     pub strides: Vec<[u32; MAX_RANK]>,
     /// Dimensions left after merging.
     pub rank: usize,

@@ -5,7 +5,9 @@ use crate::shape::{contiguous_strides, numel};
 /// A row-major array of float64.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HostArray {
+    /// The sides, outermost first; empty for a scalar.
     pub shape: Vec<usize>,
+    /// The elements in row-major order.
     pub data: Vec<f64>,
 }
 

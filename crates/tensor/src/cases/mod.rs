@@ -41,9 +41,13 @@ pub enum Fill {
 /// One input of a case.
 #[derive(Debug, Clone)]
 pub struct Input {
+    /// The sides, outermost first.
     pub shape: Vec<usize>,
+    /// The type of its elements.
     pub dtype: DType,
+    /// How it lies in memory.
     pub layout: Layout,
+    /// Its values.
     pub fill: Fill,
     /// Whether its gradient is checked. Integers have none.
     pub requires_grad: bool,
@@ -104,8 +108,11 @@ pub struct Case {
     pub op: &'static str,
     /// The op in PyTorch, over inputs `x0`, `x1`, … with `torch` and `F` in scope.
     pub torch: String,
+    /// The inputs, in the order in which `run` and the reference receive them.
     pub inputs: Vec<Input>,
+    /// The call that is checked.
     pub run: Run,
+    /// Its right result.
     pub expect: Expect,
     /// Largest error allowed, relative to max(1, largest reference value).
     pub tolerance: f64,

@@ -16,7 +16,10 @@ const SAMPLES: usize = 6;
 #[derive(Debug, Clone)]
 pub enum Outcome {
     /// Values and gradients agree; the largest error over its tolerance.
-    Passed { worst: f64 },
+    Passed {
+        /// The largest error over its tolerance: 1 is the most that passes.
+        worst: f64,
+    },
     /// What went wrong.
     Failed(String),
     /// The device cannot run it; why.
@@ -26,9 +29,13 @@ pub enum Outcome {
 /// What a row computed, for comparison elsewhere.
 #[derive(Default)]
 pub struct Dump {
+    /// The inputs, rounded to their types.
     pub inputs: Vec<HostArray>,
+    /// The result; `None` where the row expects an error.
     pub y: Option<HostArray>,
+    /// The gradient of the result that the backward pass started from.
     pub dy: Option<HostArray>,
+    /// The gradient of each input; `None` for inputs without one.
     pub gradients: Vec<Option<HostArray>>,
 }
 

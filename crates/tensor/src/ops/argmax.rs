@@ -16,6 +16,15 @@ impl Tensor {
     /// The index (u32) of the largest element along dimension `at`, which is left out of the shape or
     /// kept as 1; the first one where several are equal. Has no gradient. NaNs are passed over, but
     /// for one in front.
+    ///
+    /// ```
+    /// # use wgrad_tensor::{Device, DeviceOptions, Tensor};
+    /// # let device = Device::open(DeviceOptions::default())?;
+    /// let x = Tensor::from_slice(&device, &[1.0f32, 9.0, 3.0, 4.0, 2.0, 6.0], &[2, 3])?;
+    /// assert_eq!(x.argmax(-1, false)?.to_vec::<u32>()?, [1, 2]);
+    /// assert_eq!(x.argmin(-1, false)?.to_vec::<u32>()?, [0, 1]);
+    /// # Ok::<(), wgrad_tensor::Error>(())
+    /// ```
     pub fn argmax(&self, at: isize, keepdim: bool) -> Result<Tensor> {
         best("argmax", "a > b", self, at, keepdim)
     }

@@ -62,6 +62,17 @@ pub enum Variant {
 /// and for one query (a step of generation) without a bias.
 ///
 /// Errors name what does not fit.
+///
+/// ```
+/// # use wgrad_tensor::{Attention, DType, Device, DeviceOptions, Tensor, scaled_dot_product_attention};
+/// # let device = Device::open(DeviceOptions::default())?;
+/// // One text, two heads, three tokens, four channels a head.
+/// let q = Tensor::ones(&device, &[1, 2, 3, 4], DType::F32)?;
+/// let options = Attention { causal: true, ..Attention::default() };
+/// let y = scaled_dot_product_attention(&q, &q, &q, &options)?;
+/// assert_eq!(y.shape(), [1, 2, 3, 4]);
+/// # Ok::<(), wgrad_tensor::Error>(())
+/// ```
 pub fn scaled_dot_product_attention(
     q: &Tensor,
     k: &Tensor,

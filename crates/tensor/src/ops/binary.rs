@@ -215,6 +215,17 @@ impl Tensor {
     }
 
     /// Sum of two tensors.
+    ///
+    /// ```
+    /// # use wgrad_tensor::{Device, DeviceOptions, Tensor};
+    /// # let device = Device::open(DeviceOptions::default())?;
+    /// let x = Tensor::from_slice(&device, &[1.0f32, 2.0, 3.0, 4.0], &[2, 2])?;
+    /// let row = Tensor::from_slice(&device, &[10.0f32, 20.0], &[2])?;
+    /// assert_eq!(x.add(&row)?.to_vec::<f32>()?, [11.0, 22.0, 13.0, 24.0]);
+    /// assert_eq!(x.mul(&x)?.to_vec::<f32>()?, [1.0, 4.0, 9.0, 16.0]);
+    /// assert_eq!(x.maximum(&row)?.to_vec::<f32>()?, [10.0, 20.0, 10.0, 20.0]);
+    /// # Ok::<(), wgrad_tensor::Error>(())
+    /// ```
     pub fn add(&self, other: &Tensor) -> Result<Tensor> {
         self.binary(other, "add")
     }

@@ -9,6 +9,17 @@ use crate::tensor::Tensor;
 
 impl Tensor {
     /// The tensors one behind the other along dimension `at`; their other sides and types must be equal.
+    ///
+    /// ```
+    /// # use wgrad_tensor::{Device, DeviceOptions, Tensor};
+    /// # let device = Device::open(DeviceOptions::default())?;
+    /// let a = Tensor::from_slice(&device, &[1.0f32, 2.0], &[1, 2])?;
+    /// let b = Tensor::from_slice(&device, &[3.0f32, 4.0], &[1, 2])?;
+    /// assert_eq!(Tensor::concat(&[&a, &b], 1)?.to_vec::<f32>()?, [1.0, 2.0, 3.0, 4.0]);
+    /// assert_eq!(Tensor::stack(&[&a, &b], 0)?.shape(), [2, 1, 2]);
+    /// assert_eq!(a.repeat(&[2, 2])?.shape(), [2, 4]);
+    /// # Ok::<(), wgrad_tensor::Error>(())
+    /// ```
     pub fn concat(tensors: &[&Tensor], at: isize) -> Result<Tensor> {
         let refuse = |message: String| Err(Error::op("concat", message));
         let Some(first) = tensors.first() else {

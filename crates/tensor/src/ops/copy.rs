@@ -74,6 +74,15 @@ impl Tensor {
     }
 
     /// The values as another type. Floats to integers truncate and have no gradient.
+    ///
+    /// ```
+    /// # use wgrad_tensor::{DType, Device, DeviceOptions, Tensor};
+    /// # let device = Device::open(DeviceOptions::default())?;
+    /// let x = Tensor::from_slice(&device, &[1.5f32, -2.0], &[2])?;
+    /// let y = x.cast(DType::I32)?;
+    /// assert_eq!(y.to_vec::<i32>()?, [1, -2]);
+    /// # Ok::<(), wgrad_tensor::Error>(())
+    /// ```
     pub fn cast(&self, dtype: DType) -> Result<Tensor> {
         if dtype == self.dtype() {
             return Ok(self.clone());

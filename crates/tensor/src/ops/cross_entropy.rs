@@ -36,6 +36,16 @@ impl Tensor {
     ///
     /// Two differences: the mean over rows that are all ignored is 0 instead of NaN, and a target
     /// of C or more, which only the device sees, counts as the last class.
+    ///
+    /// ```
+    /// # use wgrad_tensor::{DType, Device, DeviceOptions, Tensor, ops::cross_entropy::CrossEntropy};
+    /// # let device = Device::open(DeviceOptions::default())?;
+    /// let logits = Tensor::zeros(&device, &[2, 4], DType::F32)?;
+    /// let classes = Tensor::from_slice(&device, &[3u32, 0], &[2])?;
+    /// let loss = logits.cross_entropy(&classes, &CrossEntropy::default())?;
+    /// assert!((loss.item()? - 4f32.ln()).abs() < 1e-6);
+    /// # Ok::<(), wgrad_tensor::Error>(())
+    /// ```
     pub fn cross_entropy(&self, targets: &Tensor, options: &CrossEntropy) -> Result<Tensor> {
         let op = "cross_entropy";
         let &[rows, classes] = self.shape() else {

@@ -18,6 +18,16 @@ impl Tensor {
     /// The mask follows from the generator's seed, step, micro-batch and op count alone; the backward
     /// pass makes it again. Errors unless `p` is in 0..1 and `self` is a float tensor on the
     /// generator's device.
+    ///
+    /// ```
+    /// # use wgrad_tensor::{DType, Device, DeviceOptions, Generator, Tensor};
+    /// # let device = Device::open(DeviceOptions::default())?;
+    /// let generator = Generator::new(&device, 0)?;
+    /// let x = Tensor::ones(&device, &[1000], DType::F32)?;
+    /// let y = x.dropout(0.5, &generator)?.to_vec::<f32>()?;
+    /// assert!(y.iter().all(|v| *v == 0.0 || *v == 2.0));
+    /// # Ok::<(), wgrad_tensor::Error>(())
+    /// ```
     pub fn dropout(&self, p: f32, generator: &Generator) -> Result<Tensor> {
         check_p(p)?;
         if !self.dtype().is_float() {

@@ -20,6 +20,16 @@ use crate::tensor::Tensor;
 /// last row, and their gradient goes there. Check ids where they are made.
 ///
 /// Errors name what does not fit: types, ranks, an empty table, a `padding_idx` beyond it.
+///
+/// ```
+/// # use wgrad_tensor::{Device, DeviceOptions, Tensor, ops::embedding::embedding};
+/// # let device = Device::open(DeviceOptions::default())?;
+/// let table = Tensor::from_slice(&device, &[1.0f32, 2.0, 3.0, 4.0], &[2, 2])?;
+/// let ids = Tensor::from_slice(&device, &[1u32, 0, 1], &[3])?;
+/// let rows = embedding(&table, &ids, None)?;
+/// assert_eq!(rows.to_vec::<f32>()?, [3.0, 4.0, 1.0, 2.0, 3.0, 4.0]);
+/// # Ok::<(), wgrad_tensor::Error>(())
+/// ```
 pub fn embedding(weight: &Tensor, ids: &Tensor, padding_idx: Option<usize>) -> Result<Tensor> {
     let most = weight.device().max_binding_bytes();
     embedding_within(weight, ids, padding_idx, most)

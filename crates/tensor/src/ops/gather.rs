@@ -28,6 +28,17 @@ impl Tensor {
     ///
     /// Indices beyond the dimension cannot be seen from the host without waiting for the device: they
     /// read its last element, and their gradient goes there.
+    ///
+    /// ```
+    /// # use wgrad_tensor::{Device, DeviceOptions, Tensor};
+    /// # let device = Device::open(DeviceOptions::default())?;
+    /// let x = Tensor::from_slice(&device, &[1.0f32, 2.0, 3.0, 4.0], &[2, 2])?;
+    /// let index = Tensor::from_slice(&device, &[1u32, 0], &[2, 1])?;
+    /// assert_eq!(x.gather(-1, &index)?.to_vec::<f32>()?, [2.0, 3.0]);
+    /// let rows = Tensor::from_slice(&device, &[1u32, 1], &[2])?;
+    /// assert_eq!(x.index_select(0, &rows)?.to_vec::<f32>()?, [3.0, 4.0, 3.0, 4.0]);
+    /// # Ok::<(), wgrad_tensor::Error>(())
+    /// ```
     pub fn gather(&self, at: isize, index: &Tensor) -> Result<Tensor> {
         let at = dim("gather", at, self.rank())?;
         check_index("gather", index)?;

@@ -26,6 +26,17 @@ const GROUPS: usize = 64;
 impl Tensor {
     /// (x - mean) / sqrt(variance + eps) * weight + bias over the last dimension C (arXiv:1607.06450);
     /// weight and bias are `[C]`, f32 or of the type of `self`. The variance divides by C.
+    ///
+    /// ```
+    /// # use wgrad_tensor::{Device, DeviceOptions, Tensor};
+    /// # let device = Device::open(DeviceOptions::default())?;
+    /// let x = Tensor::from_slice(&device, &[1.0f32, 1.0, 3.0, 3.0], &[1, 4])?;
+    /// let y = x.layer_norm(None, None, 1e-5)?.to_vec::<f32>()?;
+    /// assert!((y[0] + 1.0).abs() < 1e-4 && (y[3] - 1.0).abs() < 1e-4);
+    /// let y = x.rms_norm(None, 1e-5)?.to_vec::<f32>()?;
+    /// assert!((y[3] - 3.0 / 5f32.sqrt()).abs() < 1e-4);
+    /// # Ok::<(), wgrad_tensor::Error>(())
+    /// ```
     pub fn layer_norm(
         &self,
         weight: Option<&Tensor>,

@@ -58,6 +58,16 @@ fn pair(op: &'static str, input: &Tensor, target: &Tensor) -> Result<(Tensor, Te
 
 impl Tensor {
     /// (x - target)^2. Shapes and types must be equal; the loss is f32, also of f16.
+    ///
+    /// ```
+    /// # use wgrad_tensor::{Device, DeviceOptions, Tensor, ops::losses::Reduction};
+    /// # let device = Device::open(DeviceOptions::default())?;
+    /// let x = Tensor::from_slice(&device, &[1.0f32, 5.0], &[2])?;
+    /// let y = Tensor::from_slice(&device, &[2.0f32, 2.0], &[2])?;
+    /// assert_eq!(x.mse_loss(&y, Reduction::Mean)?.item()?, 5.0);
+    /// assert_eq!(x.l1_loss(&y, Reduction::Sum)?.item()?, 4.0);
+    /// # Ok::<(), wgrad_tensor::Error>(())
+    /// ```
     pub fn mse_loss(&self, target: &Tensor, reduction: Reduction) -> Result<Tensor> {
         let (x, target) = pair("mse_loss", self, target)?;
         reduction.apply(x.sub(&target)?.pow_scalar(2.0)?)

@@ -72,6 +72,7 @@ impl Default for LinearOptions<'_> {
 /// A kernel and its tile, for benchmarks that compare tiles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Kernel {
+    /// The algorithm.
     pub variant: Variant,
     /// BM, BN, BK, TM, TN of the tiled kernel, of the one with matrix units or of the subgroup kernel, which has
     /// rows x 32 x 4 / rows x 4 only; else as table or rule say.
@@ -112,6 +113,18 @@ impl Variant {
 impl Tensor {
     /// Matrix product over the last two dimensions; leading ones broadcast. A 1-D tensor is a row on the
     /// left and a column on the right, and its dimension is dropped again, as in PyTorch.
+    ///
+    /// ```
+    /// # use wgrad_tensor::{Activation, Device, DeviceOptions, Tensor};
+    /// # let device = Device::open(DeviceOptions::default())?;
+    /// let a = Tensor::from_slice(&device, &[1.0f32, 2.0, 3.0, 4.0], &[2, 2])?;
+    /// let b = Tensor::from_slice(&device, &[1.0f32, 0.0, 1.0, 1.0], &[2, 2])?;
+    /// assert_eq!(a.matmul(&b)?.to_vec::<f32>()?, [3.0, 2.0, 7.0, 4.0]);
+    /// let bias = Tensor::from_slice(&device, &[10.0f32, 20.0], &[2])?;
+    /// let y = a.linear(&b, Some(&bias), Activation::None)?; // a bᵀ + bias
+    /// assert_eq!(y.to_vec::<f32>()?, [11.0, 23.0, 13.0, 27.0]);
+    /// # Ok::<(), wgrad_tensor::Error>(())
+    /// ```
     pub fn matmul(&self, other: &Tensor) -> Result<Tensor> {
         if self.rank() == 1 && other.rank() >= 1 {
             let y = self.unsqueeze(0)?.matmul(other)?;

@@ -45,7 +45,9 @@ pub struct Update<'a> {
 /// The constants of Adam: decay rates of both averages, and what is added to the denominator.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AdamConstants {
+    /// The decay rates of the averages of gradients and of their squares.
     pub betas: (f64, f64),
+    /// Added to the denominator.
     pub eps: f64,
 }
 
@@ -204,7 +206,9 @@ pub fn adamw(
 pub struct Momentum<'a> {
     /// The running sum of gradients. Overwritten; zeros before the first step.
     pub buffer: &'a Tensor,
+    /// The share of the last update that is kept.
     pub momentum: f64,
+    /// Whether the gradient is taken ahead of the momentum's step (Nesterov).
     pub nesterov: bool,
 }
 

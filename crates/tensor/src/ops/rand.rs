@@ -16,6 +16,15 @@ impl Tensor {
     ///
     /// Errors unless both bounds are finite, `low` is not above `high`, and `device` is the
     /// generator's.
+    ///
+    /// ```
+    /// # use wgrad_tensor::{Device, DeviceOptions, Generator, Tensor};
+    /// # let device = Device::open(DeviceOptions::default())?;
+    /// let generator = Generator::new(&device, 7)?;
+    /// let x = Tensor::rand(&device, &[100], -1.0, 1.0, &generator)?.to_vec::<f32>()?;
+    /// assert!(x.iter().all(|v| (-1.0..=1.0).contains(v)));
+    /// # Ok::<(), wgrad_tensor::Error>(())
+    /// ```
     pub fn rand(
         device: &Device,
         shape: &[usize],

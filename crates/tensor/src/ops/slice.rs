@@ -9,6 +9,16 @@ use crate::tensor::Tensor;
 
 impl Tensor {
     /// Pieces of the given sizes along dimension `at`, as views; the sizes must add up to its side.
+    ///
+    /// ```
+    /// # use wgrad_tensor::{Device, DeviceOptions, Tensor};
+    /// # let device = Device::open(DeviceOptions::default())?;
+    /// let x = Tensor::from_slice(&device, &[1.0f32, 2.0, 3.0, 4.0, 5.0], &[5])?;
+    /// let parts = x.split(0, &[2, 3])?;
+    /// assert_eq!(parts[1].to_vec::<f32>()?, [3.0, 4.0, 5.0]);
+    /// assert_eq!(x.slice(0, 0, 5, 2)?.to_vec::<f32>()?, [1.0, 3.0, 5.0]);
+    /// # Ok::<(), wgrad_tensor::Error>(())
+    /// ```
     pub fn split(&self, at: isize, sizes: &[usize]) -> Result<Vec<Tensor>> {
         let at = dim("split", at, self.rank())?;
         let sum = sizes

@@ -19,6 +19,16 @@ const KEPT_OF_TWO: usize = 16;
 
 impl Tensor {
     /// exp(x) / sum(exp(x)) along dimension `at`. f16 is computed in f32 and rounded once.
+    ///
+    /// ```
+    /// # use wgrad_tensor::{Device, DeviceOptions, Tensor};
+    /// # let device = Device::open(DeviceOptions::default())?;
+    /// let x = Tensor::from_slice(&device, &[0.0f32, 0.0, 5.0, 5.0], &[2, 2])?;
+    /// assert_eq!(x.softmax(-1)?.to_vec::<f32>()?, [0.5; 4]);
+    /// let log = x.log_softmax(-1)?.to_vec::<f32>()?;
+    /// assert!((log[0] + 2f32.ln()).abs() < 1e-6);
+    /// # Ok::<(), wgrad_tensor::Error>(())
+    /// ```
     pub fn softmax(&self, at: isize) -> Result<Tensor> {
         softmax_with(self, at, false, None)
     }

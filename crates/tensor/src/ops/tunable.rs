@@ -7,7 +7,9 @@ use super::{matmul, rows};
 pub struct Tunable {
     /// The names that a table has the kernels under, each with `file`.
     pub kernels: &'static [&'static str],
+    /// The shader file.
     pub file: &'static str,
+    /// Its parameters and their values.
     pub values: &'static [(&'static str, u32)],
     /// Ops of the matrix that launch them.
     pub ops: &'static [&'static str],

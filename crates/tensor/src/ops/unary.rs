@@ -62,6 +62,18 @@ impl Tensor {
     }
 
     /// Negative.
+    ///
+    /// ```
+    /// # use wgrad_tensor::{Device, DeviceOptions, Tensor};
+    /// # let device = Device::open(DeviceOptions::default())?;
+    /// let x = Tensor::from_slice(&device, &[-2.0f32, 0.0, 3.0], &[3])?;
+    /// assert_eq!(x.neg()?.to_vec::<f32>()?, [2.0, 0.0, -3.0]);
+    /// assert_eq!(x.relu()?.to_vec::<f32>()?, [0.0, 0.0, 3.0]);
+    /// assert_eq!(x.affine(2.0, 1.0)?.to_vec::<f32>()?, [-3.0, 1.0, 7.0]);
+    /// assert_eq!(x.clamp(-1.0, 1.0)?.to_vec::<f32>()?, [-1.0, 0.0, 1.0]);
+    /// assert_eq!(x.sigmoid()?.to_vec::<f32>()?[1], 0.5);
+    /// # Ok::<(), wgrad_tensor::Error>(())
+    /// ```
     pub fn neg(&self) -> Result<Tensor> {
         self.unary("neg", 0.0, 0.0)
     }

@@ -10,6 +10,17 @@ use crate::tensor::Tensor;
 impl Tensor {
     /// The same elements, row-major, in another shape. Copies only what is not contiguous. One side may
     /// be given as `usize::MAX`, to be worked out from the rest (PyTorch's -1).
+    ///
+    /// ```
+    /// # use wgrad_tensor::{Device, DeviceOptions, Tensor};
+    /// # let device = Device::open(DeviceOptions::default())?;
+    /// let x = Tensor::from_slice(&device, &[1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0], &[2, 3])?;
+    /// assert_eq!(x.reshape(&[3, 2])?.shape(), [3, 2]);
+    /// assert_eq!(x.transpose(0, 1)?.to_vec::<f32>()?, [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
+    /// assert_eq!(x.narrow(-1, 1, 2)?.to_vec::<f32>()?, [2.0, 3.0, 5.0, 6.0]);
+    /// assert_eq!(x.unsqueeze(0)?.expand(&[4, 2, 3])?.shape(), [4, 2, 3]);
+    /// # Ok::<(), wgrad_tensor::Error>(())
+    /// ```
     pub fn reshape(&self, shape: &[usize]) -> Result<Tensor> {
         let mut shape = shape.to_vec();
         let refuse = |shape: &[usize]| {

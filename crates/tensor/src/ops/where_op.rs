@@ -15,6 +15,17 @@ impl Tensor {
     /// where they were chosen. PyTorch's `torch.where`.
     ///
     /// Errors if `cond` is not u32, if `a` and `b` differ in type, or if the shapes do not broadcast.
+    ///
+    /// ```
+    /// # use wgrad_tensor::{DType, Device, DeviceOptions, Tensor};
+    /// # let device = Device::open(DeviceOptions::default())?;
+    /// let x = Tensor::from_slice(&device, &[-1.0f32, 2.0], &[2])?;
+    /// let zero = Tensor::zeros(&device, &[2], DType::F32)?;
+    /// let positive = x.gt(&zero)?;
+    /// assert_eq!(Tensor::where_cond(&positive, &x, &zero)?.to_vec::<f32>()?, [0.0, 2.0]);
+    /// assert_eq!(x.masked_fill(&positive, 9.0)?.to_vec::<f32>()?, [-1.0, 9.0]);
+    /// # Ok::<(), wgrad_tensor::Error>(())
+    /// ```
     pub fn where_cond(cond: &Tensor, a: &Tensor, b: &Tensor) -> Result<Tensor> {
         if cond.dtype() != DType::U32 {
             return Err(Error::op(

@@ -37,9 +37,17 @@ impl Default for GradScaler {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum StepRule {
     /// Adam's and AdamW's: rows of lr, decay (1 - lr * weight_decay), l2, due.
-    Adam { betas: (f64, f64) },
+    Adam {
+        /// The decay rates of the averages of gradients and of their squares.
+        betas: (f64, f64),
+    },
     /// SGD's: rows of lr, weight_decay, 0, due.
-    Sgd { momentum: f64, dampening: f64 },
+    Sgd {
+        /// The share of the last update that is kept.
+        momentum: f64,
+        /// The share of the gradient that does not enter the momentum.
+        dampening: f64,
+    },
 }
 
 /// A [`GradScaler`] at work.
