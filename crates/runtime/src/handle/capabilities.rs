@@ -70,7 +70,7 @@ impl Device {
         self.0.gpu.limits.max_compute_invocations_per_workgroup
     }
 
-    /// The driver's compiled pipelines, to be given back to [`DeviceOptions::pipeline_cache`] later.
+    /// The driver's compiled pipelines, to be given back to [`crate::DeviceOptions::pipeline_cache`] later.
     pub fn pipeline_cache(&self) -> Option<Vec<u8>> {
         self.0
             .gpu
