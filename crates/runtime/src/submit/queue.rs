@@ -73,7 +73,9 @@ pub(crate) fn submit(recorder: &mut Recorder, context: &Context) -> Submitted {
     });
     let failure = gpu.failure();
     let error = failure.map(|failure| context.pool.error(failure, recorder.recent()));
-    recorder.next(error.is_some());
+    // A lost device says so at every call: its buffers need no mark of their own.
+    let results_lost = matches!(&error, Some(error) if !matches!(error, Error::DeviceLost(_)));
+    recorder.next(results_lost);
     recorder.in_flight.push(index.clone());
     let full = recorder.in_flight.len() > IN_FLIGHT;
     Submitted {
