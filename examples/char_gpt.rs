@@ -3,10 +3,8 @@
 //!
 //! Run: cargo run --release --example char_gpt
 
-use wgrad::nn::Activation;
 use wgrad::prelude::*;
 use wgrad::tensor::Result;
-use wgrad::tensor::ops::cross_entropy::CrossEntropy;
 
 /// Shakespeare, sonnet 18.
 const TEXT: &str = "\
