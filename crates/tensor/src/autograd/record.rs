@@ -10,7 +10,7 @@ use crate::tensor::Tensor;
 /// - `op` names the op in errors.
 /// - `inputs` are the tensors that a gradient may flow to. What else the op reads (ids, masks) is captured by
 ///   `forward`.
-/// - `forward` computes the output. It runs as in [`no_grad`]: kernels may be launched, and ops called in it leave no
+/// - `forward` computes the output. It runs as in [`no_grad`](crate::no_grad): kernels may be launched, and ops called in it leave no
 ///   graph. What the backward rule reads later is handed to [`Saved::save`].
 /// - `backward` is given the gradient of the output and returns the gradient of each input, of its shape and type;
 ///   `None` for inputs that want none ([`Context::needs`]). It reads tensors through [`Context::saved`].

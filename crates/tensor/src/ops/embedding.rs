@@ -1,6 +1,6 @@
 //! Rows of a table by id.
 //!
-//! The backward pass is in [`super::scatter`].
+//! The backward pass is in `ops/scatter.rs`.
 //!
 //! Tables larger than one binding of the adapter are bound as windows of whole rows, one launch each.
 

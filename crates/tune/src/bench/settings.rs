@@ -22,7 +22,7 @@ pub struct Settings {
     pub warmup: f64,
     /// The least time of a sample: a short call is repeated, and the mean is the sample.
     pub sample: f64,
-    /// The least number of samples kept ([`stats::ENOUGH`] for an interval).
+    /// The least number of samples kept ([`ENOUGH`](super::stats::ENOUGH) for an interval).
     pub floor: usize,
     /// The largest number of samples taken.
     pub most: usize,
