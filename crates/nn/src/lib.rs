@@ -29,6 +29,8 @@
 extern crate self as wgrad_nn;
 
 mod attention;
+#[cfg(test)]
+mod common_tests;
 mod embedding;
 mod feed_forward;
 mod freeze;
@@ -45,8 +47,6 @@ mod rotary;
 pub mod safetensors;
 pub mod schedule;
 mod state;
-#[cfg(test)]
-mod testing;
 mod var_builder;
 
 pub use attention::{AttentionNames, MultiHeadAttention};
