@@ -1,4 +1,4 @@
-//! Memory beyond one binding and up to the largest buffer, with limits lowered for the test.
+//! Memory beyond the limits of a binding and of a buffer.
 
 use wgrad::tensor::{DType, Device, DeviceOptions, Tensor};
 

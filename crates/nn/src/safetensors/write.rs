@@ -190,7 +190,7 @@ fn header(layout: &[(&str, &[usize])], metadata: &[(&str, &str)]) -> Result<(Vec
 mod tests {
     use super::super::SafeFile;
     use super::*;
-    use crate::testing::{TempDir, error_line};
+    use crate::common_tests::{TempDir, error_line};
 
     fn tensor(name: &str, shape: &[usize], values: &[f32]) -> (String, Vec<usize>, Vec<f32>) {
         (name.to_owned(), shape.to_vec(), values.to_vec())

@@ -1,7 +1,7 @@
 //! Sound and damaged files.
 
 use super::*;
-use crate::testing::{TempDir, error_line};
+use crate::common_tests::{TempDir, error_line};
 
 /// A file with this header text and this many zero bytes of data.
 fn bytes(header: &str, data: usize) -> Vec<u8> {
