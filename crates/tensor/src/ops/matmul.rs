@@ -107,13 +107,13 @@ impl Tensor {
     /// left and a column on the right, and its dimension is dropped again, as in PyTorch.
     ///
     /// ```
-    /// # use wgrad_tensor::{Activation, Device, DeviceOptions, Tensor};
+    /// # use wgrad_tensor::{Device, DeviceOptions, Tensor};
     /// # let device = Device::open(DeviceOptions::default())?;
     /// let a = Tensor::from_slice(&device, &[1.0f32, 2.0, 3.0, 4.0], &[2, 2])?;
     /// let b = Tensor::from_slice(&device, &[1.0f32, 0.0, 1.0, 1.0], &[2, 2])?;
     /// assert_eq!(a.matmul(&b)?.to_vec::<f32>()?, [3.0, 2.0, 7.0, 4.0]);
     /// let bias = Tensor::from_slice(&device, &[10.0f32, 20.0], &[2])?;
-    /// let y = a.linear(&b, Some(&bias), Activation::None)?; // a bᵀ + bias
+    /// let y = a.linear(&b, Some(&bias), None)?; // a bᵀ + bias
     /// assert_eq!(y.to_vec::<f32>()?, [11.0, 23.0, 13.0, 27.0]);
     /// # Ok::<(), wgrad_tensor::Error>(())
     /// ```
