@@ -5,8 +5,9 @@
 
 use crate::json::{self, Object};
 
-/// Where crates.io keeps its index, as `Cargo.lock` spells it.
-const CRATES_IO: &str = "registry+https://github.com/rust-lang/crates.io-index";
+/// How `cargo metadata` begins the source of a package from a registry. A git source begins in another way; which
+/// registries are allowed is for cargo-deny to check.
+const REGISTRY: &str = "\"registry+";
 
 /// Checks what `cargo metadata` printed against the licences that `deny.toml` allows. Returns one line that
 /// says what was checked, or every package that breaks a rule.
@@ -48,8 +49,8 @@ pub fn check(metadata: &str, deny: &str) -> Result<String, String> {
                 "{name}: needs Rust {needs}, our rust-version is {minimum}"
             ));
         }
-        if member(package, "source").is_some_and(|source| source != CRATES_IO) {
-            wrong.push(format!("{name}: does not come from crates.io"));
+        if member(package, "source").is_some_and(|source| !source.starts_with(REGISTRY)) {
+            wrong.push(format!("{name}: does not come from a registry"));
         }
     }
     if theirs.is_empty() {
@@ -161,7 +162,7 @@ mod tests {
 
     #[test]
     fn a_package_that_breaks_a_rule_is_named() {
-        let source = format!("\"{CRATES_IO}\"");
+        let source = format!("{REGISTRY}index\"");
         let elsewhere = "\"git+https://example.org/p\"";
         for (licence, rust, from, wanted) in [
             ("\"MIT\"", "null", source.as_str(), Ok("1 dependencies")),
@@ -169,7 +170,7 @@ mod tests {
             ("\"MIT\"", "\"1.91\"", &source, Err("needs Rust 1.91")),
             ("null", "null", &source, Err("p 1.2.3: no licence")),
             ("\"GPL-3.0\"", "null", &source, Err("licence `GPL-3.0`")),
-            ("\"MIT\"", "null", elsewhere, Err("not come from crates.io")),
+            ("\"MIT\"", "null", elsewhere, Err("not come from a registry")),
         ] {
             let outcome = check(&metadata("p", licence, rust, from), DENY);
             let (text, part) = match (&outcome, wanted) {
