@@ -7,7 +7,7 @@ use crate::json::{self, Object};
 
 /// How `cargo metadata` begins the source of a package from a registry. A git source begins in another way; which
 /// registries are allowed is for cargo-deny to check.
-const REGISTRY: &str = "\"registry+";
+const REGISTRY: &str = "registry+";
 
 /// Checks what `cargo metadata` printed against the licences that `deny.toml` allows. Returns one line that
 /// says what was checked, or every package that breaks a rule.
@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn a_package_that_breaks_a_rule_is_named() {
-        let source = format!("{REGISTRY}index\"");
+        let source = format!("\"{REGISTRY}index\"");
         let elsewhere = "\"git+https://example.org/p\"";
         for (licence, rust, from, wanted) in [
             ("\"MIT\"", "null", source.as_str(), Ok("1 dependencies")),
@@ -170,7 +170,12 @@ mod tests {
             ("\"MIT\"", "\"1.91\"", &source, Err("needs Rust 1.91")),
             ("null", "null", &source, Err("p 1.2.3: no licence")),
             ("\"GPL-3.0\"", "null", &source, Err("licence `GPL-3.0`")),
-            ("\"MIT\"", "null", elsewhere, Err("not come from a registry")),
+            (
+                "\"MIT\"",
+                "null",
+                elsewhere,
+                Err("not come from a registry"),
+            ),
         ] {
             let outcome = check(&metadata("p", licence, rust, from), DENY);
             let (text, part) = match (&outcome, wanted) {
