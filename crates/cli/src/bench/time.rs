@@ -94,3 +94,24 @@ mod tests {
         assert_eq!(median(&mut [4.0, 1.0, 2.0, 3.0]), 2.5);
     }
 }
+
+/// The device time of `run` by kernel, the longest first: a line each.
+///
+/// Errors: those of `run`, an adapter without timestamps.
+pub fn by_kernel(device: &Device, run: impl FnOnce() -> Result<()>) -> Result<String> {
+    device.start_profile()?;
+    run()?;
+    let mut rows: Vec<_> = device.stop_profile()?.into_iter().collect();
+    rows.sort_by(|a, b| b.1.nanoseconds.total_cmp(&a.1.nanoseconds));
+    let all: f64 = rows.iter().map(|(_, row)| row.nanoseconds).sum();
+    let lines = rows.iter().map(|(name, row)| {
+        format!(
+            "       {name:<32} {:>5} launches {:>9.2} ms {:>5.1} % {:>9.1} MB\n",
+            row.launches,
+            row.nanoseconds / 1e6,
+            100.0 * row.nanoseconds / all,
+            row.bytes as f64 / 1e6
+        )
+    });
+    Ok(lines.collect())
+}

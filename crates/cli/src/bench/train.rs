@@ -14,6 +14,7 @@ use super::kernels::Dtype;
 use super::models::{Sizes, Workload};
 use super::output::OutputArgs;
 use super::steps::Trainer;
+use super::time::by_kernel;
 
 /// Time training steps: forward, backward, AdamW, the loss read back
 #[derive(clap::Args, Clone)]
@@ -227,21 +228,10 @@ fn frozen(
         .figure("frozen/full low", ratio.low))
 }
 
-/// One more step, its device time by kernel, the longest first.
+/// One more step, its device time by kernel.
 fn kernels(device: &Device, model: &Workload, dtype: DType) -> Result<String> {
-    device.start_profile()?;
-    Trainer::new(device, model, dtype, |_| true)?.many(1)?;
-    let mut rows: Vec<_> = device.stop_profile()?.into_iter().collect();
-    rows.sort_by(|a, b| b.1.nanoseconds.total_cmp(&a.1.nanoseconds));
-    let all: f64 = rows.iter().map(|(_, row)| row.nanoseconds).sum();
-    let lines = rows.iter().map(|(name, row)| {
-        format!(
-            "       {name:<32} {:>5} launches {:>9.2} ms {:>5.1} % {:>9.1} MB\n",
-            row.launches,
-            row.nanoseconds / 1e6,
-            100.0 * row.nanoseconds / all,
-            row.bytes as f64 / 1e6
-        )
-    });
-    Ok(lines.collect())
+    by_kernel(device, || {
+        Trainer::new(device, model, dtype, |_| true)?.many(1)?;
+        Ok(())
+    })
 }

@@ -17,7 +17,7 @@ use wgrad_nn::{Module, load};
 use wgrad_runtime::{Device, DeviceOptions};
 use wgrad_tensor::{Gradients, Tensor, no_grad};
 
-use super::time::median;
+use super::time::{by_kernel, median};
 use crate::args::AdapterArg;
 
 /// Runs before the first one that is timed.
@@ -42,6 +42,9 @@ pub struct InferenaArgs {
     /// Timed runs of each part
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = super::kernels::side)]
     runs: usize,
+    /// Print the device time of one more training step by kernel, on the standard error output
+    #[arg(long)]
+    kernels: bool,
     /// Print one JSON object and nothing else
     #[arg(long)]
     json: bool,
@@ -162,6 +165,10 @@ pub fn run(args: InferenaArgs) -> Result<()> {
         "adapter": device.adapter().name,
         "launches": launches(&device, case.as_ref())?,
     });
+    if args.kernels {
+        let step = || Ok(drop(case.loss()?.backward()?));
+        eprint!("{}", by_kernel(&device, step)?);
+    }
     if args.json {
         println!("{line}");
     } else {

@@ -256,8 +256,14 @@ pub(super) fn epilogue_defines(
         defines = defines.alias("R", sums.dtype().wgsl());
     }
     if epilogue.residual.is_some() {
-        // Behind a, b, y, the bias and the input of GELU.
-        let before = usize::from(epilogue.bias.is_some()) + usize::from(epilogue.gelu);
+        // Behind a, b, y and what else `bound` binds.
+        let before = [
+            epilogue.bias.is_some(),
+            epilogue.gelu,
+            epilogue.gelu_input.is_some(),
+            row_sums.is_some(),
+        ];
+        let before = before.into_iter().filter(|there| *there).count();
         defines = defines.constant("AT_RESIDUAL", 4 + before as u32);
     }
     defines
