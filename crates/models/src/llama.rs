@@ -211,4 +211,8 @@ impl CausalLM for LlamaForCausalLM {
     fn max_tokens(&self) -> usize {
         self.config.max_position_embeddings
     }
+
+    fn config_json(&self) -> Option<serde_json::Value> {
+        Some(self.config.to_json())
+    }
 }
