@@ -193,3 +193,30 @@ fn generation_ends_where_it_is_told() {
     assert!(message(&[50]).contains("beyond the model's vocabulary of 50"));
     assert!(message(&[1; 40]).contains("leaves none of the model's 40 positions"));
 }
+
+/// Launches of a forward pass with its loss, of the backward pass, and of a token behind a cache.
+#[test]
+fn launches_do_not_grow() {
+    let device = device();
+    let models: [(Box<dyn CausalLM>, [usize; 3]); 2] = [
+        (Box::new(llama(&device, true)), [23, 75, 29]),
+        (Box::new(gpt(&device)), [20, 52, 26]),
+    ];
+    for (model, most) in models {
+        let count = |run: &dyn Fn()| {
+            let before = device.counters().0;
+            run();
+            (device.counters().0 - before) as usize
+        };
+        let run = || loss(model.as_ref(), &device);
+        let forward = count(&|| drop(run()));
+        let both = count(&|| drop(run().backward().unwrap()));
+        let token = Tensor::from_slice(&device, &[1u32], &[1, 1]).unwrap();
+        let mut cache = model.new_cache(1, 4).unwrap();
+        no_grad(|| model.next_logits(&token, &mut cache)).unwrap();
+        let before = device.counters().0;
+        no_grad(|| model.next_logits(&token, &mut cache)).unwrap();
+        let decode = (device.counters().0 - before) as usize;
+        assert_eq!([forward, both - forward, decode], most);
+    }
+}

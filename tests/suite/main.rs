@@ -1,5 +1,6 @@
 //! Everything that needs the whole library: one test binary, so that it links once.
 
+mod causal_lm;
 mod decoders;
 mod emulated;
 mod large_table;

@@ -1,31 +1,83 @@
-//! `wgrad finetune`: a pretrained encoder on labelled texts. Its flags are the fields of
-//! `TextClassificationArguments` and `TrainingArguments`.
+//! `wgrad finetune`: a pretrained encoder on labelled texts, or with the task's name behind it a language model on a
+//! text. The flags are the fields of `TextClassificationArguments`, `CausalLMArguments` and `TrainingArguments`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
-use clap::Args;
+use clap::{ArgMatches, Args, Command, FromArgMatches};
+use wgrad_models::tasks::causal_lm::{self, CausalLMArguments};
 use wgrad_models::tasks::text_classification::{
     FineTuned, Scores, TextClassificationArguments, fine_tune,
 };
 use wgrad_runtime::DeviceOptions;
 use wgrad_train::progress::format_duration;
-use wgrad_train::{Callbacks, StopReason};
+use wgrad_train::{Callbacks, Outcome, StopReason, TrainingArguments};
 
 use crate::args::AdapterArg;
 use crate::hugging_face::NoEffect;
 
-/// Fine-tune a pretrained encoder on labelled texts
+/// Fine-tune a pretrained encoder on labelled texts; `finetune causal_lm` trains a language model
 #[derive(Args, Debug)]
 #[command(rename_all = "snake_case")]
-pub struct FinetuneArgs {
+pub struct ClassificationArgs {
     #[command(flatten)]
     adapter: AdapterArg,
     #[command(flatten)]
     arguments: TextClassificationArguments,
     #[command(flatten)]
     no_effect: NoEffect,
+}
+
+/// Train a language model on a text: each token is a target of those before it
+#[derive(Args, Debug)]
+#[command(rename_all = "snake_case")]
+pub struct CausalLMArgs {
+    #[command(flatten)]
+    adapter: AdapterArg,
+    #[command(flatten)]
+    arguments: CausalLMArguments,
+    #[command(flatten)]
+    no_effect: NoEffect,
+}
+
+/// The task with its flags. Text classification is meant where none is named.
+#[derive(Debug)]
+pub enum FinetuneArgs {
+    TextClassification(ClassificationArgs),
+    CausalLM(CausalLMArgs),
+}
+
+const CAUSAL_LM: &str = "causal_lm";
+
+/// By hand: a derive would mix the flags of both tasks, which share names.
+impl Args for FinetuneArgs {
+    fn augment_args(command: Command) -> Command {
+        ClassificationArgs::augment_args(command)
+            .subcommand(CausalLMArgs::augment_args(Command::new(CAUSAL_LM)))
+            .args_conflicts_with_subcommands(true)
+            .subcommand_negates_reqs(true)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for FinetuneArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        match matches.subcommand() {
+            Some((CAUSAL_LM, matches)) => {
+                CausalLMArgs::from_arg_matches(matches).map(Self::CausalLM)
+            }
+            _ => ClassificationArgs::from_arg_matches(matches).map(Self::TextClassification),
+        }
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
 }
 
 /// Raised by Ctrl-C. A second Ctrl-C ends the process at once.
@@ -42,17 +94,54 @@ fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
 }
 
 pub fn run(args: FinetuneArgs) -> Result<()> {
+    match args {
+        FinetuneArgs::TextClassification(args) => classify(args),
+        FinetuneArgs::CausalLM(args) => language(args),
+    }
+}
+
+fn callbacks() -> Result<Callbacks<'static>> {
+    Ok(Callbacks::new().stop_flag(stop_on_interrupt()?).progress())
+}
+
+fn classify(args: ClassificationArgs) -> Result<()> {
     let arguments = args.arguments;
     args.no_effect.check()?;
     // A mistake in the numbers is told before an adapter is opened.
     arguments.training.check()?;
     let device = args.adapter.open(DeviceOptions::default())?;
-    let mut callbacks = Callbacks::new().stop_flag(stop_on_interrupt()?).progress();
-    let done = fine_tune(&device, &arguments, &mut callbacks, &|text| {
+    let done = fine_tune(&device, &arguments, &mut callbacks()?, &|text| {
         println!("{text}")
     })?;
     args.adapter.keep_pipelines(&device);
-    let outcome = &done.outcome;
+    print_outcome(&done.outcome, &arguments.training, done.peak_bytes);
+    println!("report: {}", done.report.display());
+    print_scores(&done);
+    Ok(())
+}
+
+fn language(args: CausalLMArgs) -> Result<()> {
+    let arguments = args.arguments;
+    args.no_effect.check()?;
+    arguments.training.check()?;
+    let device = args.adapter.open(DeviceOptions::default())?;
+    let done = causal_lm::fine_tune(&device, &arguments, &mut callbacks()?, &|text| {
+        println!("{text}")
+    })?;
+    args.adapter.keep_pipelines(&device);
+    print_outcome(&done.outcome, &arguments.training, done.peak_bytes);
+    println!("report: {}", done.report.display());
+    if let Some(evaluation) = &done.validation {
+        println!("validation loss: {:.4}", evaluation.loss);
+        for (name, value) in &evaluation.metrics {
+            println!("validation {name}: {value:.4}");
+        }
+    }
+    Ok(())
+}
+
+/// How training ended, and where the model lies.
+fn print_outcome(outcome: &Outcome, training: &TrainingArguments, peak_bytes: u64) {
     let reason = match outcome.reason {
         StopReason::Finished => "done".to_owned(),
         StopReason::EarlyStopping => format!(
@@ -67,12 +156,9 @@ pub fn run(args: FinetuneArgs) -> Result<()> {
         outcome.steps,
         format_duration(outcome.seconds),
         outcome.step_seconds,
-        done.peak_bytes as f64 / f64::from(1 << 20)
+        peak_bytes as f64 / f64::from(1 << 20)
     );
-    println!("model: {}", arguments.training.output_dir.display());
-    println!("report: {}", done.report.display());
-    print_scores(&done);
-    Ok(())
+    println!("model: {}", training.output_dir.display());
 }
 
 fn print_scores(done: &FineTuned) {

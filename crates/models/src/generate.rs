@@ -7,7 +7,8 @@ use wgrad_tensor::{Tensor, no_grad};
 mod language_model;
 mod sampler;
 
-pub use language_model::LanguageModel;
+pub(crate) use language_model::save_weights;
+pub use language_model::{Generated, LanguageModel};
 pub use sampler::{Sampler, SamplingOptions};
 
 /// A model that tells for each token of a text how likely each token of its vocabulary follows. Implement it
@@ -28,6 +29,11 @@ pub trait CausalLM: Module {
 
     /// The most tokens of a text.
     fn max_tokens(&self) -> usize;
+
+    /// The `config.json` to save beside the weights, if the model has one.
+    fn config_json(&self) -> Option<serde_json::Value> {
+        None
+    }
 }
 
 /// The last of T hidden states (B, T, C): (B, C).

@@ -3,13 +3,10 @@
 
 use anyhow::{Result, bail, ensure};
 use wgrad_nn::{
-    Activation, Embedding, FeedForward, Init, KvCache, LayerNorm, Linear, Mode, Module, VarBuilder,
+    Activation, Embedding, FeedForward, Init, KvCache, LayerNorm, Linear, Mode, Module,
+    MultiHeadAttention, VarBuilder,
 };
 use wgrad_tensor::{DType, Tensor};
-
-mod attention;
-
-pub use attention::GptAttention;
 
 use crate::generate::{CausalLM, last_of};
 
@@ -61,7 +58,7 @@ impl GptConfig {
 #[derive(Debug, Module)]
 pub struct GptBlock {
     ln_1: LayerNorm,
-    attn: GptAttention,
+    attn: MultiHeadAttention,
     ln_2: LayerNorm,
     mlp: FeedForward,
 }
@@ -70,8 +67,13 @@ impl GptBlock {
     fn new(config: &GptConfig, vb: &VarBuilder) -> Result<Self> {
         let c = config.n_embd;
         let norm = |name: &str| LayerNorm::new(c, config.layer_norm_epsilon as f32, &vb.pp(name));
+        ensure!(
+            config.n_head > 0 && c.is_multiple_of(config.n_head),
+            "n_embd is {c}, which does not divide into n_head, which is {}",
+            config.n_head
+        );
         Ok(Self {
-            attn: GptAttention::new(c, config.n_head, &vb.pp("attn"))?,
+            attn: MultiHeadAttention::new(c, config.n_head, 0.0, &vb.pp("attn"))?,
             mlp: FeedForward::with_names(
                 c,
                 config.n_inner,
@@ -85,9 +87,11 @@ impl GptBlock {
     }
 
     fn forward(&self, x: &Tensor, cache: Option<(&KvCache, usize)>, mode: &Mode) -> Result<Tensor> {
-        let x = self
-            .attn
-            .forward_residual(&self.ln_1.forward(x)?, x, cache)?;
+        let normed = self.ln_1.forward(x)?;
+        let x = match cache {
+            Some(cache) => self.attn.forward_cached(&normed, Some(x), cache, mode)?,
+            None => self.attn.forward_residual(&normed, x, None, true, mode)?,
+        };
         let normed = self.ln_2.forward(&x)?;
         Ok(self.mlp.forward_residual(&normed, &x, mode)?)
     }

@@ -6,13 +6,14 @@
 //! Python's `AutoTokenizer` does, [`io`] reads and writes weights, and [`bert::names`] knows by which
 //! names each family stores its parameters.
 //!
-//! On them stand [`bert`], the encoder, [`classifier`], the encoder with a classification head, and
-//! [`tasks`], what models are trained for: [`tasks::text_classification`] trains a classifier from a table of
-//! texts.
-//!
 //! Those modules work on the host alone: they hold no tensor and need no adapter.
 //! They treat every file as untrusted: sizes are checked before anything is allocated, paths
 //! found inside files may not leave the folder, and no pickle is ever read.
+//!
+//! On them stand [`bert`], the encoder, [`classifier`], the encoder with a classification head, [`llama`] and
+//! [`gpt`], decoders that [`generate`] writes texts with, and [`tasks`], what models are trained for:
+//! [`tasks::text_classification`] trains a classifier from a table of texts, [`tasks::causal_lm`] a decoder on a
+//! text.
 
 pub mod batches;
 pub mod bert;

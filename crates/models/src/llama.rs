@@ -14,7 +14,7 @@ mod names;
 
 pub use config::LlamaConfig;
 pub(crate) use config::token_ids;
-pub use layer::{LlamaAttention, LlamaDecoderLayer, LlamaMLP};
+pub use layer::LlamaDecoderLayer;
 pub use names::{GgufSource, from_gguf};
 
 use crate::generate::{CausalLM, last_of};
@@ -27,13 +27,13 @@ pub struct LlamaModel {
     embed_tokens: Embedding,
     layers: Vec<LlamaDecoderLayer>,
     norm: RMSNorm,
-    rotary: RotaryEmbedding,
 }
 
 impl LlamaModel {
     fn new(config: &LlamaConfig, vb: &VarBuilder) -> Result<Self> {
         let normal = normal(config);
-        let layer = |i: usize| LlamaDecoderLayer::new(config, &vb.pp("layers").pp(i));
+        let rotary = rotary(config, vb.device());
+        let layer = |i: usize| LlamaDecoderLayer::new(config, &rotary, &vb.pp("layers").pp(i));
         Ok(Self {
             embed_tokens: Embedding::with_init(
                 config.vocab_size,
@@ -49,7 +49,6 @@ impl LlamaModel {
                 config.rms_norm_eps as f32,
                 &vb.pp("norm"),
             )?,
-            rotary: rotary(config, vb.device()),
         })
     }
 
@@ -69,12 +68,10 @@ impl LlamaModel {
                 input_ids.shape()
             );
         };
-        let start = cache.as_ref().map_or(0, |cache| cache.len());
-        let table = self.rotary.table(start + tokens)?;
         let mut x = self.embed_tokens.forward(input_ids)?.cast(mode.dtype())?;
         for (i, layer) in self.layers.iter().enumerate() {
             let part = cache.as_deref().map(|cache| (cache, i));
-            x = layer.forward(&x, &table, start, part)?;
+            x = layer.forward(&x, part, mode)?;
         }
         if let Some(cache) = cache {
             cache.advance(tokens)?;
@@ -147,16 +144,15 @@ impl LlamaForCausalLM {
     /// The model with the weights of its products in another float type, for inference in half of the
     /// memory. Activations have that type too; norms keep f32 weights.
     pub fn to_dtype(&self, dtype: DType) -> Result<Self> {
-        let table = self.model.embed_tokens.weight().detach().cast(dtype)?;
+        let embed_tokens = self.model.embed_tokens.to_dtype(dtype)?;
         let layers = self.model.layers.iter();
         let lm_head = match self.config.tie_word_embeddings {
-            true => Linear::from_tensors(table.clone(), None)?,
-            false => layer::cast(&self.lm_head, dtype)?,
+            true => Linear::from_tensors(embed_tokens.weight().clone(), None)?,
+            false => self.lm_head.to_dtype(dtype)?,
         };
         Ok(Self {
             model: LlamaModel {
-                rotary: rotary(&self.config, table.device()),
-                embed_tokens: Embedding::from_tensor(table)?,
+                embed_tokens,
                 layers: layers
                     .map(|layer| layer.to_dtype(dtype))
                     .collect::<Result<_>>()?,
@@ -214,5 +210,9 @@ impl CausalLM for LlamaForCausalLM {
 
     fn max_tokens(&self) -> usize {
         self.config.max_position_embeddings
+    }
+
+    fn config_json(&self) -> Option<serde_json::Value> {
+        Some(self.config.to_json())
     }
 }

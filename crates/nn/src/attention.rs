@@ -1,8 +1,10 @@
 //! Multi-head attention.
 
-use wgrad_tensor::{Attention, Error, Result, Tensor, attention_packed};
+use wgrad_tensor::{
+    Attention, Error, Result, Tensor, attention_packed, scaled_dot_product_attention,
+};
 
-use crate::{Dropout, Linear, LinearCall, Mode, Module, VarBuilder, Visitor};
+use crate::{Dropout, KvCache, Linear, LinearCall, Mode, Module, VarBuilder, Visitor};
 
 /// What the four layers of an attention are called inside of its module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,6 +170,37 @@ impl MultiHeadAttention {
         self.out.forward_with(&attended, &called(None, mode))
     }
 
+    /// Causal self-attention of tokens `x` (B, T, C) that follow those of a cache, which they see too, plus
+    /// `residual` (B, T, C). `cache` comes with the layer's number in it; keys and values of `x` are added to it.
+    ///
+    /// Errors: there is no room in the cache, something wants a gradient.
+    pub fn forward_cached(
+        &self,
+        x: &Tensor,
+        residual: Option<&Tensor>,
+        cache: (&KvCache, usize),
+        mode: &Mode,
+    ) -> Result<Tensor> {
+        let (cache, layer) = cache;
+        let [q, k, v] = match self.packed_heads(x)? {
+            Some(qkv) => {
+                let [b, t, _, h, d] = *qkv.shape() else {
+                    return Err(Error::op("attention", format!("{qkv:?} is not packed")));
+                };
+                let part = |at: usize| {
+                    let part = qkv.narrow(2, at, 1)?.reshape(&[b, t, h, d])?;
+                    part.permute(&[0, 2, 1, 3])
+                };
+                [part(0)?, part(1)?, part(2)?]
+            }
+            None => self.heads_of(x, x, mode)?,
+        };
+        let [k, v] = cache.append(layer, &k, &v)?;
+        let several = q.shape().get(2).is_some_and(|tokens| *tokens > 1);
+        let y = self.attend_heads([&q, &k, &v], &self.options(None, several, mode))?;
+        self.out.forward_with(&y, &called(residual, mode))
+    }
+
     /// The heads' results side by side, (B, T, C).
     fn attend(
         &self,
@@ -176,17 +209,25 @@ impl MultiHeadAttention {
         causal: bool,
         mode: &Mode,
     ) -> Result<Tensor> {
-        let [b, t, _] = *x.shape() else {
+        let Some(qkv) = self.packed_heads(x)? else {
             return self.attend_to(x, x, mask, causal, mode);
         };
-        let Some(packed) = Linear::forward_stacked(&[&self.query, &self.key, &self.value], x)?
-        else {
-            return self.attend_to(x, x, mask, causal, mode);
-        };
-        let channels = self.query.outputs();
-        let qkv = packed.reshape(&[b, t, 3, self.heads, channels / self.heads])?;
         let y = attention_packed(&qkv, &self.options(mask, causal, mode))?;
-        y.reshape(&[b, t, channels])
+        y.reshape(&[x.shape()[0], x.shape()[1], self.query.outputs()])
+    }
+
+    /// Queries, keys and values of `x` from one kernel, (B, T, 3, H, D); nothing where the layers have to be called
+    /// one by one.
+    fn packed_heads(&self, x: &Tensor) -> Result<Option<Tensor>> {
+        let [b, t, _] = *x.shape() else {
+            return Ok(None);
+        };
+        let layers = [&self.query, &self.key, &self.value];
+        let Some(packed) = Linear::forward_stacked(&layers, x)? else {
+            return Ok(None);
+        };
+        let d = self.query.outputs() / self.heads;
+        packed.reshape(&[b, t, 3, self.heads, d]).map(Some)
     }
 
     fn attend_to(
@@ -197,12 +238,23 @@ impl MultiHeadAttention {
         causal: bool,
         mode: &Mode,
     ) -> Result<Tensor> {
+        let [q, k, v] = self.heads_of(x, memory, mode)?;
+        self.attend_heads([&q, &k, &v], &self.options(mask, causal, mode))
+    }
+
+    /// Queries of `x`, keys and values of `memory`, each (B, H, T, D).
+    fn heads_of(&self, x: &Tensor, memory: &Tensor, mode: &Mode) -> Result<[Tensor; 3]> {
         let call = called(None, mode);
-        let q = self.split(&self.query.forward_with(x, &call)?)?;
-        let k = self.split(&self.key.forward_with(memory, &call)?)?;
-        let v = self.split(&self.value.forward_with(memory, &call)?)?;
-        let options = self.options(mask, causal, mode);
-        let y = wgrad_tensor::scaled_dot_product_attention(&q, &k, &v, &options)?;
+        Ok([
+            self.split(&self.query.forward_with(x, &call)?)?,
+            self.split(&self.key.forward_with(memory, &call)?)?,
+            self.split(&self.value.forward_with(memory, &call)?)?,
+        ])
+    }
+
+    /// The heads' results side by side, (B, T, C), from queries, keys and values (B, H, T, D).
+    fn attend_heads(&self, [q, k, v]: [&Tensor; 3], options: &Attention) -> Result<Tensor> {
+        let y = scaled_dot_product_attention(q, k, v, options)?;
         let [b, h, t, d] = *y.shape() else {
             return Err(Error::op("attention", format!("{y:?} is not (B, H, T, D)")));
         };

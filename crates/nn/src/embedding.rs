@@ -1,6 +1,6 @@
 //! The table of rows by id.
 
-use wgrad_tensor::{Error, Result, Tensor};
+use wgrad_tensor::{DType, Error, Result, Tensor};
 
 use crate::{Init, Module, VarBuilder};
 
@@ -70,6 +70,14 @@ impl Embedding {
                 ..self
             }),
         }
+    }
+
+    /// A copy with its table in another float type, for inference. The copy is not part of the graph.
+    pub fn to_dtype(&self, dtype: DType) -> Result<Self> {
+        Ok(Self {
+            weight: self.weight.detach().cast(dtype)?,
+            padding_idx: self.padding_idx,
+        })
     }
 
     /// (V, C)

@@ -1,6 +1,6 @@
 //! The feed-forward networks inside of transformer blocks.
 
-use wgrad_tensor::{Activation, Result, Tensor};
+use wgrad_tensor::{Activation, DType, Result, Tensor};
 
 use crate::{Init, Linear, LinearCall, Mode, Module, VarBuilder, Visitor};
 
@@ -134,13 +134,28 @@ impl SwiGlu {
         let layer = |name: &str, inputs: usize, outputs: usize| {
             Linear::with_init(inputs, outputs, weight, bias, &vb.pp(name))
         };
-        let mlp = Self {
+        Self {
             gate_proj: layer("gate_proj", channels, hidden)?,
             up_proj: layer("up_proj", channels, hidden)?,
             down_proj: layer("down_proj", hidden, channels)?,
-        };
-        Linear::pack(&[&mlp.gate_proj, &mlp.up_proj])?;
-        Ok(mlp)
+        }
+        .packed()
+    }
+
+    /// Puts the first two layers side by side in memory, so that one kernel computes them without a copy.
+    fn packed(self) -> Result<Self> {
+        Linear::pack(&[&self.gate_proj, &self.up_proj])?;
+        Ok(self)
+    }
+
+    /// A copy with its weights in another float type, for inference. Errors: an adapter is not merged.
+    pub fn to_dtype(&self, dtype: DType) -> Result<Self> {
+        Self {
+            gate_proj: self.gate_proj.to_dtype(dtype)?,
+            up_proj: self.up_proj.to_dtype(dtype)?,
+            down_proj: self.down_proj.to_dtype(dtype)?,
+        }
+        .packed()
     }
 
     /// `x` is (…, channels), as is the result.

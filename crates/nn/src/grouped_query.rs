@@ -1,6 +1,6 @@
 //! Attention whose query heads share key and value heads.
 
-use wgrad_tensor::{Attention, Error, Result, Tensor, scaled_dot_product_attention};
+use wgrad_tensor::{Attention, DType, Error, Result, Tensor, scaled_dot_product_attention};
 
 use crate::{
     AttentionNames, Dropout, Init, KvCache, Linear, LinearCall, Mode, Module, RotaryEmbedding,
@@ -146,7 +146,7 @@ impl GroupedQueryAttention {
                 }
             }
         };
-        let attention = Self {
+        Self {
             query: layer(names.query, channels, heads * head_dim)?,
             key: layer(names.key, channels, key_value_heads * head_dim)?,
             value: layer(names.value, channels, key_value_heads * head_dim)?,
@@ -157,9 +157,27 @@ impl GroupedQueryAttention {
             head_dim,
             dropout: Dropout::new(config.dropout)?,
             rotary,
-        };
-        Linear::pack(&attention.projections())?;
-        Ok(attention)
+        }
+        .packed()
+    }
+
+    /// Puts the projections side by side in memory, so that one kernel computes them without a copy.
+    fn packed(self) -> Result<Self> {
+        Linear::pack(&self.projections())?;
+        Ok(self)
+    }
+
+    /// A copy with its weights in another float type, for inference; it shares the table of rotary positions.
+    /// Errors: an adapter is not merged.
+    pub fn to_dtype(&self, dtype: DType) -> Result<Self> {
+        Self {
+            query: self.query.to_dtype(dtype)?,
+            key: self.key.to_dtype(dtype)?,
+            value: self.value.to_dtype(dtype)?,
+            out: self.out.to_dtype(dtype)?,
+            ..self.clone()
+        }
+        .packed()
     }
 
     fn projections(&self) -> [&Linear; 3] {

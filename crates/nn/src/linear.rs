@@ -1,6 +1,6 @@
 //! The fully connected layer.
 
-use wgrad_tensor::{Activation, Error, LinearOptions, Result, Tensor};
+use wgrad_tensor::{Activation, DType, Error, LinearOptions, Result, Tensor};
 
 use crate::lora::Lora;
 use crate::{Init, Mode, Module, VarBuilder, Visitor};
@@ -134,6 +134,21 @@ impl Linear {
             lora: Some(lora),
             ..self
         })
+    }
+
+    /// A copy with weight and bias in another float type, for inference: half the memory in f16. The copy is not
+    /// part of the graph.
+    ///
+    /// Errors: an adapter is not merged.
+    pub fn to_dtype(&self, dtype: DType) -> Result<Self> {
+        if self.lora().is_some() {
+            return Err(Error::op(
+                "linear",
+                "the layer has an adapter; merge it before its weight is cast to another type",
+            ));
+        }
+        let bias = self.bias.as_ref().map(|bias| bias.detach().cast(dtype));
+        Self::from_tensors(self.weight.detach().cast(dtype)?, bias.transpose()?)
     }
 
     fn freeze_base(&self) -> Result<()> {

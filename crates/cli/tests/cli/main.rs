@@ -5,6 +5,7 @@
 mod adapter;
 mod bad_input;
 mod bench;
+mod causal_lm;
 mod determinism;
 mod diverged;
 mod frozen;

@@ -172,6 +172,11 @@ impl LanguageModel {
         match self.path.is_dir() {
             true => {
                 copy_tokenizer_files(&self.path, dir)?;
+                // It says what ends a text, where it is there.
+                let settings = self.path.join("generation_config.json");
+                if settings.exists() {
+                    json("generation_config.json", &read_json(&settings)?)?;
+                }
             }
             false => {
                 self.tokenizer.save(dir.join("tokenizer.json"))?;
@@ -208,7 +213,7 @@ impl std::fmt::Debug for LanguageModel {
 }
 
 /// Writes the parameters under their names, one at a time.
-fn save_weights(model: &dyn CausalLM, path: &Path) -> Result<()> {
+pub(crate) fn save_weights(model: &dyn CausalLM, path: &Path) -> Result<()> {
     let state = model.state_dict();
     let layout: Vec<(&str, &[usize])> = state
         .iter()

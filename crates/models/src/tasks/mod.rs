@@ -1,3 +1,5 @@
 //! Tasks: what a model is trained for, from files to a report.
 
+pub mod causal_lm;
+mod fit;
 pub mod text_classification;

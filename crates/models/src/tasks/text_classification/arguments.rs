@@ -6,6 +6,8 @@ use anyhow::{Result, ensure};
 use wgrad_train::TrainingArguments;
 use wgrad_train::data::{Columns, ProblemType};
 
+use crate::tasks::fit::require_validation;
+
 wgrad_train::arguments! {
     /// What to fine-tune, on what and how. Names as `transformers` spells them.
     pub struct TextClassificationArguments {
@@ -97,17 +99,8 @@ impl TextClassificationArguments {
             );
         }
         match self.training.early_stopping_patience {
-            Some(_) => self.require_validation("early_stopping_patience"),
+            Some(_) => require_validation(self.validation_file.as_ref(), "early_stopping_patience"),
             None => Ok(()),
         }
-    }
-
-    /// Refuses `what`, which watches the validation data, where there is none.
-    pub(super) fn require_validation(&self, what: &str) -> Result<()> {
-        ensure!(
-            self.validation_file.is_some(),
-            "{what} watches the validation data, and there is none; give a validation_file"
-        );
-        Ok(())
     }
 }

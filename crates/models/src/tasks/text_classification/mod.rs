@@ -15,12 +15,13 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use wgrad_nn::schedule::Schedule;
 use wgrad_nn::{Module, Parameters, freeze};
 use wgrad_tensor::{Device, Generator};
 use wgrad_train::data::TextDataset;
-use wgrad_train::fs::{ensure_writable_dir, recover};
-use wgrad_train::{Callbacks, Flow, Outcome, StopReason, Task, train};
+use wgrad_train::fs::ensure_writable_dir;
+use wgrad_train::{Callbacks, Flow, Outcome};
+
+use super::fit::{Trainable, fit, prepare_output};
 
 use crate::batches::EvalBatchSize;
 use crate::classifier::SequenceClassifier;
@@ -71,10 +72,7 @@ pub fn fine_tune(
     if let Some(name) = &arguments.training.metric_for_best_model {
         check_metric(name, problem, labels.len())?;
     }
-    ensure_writable_dir(output)?;
-    for name in ["checkpoint-last", "checkpoint-best"] {
-        recover(output.join(name))?;
-    }
+    prepare_output(output)?;
     let generator = Generator::new(device, arguments.training.seed)?;
     let mut model = SequenceClassifier::for_training(device, &folder, labels, &generator)?;
     model.encoder.config.problem_type = problem;
@@ -103,18 +101,10 @@ pub fn fine_tune(
     let mut test = data.test.as_ref().map(tokenize).transpose()?;
     timings.push(("loading".into(), started.elapsed().as_secs_f64()));
 
-    let all = model.named_parameters();
-    let trainable: Parameters = all
-        .iter()
-        .filter(|(_, tensor)| tensor.requires_grad())
-        .cloned()
-        .collect();
-    ensure!(
-        !trainable.is_empty(),
-        "every parameter is frozen; nothing is left to train"
-    );
-    let count = |list: &Parameters| list.iter().map(|(_, t)| t.numel()).sum::<usize>();
-    let parameters = (count(&trainable), count(&all));
+    let Trainable {
+        parameters: trainable,
+        counts: parameters,
+    } = Trainable::of(&model)?;
     say(&format!(
         "{problem}: {} training, {} validation and {} test examples; {} of {} parameters are trained on {}",
         training.len(),
@@ -127,51 +117,23 @@ pub fn fine_tune(
     if let Some(folder) = arguments.save_gradients.as_deref().and_then(Path::parent) {
         ensure_writable_dir(folder)?;
     }
-    let mut optimizer = arguments.training.optimizer(trainable)?;
-    let total = arguments.training.total_steps(training.len());
-    let mut scheduler = arguments.training.scheduler(total)?;
-    if matches!(scheduler.schedule(), Schedule::ReduceOnPlateau(_)) {
-        arguments.require_validation("lr_scheduler_type reduce_lr_on_plateau")?;
-    }
     let sets = (training, validation);
     let mut task = ClassificationTask::new(device, model, &folder, sets, frozen, eval_batch);
     if let Some(path) = arguments.save_gradients.clone() {
         save_gradients(callbacks, path, task.exported_parameters());
     }
-    device.reset_peak();
-    let outcome = train(
+    let training = (&arguments.training, arguments.validation_file.as_ref());
+    let fitted = fit(
         device,
         &mut task,
-        &mut *optimizer,
-        &mut scheduler,
-        &arguments.training,
+        trainable,
+        training,
         callbacks,
+        say,
+        &mut timings,
     )?;
-    timings.push((
-        "training".into(),
-        outcome.seconds - outcome.evaluation_seconds,
-    ));
-    if outcome.evaluation_seconds > 0.0 {
-        timings.push((
-            "validation and checkpoints".into(),
-            outcome.evaluation_seconds,
-        ));
-    }
-    let peak_bytes = device.memory().peak;
-    let best = output.join("checkpoint-best");
-    let mut kept = outcome.steps;
-    if let (false, Some(step)) = (arguments.training.no_checkpoints, outcome.best_step)
-        && step != outcome.steps
-        && outcome.reason != StopReason::Interrupted
-    {
-        kept = step;
-        say(&format!(
-            "keeping the model of step {step}, the best on the validation data by {}",
-            outcome.best_metric.name
-        ));
-        task.load(&best)?;
-    }
-    task.save(output)?;
+    let (outcome, kept) = (fitted.outcome, fitted.kept);
+    let peak_bytes = fitted.peak_bytes;
     let known = outcome.evaluations.iter().position(|e| e.step == kept);
     let validation = task.validation_scores(known)?;
     let at = Instant::now();
@@ -251,9 +213,4 @@ fn freeze_parameters(
         (false, 0) => Frozen::Nothing,
         (false, n) => Frozen::Layers(n),
     })
-}
-
-/// A path for a line of text.
-fn shown(path: &Path) -> String {
-    path.display().to_string()
 }

@@ -1,16 +1,16 @@
 //! `results.json` and `report.html` of a fine-tuning.
 
 use anyhow::Result;
-use serde_json::{Value, json};
+use serde_json::json;
 use wgrad_tensor::Device;
-use wgrad_train::StopReason;
 use wgrad_train::data::{Labels, TextDataset};
 use wgrad_train::fs::write_atomic;
-use wgrad_train::report::{ConfusionMatrix, Prediction, Report, TrainPoint, ValidationPoint};
+use wgrad_train::report::{ConfusionMatrix, Prediction, Report};
 
 use super::scores::host_losses;
-use super::{FineTuned, Scores, TextClassificationArguments, shown};
+use super::{FineTuned, Scores, TextClassificationArguments};
 use crate::classifier::{argmax, softmax};
+use crate::tasks::fit::{self, all_settings};
 
 /// Mistakes shown in the report.
 const MISTAKES: usize = 12;
@@ -24,36 +24,13 @@ pub fn write(
     scored: Option<(&TextDataset, &[Vec<f32>])>,
     timings: Vec<(String, f64)>,
 ) -> Result<()> {
-    let settings = settings(arguments, done);
-    let adapter = device.adapter();
+    let settings = all_settings(arguments.settings(), done.parameters, done.peak_bytes);
     let outcome = &done.outcome;
-    let reason = match outcome.reason {
-        StopReason::Finished => "finished",
-        StopReason::EarlyStopping => "early stopping",
-        StopReason::Interrupted => "interrupted",
-        StopReason::Callback => "callback",
-    };
-    let mut results = json!({
-        "stopped_by": reason,
-        "global_step": outcome.steps,
-        "best_step": outcome.best_step,
-        "train_loss": outcome.log.last().map(|l| l.loss),
-        "metric_for_best_model": outcome.best_metric.name,
-        "validation": done.validation,
-        "test": done.test,
-        "labels": labels,
-        "trainable_parameters": done.parameters.0,
-        "parameters": done.parameters.1,
-        "train_seconds": outcome.seconds,
-        "step_seconds": outcome.step_seconds,
-        "tokens": outcome.tokens,
-        "device_peak_bytes": done.peak_bytes,
-        "device_allocated_bytes": device.memory().allocated,
-        "adapter": adapter.name,
-        "driver": adapter.driver,
-        "timings": timings.iter().map(|(k, v)| (k.clone(), json!(v))).collect::<serde_json::Map<String, Value>>(),
-        "settings": settings.iter().map(|(k, v)| (k.clone(), json!(v))).collect::<serde_json::Map<String, Value>>(),
-    });
+    let counts = (done.parameters, done.peak_bytes);
+    let mut results = fit::results(device, outcome, counts, &settings, &timings);
+    results["validation"] = json!(done.validation);
+    results["test"] = json!(done.test);
+    results["labels"] = json!(labels);
     let mut final_metrics = Vec::new();
     for (set, scores) in [("test", &done.test), ("validation", &done.validation)] {
         for (name, value) in scores.iter().flat_map(Scores::named) {
@@ -65,32 +42,9 @@ pub fn write(
         arguments.training.output_dir.join("results.json"),
         format!("{results:#}\n").as_bytes(),
     )?;
+    let model = &arguments.model_name_or_path;
     let report = Report {
-        title: format!("Fine-tuning {}", shown(&arguments.model_name_or_path)),
-        adapter: format!("{} ({}, {})", adapter.name, adapter.backend, adapter.driver),
         final_metrics,
-        train: outcome
-            .log
-            .iter()
-            // What loss scaling skipped has no place on a curve.
-            .filter(|l| l.loss.is_finite() && l.grad_norm.is_finite())
-            .map(|l| TrainPoint {
-                step: l.step,
-                loss: l.loss,
-                learning_rate: l.learning_rate,
-                grad_norm: l.grad_norm,
-            })
-            .collect(),
-        validation: outcome
-            .evaluations
-            .iter()
-            .map(|e| ValidationPoint {
-                step: e.step,
-                loss: e.evaluation.loss,
-                metrics: e.evaluation.metrics.clone(),
-            })
-            .collect(),
-        best_metric: Some(outcome.best_metric.clone()),
         confusion: match &done.test {
             Some(Scores::Classes(m)) => Some(ConfusionMatrix {
                 label_names: labels.to_vec(),
@@ -102,9 +56,7 @@ pub fn write(
             Some((set, logits)) => mistakes(set, logits, labels)?,
             None => Vec::new(),
         },
-        samples: Vec::new(),
-        settings,
-        timings,
+        ..fit::report(device, outcome, model, settings, timings)
     };
     report.write_html(&done.report)
 }
@@ -153,19 +105,4 @@ fn mistakes(set: &TextDataset, logits: &[Vec<f32>], labels: &[String]) -> Result
         }
     }
     Ok(wrong)
-}
-
-/// The arguments, and what followed from them.
-fn settings(arguments: &TextClassificationArguments, done: &FineTuned) -> Vec<(String, String)> {
-    let (trainable, all) = done.parameters;
-    let mut settings = arguments.settings();
-    settings.extend([
-        ("trainable parameters", format!("{trainable} of {all}")),
-        (
-            "device memory peak",
-            format!("{:.1} MiB", done.peak_bytes as f64 / f64::from(1 << 20)),
-        ),
-    ]);
-    let owned = |(name, value): (&str, String)| (name.to_owned(), value);
-    settings.into_iter().map(owned).collect()
 }

@@ -1,0 +1,213 @@
+//! What every task does around the training loop: parameters, optimizer and schedule, the checkpoint that is kept,
+//! results and report.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, ensure};
+use serde_json::{Map, Value, json};
+use wgrad_nn::schedule::Schedule;
+use wgrad_nn::{Module, Parameters};
+use wgrad_tensor::Device;
+use wgrad_train::fs::{ensure_writable_dir, recover};
+use wgrad_train::report::{Report, TrainPoint, ValidationPoint};
+use wgrad_train::{Callbacks, Outcome, StopReason, Task, TrainingArguments, train};
+
+/// Makes the output folder ready, and repairs checkpoints that a killed run left half written.
+pub fn prepare_output(dir: &Path) -> Result<()> {
+    ensure_writable_dir(dir)?;
+    for name in ["checkpoint-last", "checkpoint-best"] {
+        recover(dir.join(name))?;
+    }
+    Ok(())
+}
+
+/// Refuses `what`, which watches the validation data, where there is none.
+pub fn require_validation(file: Option<&PathBuf>, what: &str) -> Result<()> {
+    ensure!(
+        file.is_some(),
+        "{what} watches the validation data, and there is none; give a validation_file"
+    );
+    Ok(())
+}
+
+/// The parameters of a model that are trained.
+pub struct Trainable {
+    pub parameters: Parameters,
+    /// Elements that are trained, and all.
+    pub counts: (usize, usize),
+}
+
+impl Trainable {
+    /// Errors: every parameter is frozen.
+    pub fn of(model: &dyn Module) -> Result<Self> {
+        let all = model.named_parameters();
+        let count = |list: &Parameters| list.iter().map(|(_, t)| t.numel()).sum::<usize>();
+        let total = count(&all);
+        let trained = all.into_iter().filter(|(_, t)| t.requires_grad());
+        let parameters: Parameters = trained.collect();
+        ensure!(
+            !parameters.is_empty(),
+            "every parameter is frozen; nothing is left to train"
+        );
+        Ok(Self {
+            counts: (count(&parameters), total),
+            parameters,
+        })
+    }
+}
+
+/// What the loop gave.
+pub struct Fitted {
+    pub outcome: Outcome,
+    /// The step whose model was kept.
+    pub kept: u64,
+    /// The largest number of bytes in use on the device.
+    pub peak_bytes: u64,
+}
+
+/// Trains `task`, brings back the best checkpoint if there is one, and saves the model to the output folder. The
+/// seconds of each part are added to `timings`.
+pub fn fit(
+    device: &Device,
+    task: &mut dyn Task,
+    parameters: Parameters,
+    (arguments, validation_file): (&TrainingArguments, Option<&PathBuf>),
+    callbacks: &mut Callbacks,
+    say: &dyn Fn(&str),
+    timings: &mut Vec<(String, f64)>,
+) -> Result<Fitted> {
+    let mut optimizer = arguments.optimizer(parameters)?;
+    let total = arguments.total_steps(task.lengths().len());
+    let mut scheduler = arguments.scheduler(total)?;
+    if matches!(scheduler.schedule(), Schedule::ReduceOnPlateau(_)) {
+        require_validation(validation_file, "lr_scheduler_type reduce_lr_on_plateau")?;
+    }
+    device.reset_peak();
+    let outcome = train(
+        device,
+        task,
+        &mut *optimizer,
+        &mut scheduler,
+        arguments,
+        callbacks,
+    )?;
+    let evaluating = outcome.evaluation_seconds;
+    timings.push(("training".into(), outcome.seconds - evaluating));
+    if evaluating > 0.0 {
+        timings.push(("validation and checkpoints".into(), evaluating));
+    }
+    let peak_bytes = device.memory().peak;
+    let output = &arguments.output_dir;
+    let mut kept = outcome.steps;
+    if let (false, Some(step)) = (arguments.no_checkpoints, outcome.best_step)
+        && step != outcome.steps
+        && outcome.reason != StopReason::Interrupted
+    {
+        kept = step;
+        say(&format!(
+            "keeping the model of step {step}, the best on the validation data by {}",
+            outcome.best_metric.name
+        ));
+        task.load(&output.join("checkpoint-best"))?;
+    }
+    task.save(output)?;
+    Ok(Fitted {
+        outcome,
+        kept,
+        peak_bytes,
+    })
+}
+
+/// The settings of a run, and what followed from them.
+pub fn all_settings(
+    settings: Vec<(&str, String)>,
+    counts: (usize, usize),
+    peak_bytes: u64,
+) -> Vec<(String, String)> {
+    let mut settings = settings;
+    settings.extend([
+        (
+            "trainable parameters",
+            format!("{} of {}", counts.0, counts.1),
+        ),
+        (
+            "device memory peak",
+            format!("{:.1} MiB", peak_bytes as f64 / f64::from(1 << 20)),
+        ),
+    ]);
+    let owned = |(name, value): (&str, String)| (name.to_owned(), value);
+    settings.into_iter().map(owned).collect()
+}
+
+/// What `results.json` says of every task; a task adds its own keys.
+pub fn results(
+    device: &Device,
+    outcome: &Outcome,
+    (counts, peak_bytes): ((usize, usize), u64),
+    settings: &[(String, String)],
+    timings: &[(String, f64)],
+) -> Value {
+    let adapter = device.adapter();
+    let reason = match outcome.reason {
+        StopReason::Finished => "finished",
+        StopReason::EarlyStopping => "early stopping",
+        StopReason::Interrupted => "interrupted",
+        StopReason::Callback => "callback",
+    };
+    let seconds = timings.iter().map(|(k, v)| (k.clone(), json!(v)));
+    let settings = settings.iter().map(|(k, v)| (k.clone(), json!(v)));
+    json!({
+        "stopped_by": reason,
+        "global_step": outcome.steps,
+        "best_step": outcome.best_step,
+        "train_loss": outcome.log.last().map(|l| l.loss),
+        "metric_for_best_model": outcome.best_metric.name,
+        "trainable_parameters": counts.0,
+        "parameters": counts.1,
+        "train_seconds": outcome.seconds,
+        "step_seconds": outcome.step_seconds,
+        "tokens": outcome.tokens,
+        "device_peak_bytes": peak_bytes,
+        "device_allocated_bytes": device.memory().allocated,
+        "adapter": adapter.name,
+        "driver": adapter.driver,
+        "timings": seconds.collect::<Map<String, Value>>(),
+        "settings": settings.collect::<Map<String, Value>>(),
+    })
+}
+
+/// A report with the curves of a run; a task adds its own parts.
+pub fn report(
+    device: &Device,
+    outcome: &Outcome,
+    model: &Path,
+    settings: Vec<(String, String)>,
+    timings: Vec<(String, f64)>,
+) -> Report {
+    let adapter = device.adapter();
+    // What loss scaling skipped has no place on a curve.
+    let finite = (outcome.log.iter()).filter(|l| l.loss.is_finite() && l.grad_norm.is_finite());
+    Report {
+        title: format!("Fine-tuning {}", model.display()),
+        adapter: format!("{} ({}, {})", adapter.name, adapter.backend, adapter.driver),
+        train: finite
+            .map(|l| TrainPoint {
+                step: l.step,
+                loss: l.loss,
+                learning_rate: l.learning_rate,
+                grad_norm: l.grad_norm,
+            })
+            .collect(),
+        validation: (outcome.evaluations.iter())
+            .map(|e| ValidationPoint {
+                step: e.step,
+                loss: e.evaluation.loss,
+                metrics: e.evaluation.metrics.clone(),
+            })
+            .collect(),
+        best_metric: Some(outcome.best_metric.clone()),
+        settings,
+        timings,
+        ..Report::default()
+    }
+}
