@@ -8,6 +8,7 @@ mod bench;
 mod determinism;
 mod diverged;
 mod frozen;
+mod generate;
 mod heads;
 mod output;
 mod support;

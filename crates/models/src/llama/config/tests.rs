@@ -12,7 +12,9 @@ fn reads_both_places_of_the_base() {
     assert_eq!(read(new).unwrap().rope_theta, 1e5);
     assert_eq!(read(json!({})).unwrap().rope_theta, 1e4);
     let scaled = json!({"rope_scaling": {"rope_type": "llama3", "factor": 8.0}});
-    assert!(error_line(read(scaled)).contains("type \"llama3\", which are not supported yet"));
+    assert!(error_line(read(scaled)).contains("rope_scaling: there is no low_freq_factor"));
+    let other = json!({"rope_scaling": {"type": "yarn", "factor": 8.0}});
+    assert!(error_line(read(other)).contains("type \"yarn\", which are not supported yet"));
 }
 
 #[test]
