@@ -32,8 +32,8 @@ pub fn run(options: &Options) -> Result<(), String> {
         generate.arg("-p").arg(question);
     }
     println!(
-        "\nSmolLM2 (135 million parameters) answers two questions, then yours: one a line, each on its own; the end \n\
-         of input (Ctrl-D, on Windows Ctrl-Z) ends it. Without a GPU it writes a token or two a second.\n"
+        "\nSmolLM2 (135 million parameters) answers two questions, then yours: one a line, each on its own.\n\
+         Ctrl-D (on Windows Ctrl-Z and Enter) ends it. Without a GPU it writes a few words a second.\n"
     );
     // The lines of this command's own input are the user's questions.
     let status = generate
