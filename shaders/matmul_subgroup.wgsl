@@ -4,7 +4,8 @@
 // shapes: as matmul; one stride of each operand is 1, the other a multiple of 4, so are K and all starts
 //   (A_ALONG_M: a lies contiguous along M, else along K; B_ALONG_K: b along K, else along N)
 // launch: ROWS (32 or 64) x 32 outputs a subgroup of 8, one subgroup a workgroup, grid (N / 32, M / ROWS, batch);
-//   with b along N the tiles are taken in bands of 8 rows of them, column after column
+//   with b along N the tiles are taken in bands of 8 rows of them, column after column; FEW: ROWS = M, 8 at most, and a
+//   lies along K
 // numerics: as matmul
 // backward: as matmul
 // reference: matmul
@@ -60,9 +61,15 @@ fn matmul_subgroup(
 #endrepeat
     let a_step = params.a_col / 4u;
 #else
+#ifdef FEW
+#repeat h ROWS
+    let a_at{h} = (a0 + {h}u * params.a_row) / 4u;
+#endrepeat
+#else
 #repeat h ROWS / 8
     let a_at{h} = (a0 + min(row0 + {h * 8}u + lane, last_row) * params.a_row) / 4u;
 #endrepeat
+#endif
 #endif
 #ifdef B_ALONG_K
 #repeat j 4
@@ -73,6 +80,11 @@ fn matmul_subgroup(
     let b_step = params.b_row / 4u;
 #endif
 #ifdef ROW_SUMS
+#ifdef FEW
+#repeat h ROWS
+    var few{h} = vec4<f32>();
+#endrepeat
+#else
 #ifdef A_ALONG_M
 #repeat h ROWS / 32
     var r{h} = vec4<f32>();
@@ -83,9 +95,18 @@ fn matmul_subgroup(
 #endrepeat
 #endif
 #endif
+#endif
     // Through a shuffle, or Mesa compiles the kernel anew for every k (see decision 0003).
     let inner = subgroupShuffle(params.k, 0u);
     for (var k = 0u; k < inner; k += 4u) {
+#ifdef FEW
+#repeat h ROWS
+        let t{h} = texel_a(a_at{h} + k / 4u);
+#ifdef ROW_SUMS
+        few{h} += t{h};
+#endif
+#endrepeat
+#else
         // Component j of v{q} belongs to column col + j, lane l of s{q}_{h} to row_of(h, l); both to k + q.
 #ifdef A_ALONG_M
 #repeat h ROWS / 32
@@ -112,6 +133,7 @@ fn matmul_subgroup(
 #endrepeat
 #endrepeat
 #endif
+#endif
 #ifdef B_ALONG_K
 #repeat j 4
         let u{j} = texel_b(b_at{j} + k / 4u);
@@ -124,6 +146,14 @@ fn matmul_subgroup(
         let v{q} = texel_b(b_at + (k + {q}u) * b_step);
 #endrepeat
 #endif
+#ifdef FEW
+        // Every lane sums the rows of its own columns.
+#repeat h ROWS
+#repeat q 4
+        c{h} += t{h}[{q}] * v{q};
+#endrepeat
+#endrepeat
+#else
         // The columns go round among the lanes: in round r, lane l has those of lane l ^ r.
 #repeat r 8
 #repeat q 4
@@ -135,8 +165,19 @@ fn matmul_subgroup(
 #endrepeat
 #endrepeat
 #endrepeat
+#endif
     }
     let shift = shift_of(col);
+#ifdef FEW
+#repeat h ROWS
+    put_four(batch, {h}u, col, c{h}, shift);
+#ifdef ROW_SUMS
+    if (tile.x == 0u && lane == 0u) {
+        put_row_sum(batch, {h}u, (few{h}.x + few{h}.y) + (few{h}.z + few{h}.w));
+    }
+#endif
+#endrepeat
+#else
 #repeat r 8
     let shift{r} = subgroupShuffleXor(shift, {r}u);
 #endrepeat
@@ -159,5 +200,6 @@ fn matmul_subgroup(
 #endrepeat
 #endif
     }
+#endif
 #endif
 }

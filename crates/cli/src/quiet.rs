@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use anyhow::Context;
+
 /// Silences what Mesa prints when an instance is created. Call it before any thread starts.
 pub fn drivers() {
     // "lavapipe is not a conformant Vulkan implementation": known, and `wgrad info` names the adapter.
@@ -27,6 +29,15 @@ fn reader_gone(why: &str) -> bool {
     why.starts_with("Broken pipe")
         || why.ends_with("(os error 109)")
         || why.ends_with("(os error 232)")
+}
+
+/// Shows what has been printed. Ends the process in silence where the reader of a pipe has gone.
+pub fn flush() -> anyhow::Result<()> {
+    use std::io::Write;
+    match std::io::stdout().flush() {
+        Err(error) if reader_gone(&error.to_string()) => std::process::exit(141),
+        flushed => flushed.context("standard output cannot be written"),
+    }
 }
 
 /// A panic is a defect; the user sees one line of it, and exit code 101.

@@ -72,7 +72,7 @@ pub fn generate(
     let room = model.max_tokens().saturating_sub(prompt.len());
     ensure!(
         room > 0 || max_new_tokens == 0,
-        "the prompt has {} tokens, which leaves none of the model's {} positions",
+        "the prompt has {} tokens, which leaves none of the model's {} positions; give a shorter one",
         prompt.len(),
         model.max_tokens()
     );

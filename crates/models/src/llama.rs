@@ -11,11 +11,13 @@ use wgrad_tensor::{DType, Device, Tensor};
 mod config;
 mod layer;
 mod names;
+mod rope;
 
 pub use config::LlamaConfig;
 pub(crate) use config::token_ids;
 pub use layer::LlamaDecoderLayer;
 pub use names::{GgufSource, from_gguf};
+pub use rope::RopeScaling;
 
 use crate::generate::{CausalLM, last_of};
 use crate::io::gguf::GgufFile;
@@ -94,8 +96,7 @@ pub struct LlamaForCausalLM {
 
 fn rotary(config: &LlamaConfig, device: &Device) -> RotaryEmbedding {
     let most = config.max_position_embeddings;
-    let (dims, theta) = (config.head_dim, config.rope_theta);
-    RotaryEmbedding::new(device, dims, theta, most, RotaryPairs::Halves)
+    RotaryEmbedding::with_frequencies(device, config.rope_frequencies(), most, RotaryPairs::Halves)
 }
 
 /// How `transformers` draws new weights.

@@ -14,6 +14,7 @@ use wgrad_train::fs::write_atomic;
 
 use crate::config::read_json;
 use crate::io::gguf::{GgufFile, Metadata};
+use crate::io::is_folder;
 
 mod batch;
 mod gguf;
@@ -86,9 +87,9 @@ impl TextTokenizer {
         Ok(Self::new(tokenizer, direction))
     }
 
-    /// Builds the byte-level BPE tokenizer that a GGUF file's metadata describes: `tokenizer.ggml.model`
-    /// "gpt2" with `tokenizer.ggml.pre` "smollm", "llama-bpe", "qwen2" or "gpt-2". The ids are those of
-    /// the `transformers` tokenizer that the file was made from.
+    /// Builds the tokenizer that a GGUF file's metadata describes: byte-level BPE, `tokenizer.ggml.model` "gpt2"
+    /// with `tokenizer.ggml.pre` "smollm", "llama-bpe", "qwen2" or "gpt-2", or SentencePiece's BPE, "llama". The
+    /// ids are those of the `tokenizer.json` of the model that the file was made from, and of llama.cpp.
     ///
     /// Errors name the key of the metadata that is missing, wrong or not supported.
     pub fn from_gguf(metadata: &Metadata) -> Result<Self> {
@@ -99,7 +100,7 @@ impl TextTokenizer {
     /// The tokenizer of a model folder or of a GGUF file.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        if path.is_dir() {
+        if is_folder(path)? {
             return Self::from_dir(path);
         }
         let file = GgufFile::open(path)?;

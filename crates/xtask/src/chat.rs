@@ -1,7 +1,6 @@
 //! `cargo xtask demo chat`: a language model of 135 million parameters answers on this machine.
 
-use std::ffi::OsString;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::options::Options;
 use crate::{adapter, demo, fetch};
@@ -12,29 +11,41 @@ const QUESTIONS: &[&str] = &[
     "Write one sentence about the sea.",
 ];
 
+/// What the model's own chat template tells it before a question.
+const SYSTEM: &str = "You are a helpful AI assistant named SmolLM, trained by Hugging Face";
+
 /// Runs the demo.
 pub fn run(options: &Options) -> Result<(), String> {
     adapter::ensure()?;
     let wgrad = demo::build()?;
     let model = fetch::chat_model(options)?;
-    let chosen: Vec<OsString> = options
-        .adapter
-        .iter()
-        .flat_map(|name| ["--adapter".into(), name.into()])
-        .collect();
+    let mut generate = Command::new(&wgrad);
+    generate
+        .args(["generate", "--chat", "--temp", "0", "-n", "64"])
+        .args(["--system", SYSTEM])
+        .arg("-m")
+        .arg(&model);
+    if let Some(name) = &options.adapter {
+        generate.arg("--adapter").arg(name);
+    }
     for question in QUESTIONS {
-        println!("\n> {question}");
-        let prompt = format!("<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n");
-        let mut generate = Command::new(&wgrad);
-        generate
-            .args(["generate", "--temp", "0", "-n", "64", "-p", &prompt])
-            .arg("-m")
-            .arg(&model)
-            .args(&chosen);
-        demo::execute(&mut generate)?;
+        generate.arg("-p").arg(question);
     }
     println!(
-        "\nyour own: {} generate -m {} -p TEXT",
+        "\nSmolLM2 (135 million parameters) answers two questions, then yours: one a line, each on its own.\n\
+         Ctrl-D (on Windows Ctrl-Z and Enter) ends it. Without a GPU it writes a few words a second.\n"
+    );
+    // The lines of this command's own input are the user's questions.
+    let status = generate
+        .arg("--interactive")
+        .stdin(Stdio::inherit())
+        .status()
+        .map_err(|e| format!("cannot run {}: {e}", wgrad.display()))?;
+    if !status.success() {
+        return Err(format!("`wgrad generate` failed ({status}), see above"));
+    }
+    println!(
+        "\nany text continued: {} generate -m {} -p TEXT",
         wgrad.display(),
         model.display()
     );

@@ -31,7 +31,7 @@ commands:
   demo    fine-tune a pretrained BERT on movie reviews and show what it learnt:
           finds or installs a Vulkan adapter, builds, fetches model and data, trains
   demo chat
-          let a small language model answer two questions
+          let a small language model answer two questions, then yours from standard input
   fetch   only fetch and unpack model and data, and print the two folders
   test    find or install a Vulkan adapter, then check formatting, packages, dependencies, lints
           and documentation, run all tests and examples, and compare with PyTorch where it is installed

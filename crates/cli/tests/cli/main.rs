@@ -9,6 +9,7 @@ mod causal_lm;
 mod determinism;
 mod diverged;
 mod frozen;
+mod generate;
 mod heads;
 mod output;
 mod support;

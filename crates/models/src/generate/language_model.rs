@@ -12,7 +12,8 @@ use crate::config::read_json;
 use crate::folder::copy_tokenizer_files;
 use crate::io::gguf::GgufFile;
 use crate::io::safetensors::{SafeWriter, Weights};
-use crate::llama::{LlamaConfig, LlamaForCausalLM, token_ids};
+use crate::io::{is_folder, no_config};
+use crate::llama::{LlamaConfig, LlamaForCausalLM, RopeScaling, token_ids};
 use crate::tokenizer::TextTokenizer;
 
 /// A model that continues texts.
@@ -42,9 +43,7 @@ impl LanguageModel {
     /// supported, a tensor is missing or has another shape than the settings say.
     pub fn load(device: &Device, path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let about = std::fs::metadata(path)
-            .with_context(|| format!("cannot open the model {}", path.display()))?;
-        let model = match about.is_dir() {
+        let model = match is_folder(path)? {
             true => Self::from_folder(device, path)?,
             false => Self::from_gguf(device, path)?,
         };
@@ -61,6 +60,8 @@ impl LanguageModel {
 
     fn from_gguf(device: &Device, path: &Path) -> Result<Self> {
         let file = GgufFile::open(path)?;
+        // First, so that a model of another architecture is refused for that and not for its tokenizer.
+        LlamaConfig::from_gguf(&file)?;
         let tokenizer = TextTokenizer::from_gguf(file.metadata())
             .with_context(|| path.display().to_string())?;
         let model = LlamaForCausalLM::from_gguf(device, &file)?;
@@ -74,11 +75,7 @@ impl LanguageModel {
 
     fn from_folder(device: &Device, dir: &Path) -> Result<Self> {
         let config = dir.join("config.json");
-        ensure!(
-            config.exists(),
-            "{} has no config.json: expected a GGUF file, or a model folder as transformers saves it",
-            dir.display()
-        );
+        ensure!(config.exists(), "{}", no_config(dir));
         let config = LlamaConfig::from_file(config)?;
         let tokenizer = TextTokenizer::from_dir(dir)?;
         let weights = Weights::open(dir)?;
@@ -118,7 +115,27 @@ impl LanguageModel {
         &self.end
     }
 
-    /// Continues `prompt` by at most `max_new_tokens` tokens. `on_text` gets the text as it comes.
+    /// A user's message as a model expects it that was trained on ChatML turns, such as SmolLM2 and Qwen; its
+    /// answer follows. `system` is what the model is told before.
+    ///
+    /// Errors: the tokenizer has no ChatML tokens.
+    pub fn chat_prompt(&self, system: Option<&str>, message: &str) -> Result<String> {
+        for token in ["<|im_start|>", "<|im_end|>"] {
+            ensure!(
+                self.tokenizer.token_to_id(token).is_some(),
+                "{}: the tokenizer has no {token}, so the model does not chat in ChatML turns; write the prompt \
+                 in its own form",
+                self.path.display()
+            );
+        }
+        let turn = |role: &str, text: &str| format!("<|im_start|>{role}\n{text}<|im_end|>\n");
+        let system = system.map(|text| turn("system", text)).unwrap_or_default();
+        let message = turn("user", message);
+        Ok(format!("{system}{message}<|im_start|>assistant\n"))
+    }
+
+    /// Continues `prompt` by at most `max_new_tokens` tokens. `on_text` gets the text of each token as it comes;
+    /// it is empty where the token completes no character, or has no text.
     pub fn generate(
         &self,
         prompt: &str,
@@ -134,10 +151,7 @@ impl LanguageModel {
         let mut text = String::new();
         let mut give = |part: &str| -> Result<()> {
             text += part;
-            match part.is_empty() {
-                true => Ok(()),
-                false => on_text(part),
-            }
+            on_text(part)
         };
         let mut on_token = |id: u32| {
             give(&stream.push(id)?)?;
@@ -152,7 +166,10 @@ impl LanguageModel {
             &self.end,
             &mut on_token,
         )?;
-        give(&stream.finish()?)?;
+        let rest = stream.finish()?;
+        if !rest.is_empty() {
+            give(&rest)?;
+        }
         Ok(Generated {
             prompt: ids,
             tokens,
@@ -163,6 +180,14 @@ impl LanguageModel {
     /// Saves the model as a folder that `transformers` loads: settings, weights in f32, tokenizer.
     pub fn save(&self, dir: impl AsRef<Path>) -> Result<()> {
         let dir = dir.as_ref();
+        ensure!(
+            !matches!(
+                self.model.config().rope_scaling,
+                Some(RopeScaling::Divisors(_))
+            ),
+            "{}: its `rope_freqs.weight` follows no rule that config.json can hold, so it cannot be saved as a folder",
+            self.path.display()
+        );
         std::fs::create_dir_all(dir)
             .with_context(|| format!("cannot make the folder {}", dir.display()))?;
         let json = |name: &str, value: &Value| -> Result<()> {

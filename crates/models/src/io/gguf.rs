@@ -70,6 +70,10 @@ impl GgufFile {
         let mut file = File::open(path).context("cannot open")?;
         let about = file.metadata().context("cannot read its size")?;
         ensure!(about.is_file(), "is not a file");
+        ensure!(
+            path.extension().is_none_or(|end| end != "safetensors"),
+            "is a safetensors file, which holds weights only; give the model folder that it lies in"
+        );
         let header = header::read(&mut file, about.len())?;
         Ok(Self {
             path: path.to_owned(),

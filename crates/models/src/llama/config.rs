@@ -5,7 +5,9 @@ use std::path::Path;
 use anyhow::{Result, anyhow, bail, ensure};
 use serde_json::{Map, Value, json};
 use wgrad_nn::Activation;
+use wgrad_tensor::rope_frequencies;
 
+use super::rope::{self, RopeScaling};
 use crate::config::{Keys, read_json};
 use crate::io::gguf::{GgufFile, Metadata};
 
@@ -40,6 +42,8 @@ pub struct LlamaConfig {
     pub rms_norm_eps: f64,
     /// The base of the rotary positions.
     pub rope_theta: f64,
+    /// How they are stretched for long texts.
+    pub rope_scaling: Option<RopeScaling>,
     /// Whether the last product uses the token embedding.
     pub tie_word_embeddings: bool,
     /// Whether the four projections of attention have a bias.
@@ -70,6 +74,7 @@ impl LlamaConfig {
             max_position_embeddings: 8192,
             rms_norm_eps: 1e-5,
             rope_theta: 100_000.0,
+            rope_scaling: None,
             tie_word_embeddings: true,
             attention_bias: false,
             mlp_bias: false,
@@ -105,6 +110,7 @@ impl LlamaConfig {
             "hidden_act is {activation:?}; only \"silu\" is supported"
         );
         let heads = keys.size(&["num_attention_heads"], 32, MAX)?;
+        let (rope_theta, rope_scaling) = rope::from_object(object, MAX_VOCABULARY)?;
         let hidden_size = keys.size(&["hidden_size"], 4096, MAX)?;
         let config = Self {
             vocab_size: keys.size(&["vocab_size"], 32_000, MAX_VOCABULARY)?,
@@ -120,7 +126,8 @@ impl LlamaConfig {
                 MAX_VOCABULARY,
             )?,
             rms_norm_eps: keys.number("rms_norm_eps", 1e-6, 0.0, 1.0)?,
-            rope_theta: rope_theta(object)?,
+            rope_theta,
+            rope_scaling,
             tie_word_embeddings: keys.flag("tie_word_embeddings")?,
             attention_bias: keys.flag("attention_bias")?,
             mlp_bias: keys.flag("mlp_bias")?,
@@ -159,16 +166,6 @@ impl LlamaConfig {
             );
             Ok(found)
         };
-        if let Some(scaling) = metadata.text("llama.rope.scaling.type")? {
-            ensure!(
-                scaling == "none",
-                "`llama.rope.scaling.type` is \"{scaling}\"; scaled rotary positions are not supported yet"
-            );
-        }
-        ensure!(
-            file.tensor("rope_freqs.weight").is_none(),
-            "has scaled rotary positions as Llama 3.1 does (`rope_freqs.weight`); they are not supported yet"
-        );
         for key in ["llama.expert_count", "llama.attention.sliding_window"] {
             let found = metadata.size(key)?.unwrap_or(0);
             ensure!(
@@ -183,6 +180,9 @@ impl LlamaConfig {
             let key = format!("tokenizer.ggml.{role}_token_id");
             Ok(metadata.size(&key)?.map(u32::try_from).transpose()?)
         };
+        // Where an answer ends with another token than a text, the file names both.
+        let mut end: Vec<u32> = id("eos")?.into_iter().chain(id("eot")?).collect();
+        end.dedup();
         let table = file.tensor("token_embd.weight").map(|info| &info.shape);
         let rows = table.and_then(|shape| shape.first().copied());
         let hidden_size = size("embedding_length", None, MAX)?;
@@ -197,8 +197,13 @@ impl LlamaConfig {
             turned == head_dim,
             "`llama.rope.dimension_count` is {turned}, a head has {head_dim} channels; only whole heads are supported"
         );
+        let rope_theta = number("rope.freq_base", 10_000.0)?;
         let config = Self {
-            vocab_size: size("vocab_size", rows, MAX_VOCABULARY)?,
+            // The rows of the table count: some files name the size without padding.
+            vocab_size: match rows {
+                Some(rows) if (1..=MAX_VOCABULARY).contains(&rows) => rows,
+                _ => size("vocab_size", rows, MAX_VOCABULARY)?,
+            },
             hidden_size,
             intermediate_size: size("feed_forward_length", None, MAX)?,
             num_hidden_layers: size("block_count", None, MAX_LAYERS)?,
@@ -209,17 +214,27 @@ impl LlamaConfig {
             // The file holds an f32; its shortest decimal form is what the model was made with.
             rms_norm_eps: number("attention.layer_norm_rms_epsilon", 1e-5)
                 .map(|eps| (eps as f32).to_string().parse().unwrap_or(eps))?,
-            rope_theta: number("rope.freq_base", 10_000.0)?,
+            rope_theta,
+            rope_scaling: scaling_of(file, &rope_frequencies(head_dim, rope_theta))?,
             tie_word_embeddings: file.tensor("output.weight").is_none(),
             attention_bias: file.tensor("blk.0.attn_q.bias").is_some(),
             mlp_bias: file.tensor("blk.0.ffn_up.bias").is_some(),
             initializer_range: 0.02,
             bos_token_id: id("bos")?,
-            eos_token_id: id("eos")?.into_iter().collect(),
+            eos_token_id: end,
             raw: Value::Null,
         };
         config.check()?;
         Ok(config)
+    }
+
+    /// The angles at position 1 by which rotary positions turn the pairs of channels.
+    pub fn rope_frequencies(&self) -> Vec<f64> {
+        let frequencies = rope_frequencies(self.head_dim, self.rope_theta);
+        match &self.rope_scaling {
+            Some(scaling) => scaling.apply(&frequencies),
+            None => frequencies,
+        }
     }
 
     fn check(&self) -> Result<()> {
@@ -299,6 +314,10 @@ impl LlamaConfig {
         ] {
             object.insert(key.to_owned(), value);
         }
+        let said = ["rope_parameters", "rope_scaling"].map(|key| object.get(key));
+        if let (Some(scaling), true) = (&self.rope_scaling, said.iter().all(Option::is_none)) {
+            object.insert("rope_scaling".into(), scaling.to_json());
+        }
         if object.contains_key("dtype") {
             object.insert("dtype".into(), json!("float32"));
         }
@@ -306,26 +325,34 @@ impl LlamaConfig {
     }
 }
 
-/// The base of the rotary positions: `rope_parameters.rope_theta` (transformers 5) or `rope_theta`. Scaled
-/// positions are refused by their name.
-fn rope_theta(object: &Map<String, Value>) -> Result<f64> {
-    let mut theta = Keys(object).number("rope_theta", 10_000.0, f64::MIN_POSITIVE, 1e30)?;
-    for key in ["rope_parameters", "rope_scaling"] {
-        let found = match object.get(key) {
-            None | Some(Value::Null) => continue,
-            Some(Value::Object(found)) => found,
-            Some(other) => bail!("{key} is {other}; it must be an object"),
-        };
-        let keys = Keys(found);
-        let kind = keys.string("rope_type")?.or(keys.string("type")?);
-        ensure!(
-            matches!(kind, None | Some("default")),
-            "{key} asks for rotary positions of type {:?}, which are not supported yet; only \"default\" is",
-            kind.unwrap_or_default()
-        );
-        theta = keys.number("rope_theta", theta, f64::MIN_POSITIVE, 1e30)?;
-    }
-    Ok(theta)
+/// How a GGUF file stretches rotary positions that turn by these angles at position 1.
+fn scaling_of(file: &GgufFile, frequencies: &[f64]) -> Result<Option<RopeScaling>> {
+    const DIVISORS: &str = "rope_freqs.weight";
+    let key = "llama.rope.scaling.type";
+    let factor = || -> Result<f64> {
+        let key = "llama.rope.scaling.factor";
+        let factor = Metadata::need(key, file.metadata().float(key))?;
+        ensure!(factor > 0.0, "`{key}` is {factor}; it must be positive");
+        Ok(factor)
+    };
+    let scaling = match file.metadata().text(key)? {
+        None | Some("none") => None,
+        Some("linear") => Some(RopeScaling::Linear { factor: factor()? }),
+        Some(other) => bail!(
+            "`{key}` is \"{other}\"; such rotary positions are not supported yet, \"linear\" ones are"
+        ),
+    };
+    let Some(info) = file.tensor(DIVISORS) else {
+        return Ok(scaling);
+    };
+    // Before anything of that size is read.
+    ensure!(
+        info.shape == [frequencies.len()] && scaling.is_none(),
+        "`{DIVISORS}` has the shape {:?}, a head has {} pairs of channels; or `{key}` is set too",
+        info.shape,
+        frequencies.len()
+    );
+    RopeScaling::from_divisors(file.to_f32(DIVISORS)?, frequencies)
 }
 
 /// One token id, a list of them, or none.

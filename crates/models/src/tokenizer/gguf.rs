@@ -1,4 +1,5 @@
-//! The tokenizer that a GGUF file's metadata describes: byte-level BPE, as `tokenizer.ggml.model` "gpt2".
+//! The tokenizer that a GGUF file's metadata describes: byte-level BPE, as `tokenizer.ggml.model` "gpt2", or
+//! SentencePiece's, as "llama".
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use tokenizers::decoders::byte_level::ByteLevel;
@@ -14,10 +15,18 @@ use tokenizers::{AddedToken, SplitDelimiterBehavior, Tokenizer};
 use super::one_line;
 use crate::io::gguf::Metadata;
 
-/// `tokenizer.ggml.token_type` of a token that has a meaning, such as `<|im_start|>`.
+mod pieces;
+
+/// `tokenizer.ggml.token_type` of a plain token.
+const NORMAL: i64 = 1;
+/// That of the token for characters that no other has.
+const UNKNOWN: i64 = 2;
+/// That of a token which has a meaning, such as `<|im_start|>`.
 const CONTROL: i64 = 3;
 /// That of a token which is matched whole in a text but has no meaning.
 const USER_DEFINED: i64 = 4;
+/// That of a token for a single byte.
+const BYTE: i64 = 6;
 
 const LLAMA3: &str = concat!(
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}",
@@ -72,18 +81,35 @@ impl Words {
 pub(super) fn build(metadata: &Metadata) -> Result<Tokenizer> {
     let key = "tokenizer.ggml.model";
     let model = Metadata::need(key, metadata.text(key))?;
-    ensure!(
-        model == "gpt2",
-        "`{key}` is \"{model}\"; only \"gpt2\" (byte-level BPE) can be read; a transformers folder of the \
-         model has a tokenizer.json, which can"
-    );
-    let key = "tokenizer.ggml.tokens";
-    let tokens = Metadata::need(key, metadata.texts(key))?;
+    let tokens_key = "tokenizer.ggml.tokens";
+    let tokens = Metadata::need(tokens_key, metadata.texts(tokens_key))?;
+    let mut tokenizer;
+    let begins;
+    match model {
+        "gpt2" => {
+            let pre = metadata.text("tokenizer.ggml.pre")?.unwrap_or("default");
+            let words = Words::from_name(pre)?;
+            begins = matches!(words, Words::Pattern(LLAMA3));
+            tokenizer = byte_level(metadata, tokens, &words)?;
+        }
+        "llama" => {
+            begins = true;
+            tokenizer = pieces::build(metadata, tokens)?;
+        }
+        other => bail!(
+            "`{key}` is \"{other}\"; only \"gpt2\" (byte-level BPE) and \"llama\" (SentencePiece's BPE) can be \
+             read; a transformers folder of the model has a tokenizer.json, which can"
+        ),
+    }
+    add_whole_tokens(&mut tokenizer, metadata, tokens)?;
+    add_begin_and_end(&mut tokenizer, metadata, tokens, begins)?;
+    Ok(tokenizer)
+}
+
+/// Byte-level BPE without its whole tokens.
+fn byte_level(metadata: &Metadata, tokens: &[String], words: &Words) -> Result<Tokenizer> {
     let key = "tokenizer.ggml.merges";
     let merges = Metadata::need(key, metadata.texts(key))?;
-    let pre = metadata.text("tokenizer.ggml.pre")?.unwrap_or("default");
-    let words = Words::from_name(pre)?;
-
     let vocab: Vocab = (0u32..)
         .zip(tokens)
         .map(|(id, token)| (token.clone(), id))
@@ -112,9 +138,22 @@ pub(super) fn build(metadata: &Metadata) -> Result<Tokenizer> {
             .with_normalizer(Some(NFC))
             .map_err(|error| anyhow!("{error}"))?;
     }
-    add_whole_tokens(&mut tokenizer, metadata, tokens)?;
-    add_begin_and_end(&mut tokenizer, metadata, tokens, pre)?;
     Ok(tokenizer)
+}
+
+/// What kind of token each is, where the file says it.
+fn token_types<'a>(metadata: &'a Metadata, tokens: &[String]) -> Result<Option<&'a [i64]>> {
+    let key = "tokenizer.ggml.token_type";
+    let Some(types) = metadata.integers(key)? else {
+        return Ok(None);
+    };
+    ensure!(
+        types.len() == tokens.len(),
+        "`{key}` has {} entries for {} tokens",
+        types.len(),
+        tokens.len()
+    );
+    Ok(Some(types))
 }
 
 /// Tokens that stay whole where they stand in a text.
@@ -123,38 +162,33 @@ fn add_whole_tokens(
     metadata: &Metadata,
     tokens: &[String],
 ) -> Result<()> {
-    let key = "tokenizer.ggml.token_type";
-    let Some(types) = metadata.integers(key)? else {
+    let Some(types) = token_types(metadata, tokens)? else {
         return Ok(());
     };
-    ensure!(
-        types.len() == tokens.len(),
-        "`{key}` has {} entries for {} tokens",
-        types.len(),
-        tokens.len()
-    );
     let of_type = |wanted: i64| {
         let marked = tokens.iter().zip(types);
         let marked = marked.filter(|(token, found)| **found == wanted && !token.is_empty());
         marked
-            .map(|(token, _)| AddedToken::from(token.clone(), wanted == CONTROL).normalized(false))
+            .map(|(token, _)| {
+                AddedToken::from(token.clone(), wanted != USER_DEFINED).normalized(false)
+            })
             .collect::<Vec<_>>()
     };
     tokenizer
         .add_special_tokens(of_type(CONTROL))
+        .and_then(|_| tokenizer.add_special_tokens(of_type(UNKNOWN)))
         .and_then(|_| tokenizer.add_tokens(of_type(USER_DEFINED)))
-        .map_err(|error| anyhow!("`{key}`: {error}"))?;
+        .map_err(|error| anyhow!("`tokenizer.ggml.token_type`: {error}"))?;
     Ok(())
 }
 
-/// The tokens that `add_bos_token` and `add_eos_token` put around every text.
+/// The tokens that `add_bos_token` and `add_eos_token` put around every text; `begins` where the first is not set.
 fn add_begin_and_end(
     tokenizer: &mut Tokenizer,
     metadata: &Metadata,
     tokens: &[String],
-    pre: &str,
+    begins: bool,
 ) -> Result<()> {
-    let llama3 = matches!(Words::from_name(pre)?, Words::Pattern(LLAMA3));
     let token = |role: &str, by_default: bool| -> Result<Option<(String, u32)>> {
         let add = metadata.bool(&format!("tokenizer.ggml.add_{role}_token"))?;
         let key = format!("tokenizer.ggml.{role}_token_id");
@@ -169,7 +203,7 @@ fn add_begin_and_end(
         })?;
         Ok(Some((token.clone(), u32::try_from(id)?)))
     };
-    let (begin, end) = (token("bos", llama3)?, token("eos", false)?);
+    let (begin, end) = (token("bos", begins)?, token("eos", false)?);
     if begin.is_none() && end.is_none() {
         return Ok(());
     }

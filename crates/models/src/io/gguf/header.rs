@@ -22,6 +22,11 @@ const MAX_KEY: u64 = 65_535;
 const MAX_NAME: u64 = 64;
 /// The most dimensions of a tensor, by ggml's rule.
 const MAX_DIMENSIONS: u32 = 4;
+/// The most elements of all arrays together. An element can take less in the file than in memory; the largest
+/// vocabularies have a quarter of a million tokens and twice as many merges.
+const MAX_ELEMENTS: u64 = 1 << 23;
+/// The most keys, and the most tensors: real files have hundreds of either.
+const MAX_ENTRIES: u64 = 1 << 18;
 /// Where the tensor data begins is a multiple of this where the file does not say otherwise.
 const DEFAULT_ALIGNMENT: u64 = 32;
 
@@ -56,6 +61,7 @@ pub(super) fn read(file: &mut File, size: u64) -> Result<Header> {
         at: 0,
         end: size.min(MAX_HEADER),
         size,
+        elements: 0,
     };
     ensure!(
         size >= 4 && reader.array()? == MAGIC,
@@ -77,6 +83,10 @@ pub(super) fn read(file: &mut File, size: u64) -> Result<Header> {
     // No key with its value takes fewer than 13 bytes, no entry of the table of tensors fewer than 24.
     reader.fits(key_count, 13, "keys")?;
     reader.fits(tensor_count, 24, "tensors")?;
+    ensure!(
+        key_count <= MAX_ENTRIES && tensor_count <= MAX_ENTRIES,
+        "claims {key_count} keys and {tensor_count} tensors; {MAX_ENTRIES} at most are allowed"
+    );
     let mut entries = BTreeMap::new();
     for _ in 0..key_count {
         let key = reader.text(MAX_KEY, "a key")?;
@@ -133,7 +143,7 @@ fn check_layout(tensors: &BTreeMap<String, TensorInfo>, data_start: u64, size: u
         ensure!(
             file_end <= size,
             "is {size} bytes, but tensor {name:?} ends at byte {file_end}: the file is cut short, as by an \
-             interrupted download, or damaged"
+             interrupted download, or damaged; fetch it again"
         );
         if let Some((before, before_end)) = last {
             ensure!(
@@ -154,6 +164,8 @@ struct Reader<'a> {
     /// The end of the file, or of what a header may take.
     end: u64,
     size: u64,
+    /// Those of all arrays so far.
+    elements: u64,
 }
 
 impl Reader<'_> {
@@ -164,7 +176,7 @@ impl Reader<'_> {
         }
         ensure!(
             bytes <= self.size - self.at,
-            "is {} bytes and ends inside its header: the file is cut short, as by an interrupted download, or damaged",
+            "is {} bytes and ends inside its header: the file is cut short, as by an interrupted download, or damaged; fetch it again",
             self.size
         );
         bail!("has a header of more than {MAX_HEADER} bytes")
@@ -280,6 +292,12 @@ impl Reader<'_> {
             }
         };
         self.fits(count, least, "array elements")?;
+        self.elements = self.elements.saturating_add(count);
+        ensure!(
+            self.elements <= MAX_ELEMENTS,
+            "brings the elements of all arrays to {}; {MAX_ELEMENTS} at most are allowed",
+            self.elements
+        );
         let count = usize::try_from(count)?;
         // Grown as elements arrive: what is held is a small multiple of what the file holds.
         Ok(match kind {

@@ -167,6 +167,12 @@ fn refuses_counts_and_lengths_beyond_the_file() {
     refused(&key(one().u32(9).u32(0).u64(u64::MAX)), "array elements");
     refused(&key(one().u32(9).u32(8).u64(1 << 30)), "array elements");
     refused(&key(one().u32(9).u32(9).u64(1)), "array of arrays");
+    // More than there can be of in a sound file, although the file has the bytes.
+    let bytes = vec![0; (1 << 23) + 1];
+    let array = key(one().u32(9).u32(0).u64(bytes.len() as u64)).raw(&bytes);
+    refused(&array, "8388608 at most are allowed");
+    let many = Bytes::header(3, 0, (1 << 18) + 1).raw(&vec![0; 4 << 20]);
+    refused(&many, "262144 at most are allowed");
     refused(&key(one().u32(9).u32(13).u64(1)), "array of type 13");
     refused(&key(one().u32(13)), "type 13");
     refused(&key(one().u32(7).raw(&[2])), "a truth value is 0 or 1");

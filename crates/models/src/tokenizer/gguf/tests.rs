@@ -120,7 +120,8 @@ fn errors_name_the_key() {
     };
     let text = |text: &str| Some(Value::Text(text.into()));
     assert!(with("model", None).contains("no `tokenizer.ggml.model`"));
-    assert!(with("model", text("llama")).contains("\"llama\"; only \"gpt2\""));
+    assert!(with("model", text("bert")).contains("\"bert\"; only \"gpt2\""));
+    assert!(with("model", text("llama")).contains("no `tokenizer.ggml.scores`"));
     assert!(with("pre", text("tekken")).contains("`tokenizer.ggml.pre` is \"tekken\""));
     assert!(with("tokens", None).contains("no `tokenizer.ggml.tokens`"));
     let merges = |merge: &str| Some(Value::Texts(vec![merge.into()]));
@@ -128,4 +129,89 @@ fn errors_name_the_key() {
     assert!(with("merges", merges("hi zz")).contains("`tokenizer.ggml.merges`: "));
     let types = Some(Value::Integers(vec![1]));
     assert!(with("token_type", types).contains("1 entries for 265 tokens"));
+}
+
+/// Pieces with scores as SentencePiece makes them: four special tokens, the 256 bytes, plain pieces, `more`.
+fn pieces_metadata(prefix: bool, more: &[&str]) -> (Vec<String>, Vec<(String, Value)>) {
+    let special = ["<unk>", "<s>", "</s>", "<sep>"].map(String::from);
+    let bytes = (0..=255u8).map(|byte| format!("<0x{byte:02X}>"));
+    let plain = [
+        "he", "ll", "▁h", "▁he", "llo", "▁hello", "▁▁", "▁", "h", "e", "l", "o", "a",
+    ];
+    let mut tokens: Vec<String> = special.into_iter().chain(bytes).collect();
+    let start = tokens.len();
+    tokens.extend(plain.iter().chain(more).map(|token| (*token).to_owned()));
+    let kind = |id: usize| match id {
+        0 => 2,
+        1..=3 => 3,
+        id if id < start => 6,
+        id if id < start + plain.len() => 1,
+        _ => 4,
+    };
+    let types = (0..tokens.len()).map(kind).collect();
+    // The earlier a piece, the better.
+    let score = |id: usize| {
+        if id < start {
+            0.0
+        } else {
+            -((id - start) as f64)
+        }
+    };
+    let scores = (0..tokens.len()).map(score).collect();
+    let entries = [
+        ("model", Value::Text("llama".into())),
+        ("scores", Value::Floats(scores)),
+        ("token_type", Value::Integers(types)),
+        ("tokens", Value::Texts(tokens.clone())),
+        ("bos_token_id", Value::Unsigned(1)),
+        ("add_space_prefix", Value::Bool(prefix)),
+    ]
+    .map(|(key, value)| (format!("tokenizer.ggml.{key}"), value));
+    (tokens, entries.to_vec())
+}
+
+#[test]
+fn pieces_merge_by_score_and_characters_without_one_become_bytes() {
+    let check = |prefix: bool, text: &str, expected: &[&str]| {
+        let (tokens, entries) = pieces_metadata(prefix, &["  ", "<think>"]);
+        let tokenizer = build(entries).unwrap();
+        let ids = tokenizer.encode(text).unwrap();
+        let found: Vec<&str> = ids.iter().map(|id| tokens[*id as usize].as_str()).collect();
+        assert_eq!(found, expected, "{prefix} {text:?}");
+        let plain = text.replace("<sep>", "");
+        let mut stream = tokenizer.stream(true);
+        let parts = ids.iter().map(|id| stream.push(*id).unwrap());
+        let streamed: String = parts.collect();
+        assert_eq!(
+            streamed + &stream.finish().unwrap(),
+            plain,
+            "{prefix} {text:?}"
+        );
+    };
+    check(true, "hello", &["<s>", "▁he", "llo"]);
+    check(false, "hello", &["<s>", "he", "llo"]);
+    check(false, " hello a", &["<s>", "▁he", "llo", "▁", "a"]);
+    check(false, "aé", &["<s>", "a", "<0xC3>", "<0xA9>"]);
+    check(false, "  a", &["<s>", "  ", "a"]);
+    check(false, "a<think>a", &["<s>", "a", "<think>", "a"]);
+    check(true, "", &["<s>"]);
+    // A byte's name in a text is no byte, and what is special stands whole.
+    check(false, "a<sep>a", &["<s>", "a", "<sep>", "a"]);
+    let names = ["<0x3C>", "<0x30>", "<0x78>", "<0x34>", "<0x31>", "<0x3E>"];
+    check(false, "<0x41>", &[&["<s>"], &names[..]].concat());
+    let (_, entries) = pieces_metadata(true, &[]);
+    let without = |key: &str| {
+        let key = format!("tokenizer.ggml.{key}");
+        error_line(build(
+            entries
+                .iter()
+                .filter(|entry| entry.0 != key)
+                .cloned()
+                .collect(),
+        ))
+    };
+    assert!(without("token_type").contains("no `tokenizer.ggml.token_type`"));
+    let long = "x".repeat(600);
+    let (_, entries) = pieces_metadata(true, &[&long]);
+    assert!(error_line(build(entries)).contains("a token of 600 bytes"));
 }

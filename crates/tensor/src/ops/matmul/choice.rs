@@ -239,7 +239,8 @@ impl Tile {
         };
         match variant {
             Variant::Simple => defines,
-            Variant::Vector | Variant::Subgroup => put(defines, "ROWS", self.bm),
+            Variant::Vector => put(defines, "ROWS", self.bm),
+            Variant::Subgroup => put(defines, "ROWS", self.bm).flag_if(self.bm <= FEW_ROWS, "FEW"),
             Variant::Tiled => sides(defines, self.threads()),
             Variant::Cooperative => {
                 let width = cooperative::width(device);
@@ -356,6 +357,9 @@ pub(super) fn choose(
             return Err(Error::op("matmul", why));
         }
         tile = Tile::given(variant, device, sides)?;
+    } else if variant == Variant::Subgroup && m <= FEW_ROWS && a.col == 1 {
+        // No row but those that there are: a tile of 32 would be nearly all waste.
+        (tile.bm, tile.tm) = (m.max(1), m.max(1));
     }
     if variant == Variant::Vector && b.row != 1 {
         tile.bn = 64;
