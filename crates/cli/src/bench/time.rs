@@ -84,17 +84,6 @@ pub fn median(values: &mut [f64]) -> f64 {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::median;
-
-    #[test]
-    fn the_median_is_the_middle() {
-        assert_eq!(median(&mut [3.0, 1.0, 2.0]), 2.0);
-        assert_eq!(median(&mut [4.0, 1.0, 2.0, 3.0]), 2.5);
-    }
-}
-
 /// The device time of `run` by kernel, the longest first: a line each.
 ///
 /// Errors: those of `run`, an adapter without timestamps.
@@ -114,4 +103,15 @@ pub fn by_kernel(device: &Device, run: impl FnOnce() -> Result<()>) -> Result<St
         )
     });
     Ok(lines.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::median;
+
+    #[test]
+    fn the_median_is_the_middle() {
+        assert_eq!(median(&mut [3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&mut [4.0, 1.0, 2.0, 3.0]), 2.5);
+    }
 }
