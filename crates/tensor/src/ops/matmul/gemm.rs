@@ -165,7 +165,9 @@ pub(super) fn gemm(
             _ => true,
         };
     if epilogue.row_sums && !in_kernel {
-        let sums = no_grad(|| a.tensor.detach().sum(&[-1], false)?.cast(dtype))?;
+        // The operand may have been laid out anew, with rows of zeros behind its own.
+        let rows = a.tensor.detach().narrow(-2, 0, m)?;
+        let sums = no_grad(|| rows.sum(&[-1], false)?.cast(dtype))?;
         out.row_sums = Some(sums);
     }
     let row_sums = out.row_sums.as_ref().filter(|_| in_kernel);
