@@ -4,8 +4,8 @@
 // shapes: as matmul; one stride of each operand is 1, the other a multiple of 4, so are K and all starts
 //   (A_ALONG_M: a lies contiguous along M, else along K; B_ALONG_K: b along K, else along N)
 // launch: ROWS (32 or 64) x 32 outputs a subgroup of 8, one subgroup a workgroup, grid (N / 32, M / ROWS, batch);
-//   with b along N the tiles are taken in bands of 8 rows of them, column after column; FEW: ROWS = M, 8 at most, and a
-//   lies along K
+//   with b along N the tiles are taken in bands of 8 rows of them, column after column; FEW: ROWS = M, 8 at most, a
+//   lies along K, no sums of rows
 // numerics: as matmul
 // backward: as matmul
 // reference: matmul
@@ -80,11 +80,6 @@ fn matmul_subgroup(
     let b_step = params.b_row / 4u;
 #endif
 #ifdef ROW_SUMS
-#ifdef FEW
-#repeat h ROWS
-    var few{h} = vec4<f32>();
-#endrepeat
-#else
 #ifdef A_ALONG_M
 #repeat h ROWS / 32
     var r{h} = vec4<f32>();
@@ -95,16 +90,12 @@ fn matmul_subgroup(
 #endrepeat
 #endif
 #endif
-#endif
     // Through a shuffle, or Mesa compiles the kernel anew for every k (see decision 0003).
     let inner = subgroupShuffle(params.k, 0u);
     for (var k = 0u; k < inner; k += 4u) {
 #ifdef FEW
 #repeat h ROWS
         let t{h} = texel_a(a_at{h} + k / 4u);
-#ifdef ROW_SUMS
-        few{h} += t{h};
-#endif
 #endrepeat
 #else
         // Component j of v{q} belongs to column col + j, lane l of s{q}_{h} to row_of(h, l); both to k + q.
@@ -171,11 +162,6 @@ fn matmul_subgroup(
 #ifdef FEW
 #repeat h ROWS
     put_four(batch, {h}u, col, c{h}, shift);
-#ifdef ROW_SUMS
-    if (tile.x == 0u && lane == 0u) {
-        put_row_sum(batch, {h}u, (few{h}.x + few{h}.y) + (few{h}.z + few{h}.w));
-    }
-#endif
 #endrepeat
 #else
 #repeat r 8

@@ -188,9 +188,9 @@ fn pieces_merge_by_score_and_characters_without_one_become_bytes() {
             "{prefix} {text:?}"
         );
     };
-    check(true, "hello", &["<s>", "▁he", "llo"]);
+    check(true, "hello", &["<s>", "▁hello"]);
     check(false, "hello", &["<s>", "he", "llo"]);
-    check(false, " hello a", &["<s>", "▁he", "llo", "▁", "a"]);
+    check(false, " hello a", &["<s>", "▁hello", "▁", "a"]);
     check(false, "aé", &["<s>", "a", "<0xC3>", "<0xA9>"]);
     check(false, "  a", &["<s>", "  ", "a"]);
     check(false, "a<think>a", &["<s>", "a", "<think>", "a"]);

@@ -2,7 +2,7 @@
 
 use wgrad_runtime::{Defines, Device, Launch, MAX_GROUPS};
 
-use super::choice::choose;
+use super::choice::{FEW_ROWS, choose};
 use super::operand::Operand;
 use super::parts::{cut, in_parts};
 use super::split::{split_k, splits};
@@ -158,10 +158,16 @@ pub(super) fn gemm(
     let sizes = (m, n, &mut k);
     let (variant, tile) = choose(wanted, sizes, &lead, (&mut a, &mut b))?;
     // An empty product launches nothing that could sum on the way.
-    let in_kernel =
-        n > 0 && (variant != Variant::Cooperative || cooperative::sums_rows(&tile, device, &a));
+    let in_kernel = n > 0
+        && match variant {
+            Variant::Cooperative => cooperative::sums_rows(&tile, device, &a),
+            Variant::Subgroup => tile.bm > FEW_ROWS,
+            _ => true,
+        };
     if epilogue.row_sums && !in_kernel {
-        let sums = no_grad(|| a.tensor.detach().sum(&[-1], false)?.cast(dtype))?;
+        // The operand may have been laid out anew, with rows of zeros behind its own.
+        let rows = a.tensor.detach().narrow(-2, 0, m)?;
+        let sums = no_grad(|| rows.sum(&[-1], false)?.cast(dtype))?;
         out.row_sums = Some(sums);
     }
     let row_sums = out.row_sums.as_ref().filter(|_| in_kernel);
