@@ -138,7 +138,7 @@ fn tries(case: &Case) -> bool {
     ];
     // Products of more elements would take minutes in pieces of 4096 bytes.
     const PRODUCTS: &[&str] = &["matmul", "linear"];
-    const MOST_ELEMENTS: usize = 20_000;
+    const MOST_ELEMENTS: usize = 8_000;
     let elements = || {
         let sides = |input: &Input| input.shape.iter().product::<usize>();
         case.inputs.iter().map(sides).sum::<usize>()

@@ -267,3 +267,70 @@ fn what_no_rule_reads_may_be_overwritten() {
     frozen.copy_from_slice(&[9f32; 18]).unwrap();
     assert!(message(loss.backward()).starts_with("linear: "));
 }
+
+/// Views of one tensor add up, wherever they lie and whatever else reads the tensor.
+#[test]
+fn gradients_of_views_add_up() {
+    let device = device();
+    let x = leaf(&device, &[4, 3]);
+    // Also of what is no leaf: its sum begins with another op's gradient.
+    let y = x.mul_scalar(2.0).unwrap();
+    let part = |x: &Tensor, at: isize, start, length, factor| {
+        let part = x.narrow(at, start, length).unwrap();
+        part.mul_scalar(factor).unwrap().sum_all().unwrap()
+    };
+    let terms = [
+        part(&x, 0, 0, 2, 1.0),
+        part(&x, 0, 1, 2, 10.0),
+        part(&x, 1, 2, 1, 100.0),
+        part(&y, 0, 3, 1, 1000.0),
+        y.sum_all().unwrap(),
+        part(&y, -1, 0, 1, 5000.0),
+        part(&y, 0, 0, 1, 20000.0),
+    ];
+    let loss = terms[1..]
+        .iter()
+        .fold(terms[0].clone(), |sum, term| sum.add(term).unwrap());
+    let dx = loss.backward().unwrap();
+    let dx = dx.get(&x).unwrap().to_vec::<f32>().unwrap();
+    let mut want = vec![0f32; 12];
+    for (i, want) in want.iter_mut().enumerate() {
+        let (row, column) = (i / 3, i % 3);
+        let at = |here: bool, value: f32| if here { value } else { 0.0 };
+        *want = at(row < 2, 1.0)
+            + at((1..3).contains(&row), 10.0)
+            + at(column == 2, 100.0)
+            + 2.0 * (at(row == 3, 1000.0) + 1.0 + at(column == 0, 5000.0) + at(row == 0, 20000.0));
+    }
+    assert_eq!(dx, want);
+}
+
+/// T steps that each read their part of one tensor cost T times one step, not T² of it.
+#[test]
+fn views_of_a_sequence_take_time_and_memory_in_proportion() {
+    let device = device();
+    let peak = |steps: usize| {
+        let x = leaf(&device, &[steps, 4, 256]);
+        let mut sum = Tensor::zeros(&device, &[1, 4, 256], x.dtype()).unwrap();
+        for t in 0..steps {
+            sum = sum.add(&x.narrow(0, t, 1).unwrap()).unwrap();
+        }
+        let loss = sum.mul(&sum).unwrap().sum_all().unwrap();
+        drop(sum);
+        device.synchronize().unwrap();
+        device.reset_peak();
+        let (before, launches) = (device.memory().peak, device.counters().0);
+        let gradients = loss.backward().unwrap();
+        device.synchronize().unwrap();
+        assert!(gradients.get(&x).is_some());
+        let memory = device.memory().peak - before;
+        (
+            memory / steps as u64,
+            (device.counters().0 - launches) as usize,
+        )
+    };
+    let (short, long) = (peak(32), peak(128));
+    // One gradient of x's size, and what the pass holds besides.
+    assert!(long.0 <= 2 * short.0.max(4 << 10), "{short:?} {long:?}");
+    assert!(long.1 <= 2 * 128 + 8, "{long:?}");
+}

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::grad_mode::no_grad;
+use super::sums::{Flow, Sums};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
@@ -44,7 +45,11 @@ impl Gradients {
     /// Adds another pass's gradients to these: gradient accumulation.
     pub fn accumulate(&mut self, other: Gradients) -> Result<()> {
         for (id, gradient) in other.0 {
-            add_to(&mut self.0, id, gradient)?;
+            let sum = match self.0.remove(&id) {
+                Some(earlier) => earlier.add(&gradient)?,
+                None => gradient,
+            };
+            self.0.insert(id, sum);
         }
         Ok(())
     }
@@ -56,15 +61,6 @@ impl Gradients {
         }
         Ok(())
     }
-}
-
-fn add_to(map: &mut HashMap<u64, Tensor>, id: u64, gradient: Tensor) -> Result<()> {
-    let sum = match map.remove(&id) {
-        Some(earlier) => earlier.add(&gradient)?,
-        None => gradient,
-    };
-    map.insert(id, sum);
-    Ok(())
 }
 
 impl Tensor {
@@ -115,10 +111,10 @@ pub(super) enum Reach {
 }
 
 pub(super) fn walk(root: &Tensor, dy: &Tensor, reach: Reach) -> Result<Gradients> {
-    let mut gradients: HashMap<u64, Tensor> = HashMap::new();
+    let mut gradients = Sums::default();
     // Ids grow as tensors are made, so the largest id has no user left that was not visited.
     let mut pending: BTreeMap<u64, Tensor> = BTreeMap::new();
-    gradients.insert(root.id(), dy.clone());
+    gradients.add(root, Flow::Whole(dy.clone()))?;
     pending.insert(root.id(), root.clone());
     while let Some((id, tensor)) = pending.pop_last() {
         if let Reach::Since(first) = reach
@@ -127,13 +123,13 @@ pub(super) fn walk(root: &Tensor, dy: &Tensor, reach: Reach) -> Result<Gradients
             break;
         }
         let Some(node) = tensor.node() else { continue };
-        let Some(dy) = gradients.remove(&id) else {
+        let Some(dy) = gradients.remove(id) else {
             continue;
         };
-        for (input, part) in node.backward(&dy)? {
-            add_to(&mut gradients, input.id(), part)?;
+        for (input, flow) in node.backward(&dy)? {
+            gradients.add(input, flow)?;
             pending.insert(input.id(), input.clone());
         }
     }
-    Ok(Gradients(gradients))
+    Ok(Gradients(gradients.into_gradients()))
 }

@@ -1,7 +1,7 @@
 //! Autograd: [`record()`] puts an op into the graph, `backward` walks the graph from the newest node to the oldest.
 //!
-//! `grad_mode` (is a graph being built on this thread?) ← `node` (one op: inputs, saved tensors, rule) ← `record` ←
-//! `backward` ← `checkpoint`.
+//! `grad_mode` (is a graph being built on this thread?) ← `sums` (gradients found so far) ← `node` (one op: inputs,
+//! saved tensors, rule) ← `record` ← `backward` ← `checkpoint`.
 
 mod backward;
 mod checkpoint;
@@ -9,6 +9,7 @@ pub(crate) mod draws;
 mod grad_mode;
 mod node;
 mod record;
+mod sums;
 
 pub use backward::Gradients;
 pub use checkpoint::checkpoint;
@@ -16,4 +17,4 @@ pub use grad_mode::{EnableGradGuard, NoGradGuard, enable_grad, is_grad_enabled, 
 pub(crate) use node::Node;
 pub use node::{Context, Saved};
 pub use record::{record, refuse_grad};
-pub(crate) use record::{record_view, record_with, same_device};
+pub(crate) use record::{record_narrow, record_view, record_with, same_device};

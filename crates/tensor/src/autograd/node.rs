@@ -2,11 +2,19 @@
 
 use std::sync::Arc;
 
+use super::sums::{Flow, Place};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
 /// From the gradient of the output, the gradient of each input.
 type Rule = dyn Fn(&Context, &Tensor) -> Result<Vec<Option<Tensor>>> + Send + Sync;
+
+/// How gradients flow back through a node.
+enum Backward {
+    Rule(Box<Rule>),
+    /// The output is a narrowed view of the one input: its gradient is a part of the input's.
+    Narrow(Place),
+}
 
 /// How a tensor came to be.
 #[derive(Clone)]
@@ -19,7 +27,7 @@ struct NodeInner {
     saved: Vec<SavedTensor>,
     /// The output is its one input seen in another shape.
     reshapes: bool,
-    rule: Box<Rule>,
+    backward: Backward,
 }
 
 /// A tensor that a backward rule reads, and the version of its memory when it was saved.
@@ -41,7 +49,7 @@ impl Node {
             needs: saved.needs.to_vec(),
             saved: saved.tensors,
             reshapes: false,
-            rule: Box::new(rule),
+            backward: Backward::Rule(Box::new(rule)),
         }))
     }
 
@@ -52,13 +60,23 @@ impl Node {
         reshapes: bool,
         rule: impl Fn(&Tensor) -> Result<Tensor> + Send + Sync + 'static,
     ) -> Self {
+        let rule = move |_: &Context, dy: &Tensor| Ok(vec![Some(rule(dy)?)]);
+        Self::of_view(op, input, reshapes, Backward::Rule(Box::new(rule)))
+    }
+
+    /// The node of a narrowed view of `input`.
+    pub(super) fn narrow(input: &Tensor, place: Place) -> Self {
+        Self::of_view("narrow", input, false, Backward::Narrow(place))
+    }
+
+    fn of_view(op: &'static str, input: &Tensor, reshapes: bool, backward: Backward) -> Self {
         Self(Arc::new(NodeInner {
             op,
             inputs: vec![input.clone()],
             needs: vec![true],
             saved: Vec::new(),
             reshapes,
-            rule: Box::new(move |_, dy| Ok(vec![Some(rule(dy)?)])),
+            backward,
         }))
     }
 
@@ -68,10 +86,10 @@ impl Node {
         inputs.filter(|(_, need)| **need).map(|(input, _)| input)
     }
 
-    /// The inputs that want gradients, each with its part.
+    /// The inputs that want gradients, each with what flows to it.
     ///
     /// Errors: a saved tensor was overwritten; the rule's own; gradients that do not fit the inputs.
-    pub(super) fn backward(&self, dy: &Tensor) -> Result<Vec<(&Tensor, Tensor)>> {
+    pub(super) fn backward(&self, dy: &Tensor) -> Result<Vec<(&Tensor, Flow)>> {
         self.0.backward(dy)
     }
 
@@ -82,7 +100,14 @@ impl Node {
 }
 
 impl NodeInner {
-    fn backward(&self, dy: &Tensor) -> Result<Vec<(&Tensor, Tensor)>> {
+    fn backward(&self, dy: &Tensor) -> Result<Vec<(&Tensor, Flow)>> {
+        let rule = match &self.backward {
+            Backward::Rule(rule) => rule,
+            Backward::Narrow(place) => {
+                let part = |input| (input, Flow::Part(*place, dy.clone()));
+                return Ok(self.inputs.iter().map(part).collect());
+            }
+        };
         for saved in &self.saved {
             saved.check(self.op)?;
         }
@@ -92,7 +117,7 @@ impl NodeInner {
             saved: &self.saved,
             needs: &self.needs,
         };
-        let parts = (self.rule)(&context, dy)?;
+        let parts = rule(&context, dy)?;
         if parts.len() != self.inputs.len() {
             return Err(Error::op(
                 self.op,
@@ -119,7 +144,7 @@ impl NodeInner {
                 Some(part) if part.shape() != input.shape() || part.dtype() != input.dtype() => {
                     return refuse(format!("gives {part:?} as"));
                 }
-                Some(part) => out.push((input, part)),
+                Some(part) => out.push((input, Flow::Whole(part))),
             }
         }
         Ok(out)

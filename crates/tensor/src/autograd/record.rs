@@ -2,6 +2,7 @@
 
 use super::grad_mode::{self, is_grad_enabled};
 use super::node::{Context, Node, Saved};
+use super::sums::Place;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
@@ -99,6 +100,16 @@ pub(crate) fn record_view(
     reshapes: bool,
     backward: impl Fn(&Tensor) -> Result<Tensor> + Send + Sync + 'static,
 ) -> Tensor {
+    seen(input, output, || Node::view(op, input, reshapes, backward))
+}
+
+/// Puts `output`, the elements of dimension `dim` of `input` from `start` on, into the graph.
+pub(crate) fn record_narrow(input: &Tensor, output: Tensor, dim: usize, start: usize) -> Tensor {
+    seen(input, output, || Node::narrow(input, Place { dim, start }))
+}
+
+/// `output`, a view of `input`, with its node where one is needed.
+fn seen(input: &Tensor, output: Tensor, node: impl FnOnce() -> Node) -> Tensor {
     if !is_grad_enabled() {
         return output;
     }
@@ -108,7 +119,7 @@ pub(crate) fn record_view(
     if !input.requires_grad() {
         return output;
     }
-    output.with_node(Node::view(op, input, reshapes, backward))
+    output.with_node(node())
 }
 
 /// Refuses tensors of several devices.

@@ -1,6 +1,6 @@
 //! Parts of a tensor along a dimension, as views: the same memory, no kernel runs.
 
-use crate::autograd::record_view;
+use crate::autograd::{record_narrow, record_view};
 use crate::cases::{Case, HostArray, Input, Layout};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -86,6 +86,9 @@ impl Tensor {
         let length = end.saturating_sub(start).div_ceil(step);
         let full = self.shape().to_vec();
         let y = every(self, at, start, length, step);
+        if step == 1 && length > 0 {
+            return Ok(record_narrow(self, y, at, start));
+        }
         Ok(record_view("slice", self, y, false, move |dy| {
             let dx = Tensor::zeros(dy.device(), &full, dy.dtype())?;
             dy.copy_into(&every(&dx, at, start, length, step))?;

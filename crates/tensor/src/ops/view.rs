@@ -1,6 +1,6 @@
 //! Views: the same memory with another shape. No kernel runs, but for reshapes of scattered memory.
 
-use crate::autograd::record_view;
+use crate::autograd::{record_narrow, record_view};
 use crate::cases::{Case, HostArray, Input, Layout};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -152,17 +152,12 @@ impl Tensor {
         }
         let mut shape = self.shape().to_vec();
         shape[at] = length;
-        let full = self.shape().to_vec();
         let y = self.view(
             shape,
             self.strides().to_vec(),
             self.offset() + start * self.strides()[at],
         );
-        Ok(record_view("narrow", self, y, false, move |dy| {
-            let dx = Tensor::zeros(dy.device(), &full, dy.dtype())?;
-            dy.copy_into(&dx.narrow(at as isize, start, length)?)?;
-            Ok(dx)
-        }))
+        Ok(record_narrow(self, y, at, start))
     }
 
     /// A new dimension of side 1, which is dimension `at` of the result; negative ones count from its back.
