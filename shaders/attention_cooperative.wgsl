@@ -80,16 +80,16 @@ fn attention_cooperative(
         let x{v} = scores(row, share + {v}u * LANES, tile);
         higher = max(higher, x{v});
 #endrepeat
-        let highest = row_top(max(max(higher.x, higher.y), max(higher.z, higher.w)));
+        let row_max = row_top(max(max(higher.x, higher.y), max(higher.z, higher.w)));
         var shrink = 1.0;
-        let grows = highest > top + LAG;
+        let grows = row_max > top + LAG;
         let any_grows = subgroupAny(grows && total > 0.0);
         if (local % WIDTH == 0u) {
             wg_grown[part] = u32(any_grows);
         }
         if (grows) {
-            shrink = exp(max(top, LOW) - highest);
-            top = highest;
+            shrink = exp(max(top, LOW) - row_max);
+            top = row_max;
         }
         total *= shrink;
 #repeat v 8 * ROWS / WIDTH

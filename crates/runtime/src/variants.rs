@@ -95,7 +95,7 @@ impl Choice {
 
 /// The device that a choice is for.
 #[derive(Debug, Clone, Copy)]
-pub struct Wanted<'a> {
+pub struct Target<'a> {
     /// As [`crate::AdapterDescription`] has it.
     pub adapter: &'a str,
     /// As [`crate::AdapterDescription`] has it.
@@ -269,7 +269,7 @@ impl VariantTable {
     /// The choice for `kernel` at `sizes`: of the same adapter and driver, else of the same adapter, else of
     /// a similar one; among those of the nearest bucket, two octaves away in all at most; only what the
     /// device can launch.
-    pub fn lookup(&self, kernel: &str, sizes: &[(&str, u64)], wanted: &Wanted) -> Option<Choice> {
+    pub fn lookup(&self, kernel: &str, sizes: &[(&str, u64)], target: &Target) -> Option<Choice> {
         let mut candidates = self
             .entries
             .iter()
@@ -279,11 +279,11 @@ impl VariantTable {
         let bucket = bucket(sizes);
         let rank = |e: &Entry| {
             let launchable =
-                e.invocations <= wanted.invocations && e.workgroup_bytes <= wanted.workgroup_bytes;
-            if !launchable || e.device_type != wanted.device_type || e.backend != wanted.backend {
+                e.invocations <= target.invocations && e.workgroup_bytes <= target.workgroup_bytes;
+            if !launchable || e.device_type != target.device_type || e.backend != target.backend {
                 return None;
             }
-            let source = match (e.adapter == wanted.adapter, e.driver == wanted.driver) {
+            let source = match (e.adapter == target.adapter, e.driver == target.driver) {
                 (true, true) => Source::Exact,
                 (true, false) => Source::Adapter,
                 (false, _) => Source::Similar,

@@ -318,7 +318,7 @@ impl Manager {
     /// Runs the commands in silence. Only the last one decides: lists of an unrelated, broken
     /// source must not stand in the way.
     fn install(&self, prefix: &[&'static str]) -> Result<(), String> {
-        let mut said = String::new();
+        let mut output_text = String::new();
         let mut succeeded = false;
         for words in self.commands(prefix) {
             let output = Command::new(words[0])
@@ -326,15 +326,15 @@ impl Manager {
                 .stdin(Stdio::null())
                 .output()
                 .map_err(|e| format!("cannot run {}: {e}", words[0]))?;
-            said += &format!("$ {}\n", words.join(" "));
-            said += &String::from_utf8_lossy(&output.stdout);
-            said += &String::from_utf8_lossy(&output.stderr);
+            output_text += &format!("$ {}\n", words.join(" "));
+            output_text += &String::from_utf8_lossy(&output.stdout);
+            output_text += &String::from_utf8_lossy(&output.stderr);
             succeeded = output.status.success();
         }
         if succeeded {
             return Ok(());
         }
-        let lines: Vec<&str> = said.lines().collect();
+        let lines: Vec<&str> = output_text.lines().collect();
         let last = lines[lines.len().saturating_sub(20)..].join("\n");
         Err(format!(
             "installing {} with {} failed; mend that or run this line, then the same command \

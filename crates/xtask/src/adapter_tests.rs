@@ -70,13 +70,13 @@ fn what_counts_as_usable() {
         ),
         (&[LOADER, NVIDIA, "dev/nvidia0"], Ok("NVIDIA")),
     ];
-    for (number, (files, wanted)) in cases.iter().enumerate() {
+    for (number, (files, expected)) in cases.iter().enumerate() {
         let root = Root::new(&format!("usable{number}"), files);
-        match (root.look(&[], "").usable(), wanted) {
+        match (root.look(&[], "").usable(), expected) {
             (Ok(text), Ok(part)) | (Err(text), Err(part)) => {
                 assert!(text.contains(part), "{files:?}: {text}");
             }
-            (got, _) => panic!("{files:?}: {got:?}, wanted {wanted:?}"),
+            (got, _) => panic!("{files:?}: {got:?}, expected {expected:?}"),
         }
     }
 }

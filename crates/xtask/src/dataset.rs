@@ -40,7 +40,7 @@ pub fn split(text: &str) -> Result<Parts, String> {
         let mut fields = line.splitn(3, '\t');
         let (Some(id), Some(rating), Some(snippet)) = (fields.next(), fields.next(), fields.next())
         else {
-            return fault("wanted id, rating and text between tabs");
+            return fault("expected id, rating and text between tabs");
         };
         let Ok(id) = id.parse::<u64>() else {
             return fault("the id is no whole number");
@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn faults_name_their_line() {
         for (text, part) in [
-            ("1\t1\tok\n2\t1", "line 2: wanted id, rating and text"),
+            ("1\t1\tok\n2\t1", "line 2: expected id, rating and text"),
             ("x\t1\ttext", "line 1: the id is no whole number"),
             ("1\thigh\ttext", "line 1: the rating is no number"),
             ("1\t1\ta\tb", "line 1: a tab inside"),

@@ -164,7 +164,7 @@ mod tests {
     fn a_package_that_breaks_a_rule_is_named() {
         let source = format!("\"{REGISTRY}index\"");
         let elsewhere = "\"git+https://example.org/p\"";
-        for (licence, rust, from, wanted) in [
+        for (licence, rust, from, expected) in [
             ("\"MIT\"", "null", source.as_str(), Ok("1 dependencies")),
             ("\"MIT\"", "\"1.90.0\"", &source, Ok("1 dependencies")),
             ("\"MIT\"", "\"1.91\"", &source, Err("needs Rust 1.91")),
@@ -178,7 +178,7 @@ mod tests {
             ),
         ] {
             let outcome = check(&metadata("p", licence, rust, from), DENY);
-            let (text, part) = match (&outcome, wanted) {
+            let (text, part) = match (&outcome, expected) {
                 (Ok(text), Ok(part)) | (Err(text), Err(part)) => (text, part),
                 _ => panic!("{licence} {rust} {from}: {outcome:?}"),
             };

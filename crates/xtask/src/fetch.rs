@@ -232,7 +232,7 @@ fn download(package: &Package, python: &str, folder: &Path) -> Result<PathBuf, S
     if std::io::IsTerminal::is_terminal(&std::io::stdout()) {
         pip.stdout(Stdio::inherit());
     }
-    let mut said = String::new();
+    let mut stderr = String::new();
     // The data's setup.cfg spells keys with dashes, which setuptools 78.0 refused and a later one
     // may again: the second attempt builds the metadata with an older one.
     for older_setuptools in [false, true] {
@@ -254,31 +254,31 @@ fn download(package: &Package, python: &str, folder: &Path) -> Result<PathBuf, S
                 ))
             };
         }
-        said = String::from_utf8_lossy(&output.stderr).into_owned();
-        if !said.contains("subprocess-exited-with-error") {
+        stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        if !stderr.contains("subprocess-exited-with-error") {
             break;
         }
     }
-    Err(explain(package, &said))
+    Err(explain(package, &stderr))
 }
 
 /// One line from what pip wrote to standard error.
-fn explain(package: &Package, said: &str) -> String {
+fn explain(package: &Package, stderr: &str) -> String {
     let Package { name, version, .. } = package;
-    if said.contains("DO NOT MATCH THE HASHES") {
+    if stderr.contains("DO NOT MATCH THE HASHES") {
         return format!(
             "{name} {version} does not have the SHA-256 {}: the package index holds another file \
              under that name; nothing was kept",
             package.sha256
         );
     }
-    let advice = if said.contains("Retrying") || said.contains("No matching distribution") {
+    let advice = if stderr.contains("Retrying") || stderr.contains("No matching distribution") {
         "is this machine offline? Connect it, or name a package index it reaches in \
          PIP_INDEX_URL, and run this again"
     } else {
         "mend that and run this again"
     };
-    let last = said
+    let last = stderr
         .lines()
         .rev()
         .map(str::trim)
@@ -304,7 +304,7 @@ fn verify(package: &Package, archive: &Path) -> Result<(), String> {
     }
     let _ = fs::remove_file(archive);
     Err(format!(
-        "{} has the SHA-256 {hash}, wanted {}; it was deleted, run this again",
+        "{} has the SHA-256 {hash}, expected {}; the file was deleted: run this again",
         package.archive, package.sha256
     ))
 }
@@ -327,8 +327,8 @@ fn unpack(package: &Package, python: &str, archive: &Path, folder: &Path) -> Res
     if output.status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let reason = said.lines().last().unwrap_or("Python gave no reason");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let reason = stderr.lines().last().unwrap_or("Python gave no reason");
     Err(format!("cannot unpack {}: {reason}", package.archive))
 }
 

@@ -116,8 +116,8 @@ mod tests {
                 "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0",
             ),
         ];
-        for (input, wanted) in cases {
-            assert_eq!(hex(input).unwrap(), wanted);
+        for (input, expected) in cases {
+            assert_eq!(hex(input).unwrap(), expected);
         }
     }
 

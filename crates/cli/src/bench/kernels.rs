@@ -3,7 +3,7 @@
 use anyhow::{Result, anyhow, bail};
 use clap::ValueEnum;
 use wgrad_tensor::DType;
-use wgrad_tensor::ops::matmul::{Kernel, Variant};
+use wgrad_tensor::ops::matmul::{Kernel, MatmulVariant};
 use wgrad_tune::bench::attention::{self, Size};
 use wgrad_tune::bench::matmul::{self, Product, Transposes};
 use wgrad_tune::bench::{ops, peak, rows};
@@ -79,7 +79,7 @@ fn transposes(text: &str) -> std::result::Result<Transposes, String> {
 
 fn kernel(text: &str) -> std::result::Result<Kernel, String> {
     matmul::parse_kernel(text).ok_or_else(|| {
-        let all = Variant::ALL.map(matmul::variant_name);
+        let all = MatmulVariant::ALL.map(matmul::variant_name);
         format!(
             "there are {}; tiled, cooperative and subgroup also with a tile such as tiled/128x128x16/8x8",
             all.join(", ")

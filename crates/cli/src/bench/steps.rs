@@ -21,18 +21,18 @@ pub struct Trainer<'a> {
 }
 
 impl<'a> Trainer<'a> {
-    /// Trains the parameters that `wanted` names; the rest is frozen. Losses are scaled for activations of
+    /// Trains the parameters that `is_trained` accepts; the rest is frozen. Losses are scaled for activations of
     /// f16.
     pub fn new(
         device: &Device,
         model: &'a Workload,
         dtype: DType,
-        wanted: impl Fn(&str) -> bool,
+        is_trained: impl Fn(&str) -> bool,
     ) -> Result<Self> {
         let mut trained = Parameters::new();
         for (name, tensor) in &model.parameters {
-            tensor.set_requires_grad(wanted(name))?;
-            if wanted(name) {
+            tensor.set_requires_grad(is_trained(name))?;
+            if is_trained(name) {
                 trained.push((name.clone(), tensor.clone()));
             }
         }

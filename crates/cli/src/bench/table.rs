@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use wgrad_tensor::DType;
-use wgrad_tensor::ops::matmul::Variant;
+use wgrad_tensor::ops::matmul::MatmulVariant;
 use wgrad_tune::bench::attention::{self, Size};
 use wgrad_tune::bench::matmul::{self, Product, Transposes};
 use wgrad_tune::bench::{Bench, Row, peak, rows};
@@ -205,16 +205,24 @@ fn products(bench: &mut Bench, plan: &Plan, _: &OutputArgs) -> Result<()> {
     let product = Product::new(m, k, n, DType::F32);
     let software = bench.device.adapter().is_software();
     let own = if software {
-        Variant::Subgroup
+        MatmulVariant::Subgroup
     } else {
-        Variant::Tiled
+        MatmulVariant::Tiled
     };
-    matmul::kernels(bench, product, &[Variant::Simple, own].map(Into::into))?;
+    matmul::kernels(
+        bench,
+        product,
+        &[MatmulVariant::Simple, own].map(Into::into),
+    )?;
     if !bench.device.matrix_unit().is_some_and(|unit| unit.half) {
         return Ok(());
     }
     let half = Product::new(m, k, n, DType::F16);
-    matmul::kernels(bench, half, &[own, Variant::Cooperative].map(Into::into))
+    matmul::kernels(
+        bench,
+        half,
+        &[own, MatmulVariant::Cooperative].map(Into::into),
+    )
 }
 
 /// Kernels that memory bounds.

@@ -234,7 +234,7 @@ fn mistakes_are_one_line() {
     );
     let line = refuse(wgrad(&TINY).args(["--report", "none/x.html"]));
     assert!(line.contains("--report none/x.html"), "{line}");
-    for (args, said) in [
+    for (args, answer) in [
         (
             &["train", "--kernels", "--json"][..],
             "--kernels prints text",
@@ -247,7 +247,7 @@ fn mistakes_are_one_line() {
         (&["count", "--case", "mlp", "--dtype", "f16"], "f32 only"),
     ] {
         let line = refuse(wgrad(&["bench"]).args(args));
-        assert!(line.contains(said), "{line}");
+        assert!(line.contains(answer), "{line}");
     }
     let line = refuse(&mut wgrad(&["bench", "ops", "--op", "sofmax"]));
     assert!(line.contains("no op `sofmax`"), "{line}");

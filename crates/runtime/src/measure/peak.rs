@@ -74,12 +74,12 @@ impl Device {
     /// Copies by a kernel and by the driver.
     fn copy_probes(&self) -> Result<[Probe<'_>; 2]> {
         // A GPU's last-level cache holds up to 100 MB, a CPU's share of one less.
-        let wanted = if self.adapter().is_software() {
+        let most_bytes = if self.adapter().is_software() {
             64
         } else {
             256
         } << 20;
-        let bytes = self.max_binding_bytes().min(wanted);
+        let bytes = self.max_binding_bytes().min(most_bytes);
         let (x, y) = (self.alloc(bytes)?, self.alloc(bytes)?);
         let kernel = self.kernel("peak_copy", &Defines::new())?;
         let amount = 2.0 * bytes as f64;

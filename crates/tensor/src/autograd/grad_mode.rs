@@ -99,8 +99,8 @@ pub(super) fn forward<T>(inputs: &[&Tensor], f: impl FnOnce() -> T) -> T {
     if !is_grad_enabled() {
         return f();
     }
-    let wanted = inputs.iter().filter(|input| input.requires_grad());
-    let known: Vec<Watch> = wanted
+    let differentiable = inputs.iter().filter(|input| input.requires_grad());
+    let known: Vec<Watch> = differentiable
         .filter_map(|input| input.buffer().watch().cloned())
         .collect();
     let _guard = Guard::new(Access::Only(known));

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::random::Generator;
 use crate::shape::broadcast_strides;
 use crate::tensor::Tensor;
-use fused::{Fused, Rows, Sizes};
+use fused::{Fused, Sizes, StridedRows};
 
 const OP: &str = "scaled_dot_product_attention";
 
@@ -35,7 +35,7 @@ pub struct Attention<'a> {
 
 /// The ways to the same result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Variant {
+pub enum AttentionVariant {
     /// Matrix product, softmax, dropout and matrix product, with the scores in memory.
     Composed,
     /// `attention_tiled` and its backward: workgroup memory; for GPUs.
@@ -110,7 +110,7 @@ fn part(qkv: &Tensor, at: usize) -> Result<Tensor> {
 pub fn attention_packed_with(
     qkv: &Tensor,
     options: &Attention,
-    variant: Option<Variant>,
+    variant: Option<AttentionVariant>,
 ) -> Result<Tensor> {
     if qkv.rank() != 5 || qkv.shape()[2] != 3 {
         return Err(Error::op(
@@ -135,7 +135,7 @@ pub fn attention_packed_with(
     let forward = |ctx: &mut Saved| {
         // The software adapter's kernels read float32 texels.
         let dtype = match variant {
-            Variant::Subgroup => DType::F32,
+            AttentionVariant::Subgroup => DType::F32,
             _ => plain.dtype(),
         };
         let whole = plain.is_contiguous() && plain.offset().is_multiple_of(4);
@@ -146,7 +146,7 @@ pub fn attention_packed_with(
             plain.copy_into(&packed)?;
             packed
         };
-        let one = |at| Rows::new(&part(&source, at)?);
+        let one = |at| StridedRows::new(&part(&source, at)?);
         let rows = [one(0)?, one(1)?, one(2)?];
         let fused = Fused::new(rows, true, sizes, options, variant, qkv.dtype())?;
         let (y, statistics) = fused.forward()?;
@@ -186,7 +186,7 @@ pub fn attention_with(
     k: &Tensor,
     v: &Tensor,
     options: &Attention,
-    variant: Option<Variant>,
+    variant: Option<AttentionVariant>,
 ) -> Result<Tensor> {
     let sizes = Sizes::new(q, k, v, options)?;
     if variant.is_none() && sizes.tq == 1 && options.bias.is_none() {
@@ -199,8 +199,8 @@ pub fn attention_with(
     let dtype = q.dtype();
     let forward = |ctx: &mut Saved| {
         let wide = |x: &Tensor| match variant {
-            Variant::Subgroup => Rows::new(&x.cast(DType::F32)?),
-            _ => Rows::new(x),
+            AttentionVariant::Subgroup => StridedRows::new(&x.cast(DType::F32)?),
+            _ => StridedRows::new(x),
         };
         let rows = [wide(&parts[0])?, wide(&parts[1])?, wide(&parts[2])?];
         let fused = Fused::new(rows, false, sizes, options, variant, dtype)?;

@@ -10,7 +10,7 @@ use crate::autograd::{record_with, refuse_grad};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ops::elementwise::{Elementwise, compute};
-use crate::ops::rows::Variant;
+use crate::ops::rows::RowVariant;
 use crate::ops::unary::mentions;
 use crate::shape::broadcast;
 use crate::tensor::Tensor;
@@ -162,7 +162,12 @@ fn row(name: &str) -> Result<&'static Binary> {
 
 /// The pointwise function `name` (as its method is called), by a chosen variant, as far as it can run:
 /// for benchmarks and checks.
-pub fn binary_with(a: &Tensor, b: &Tensor, name: &str, variant: Option<Variant>) -> Result<Tensor> {
+pub fn binary_with(
+    a: &Tensor,
+    b: &Tensor,
+    name: &str,
+    variant: Option<RowVariant>,
+) -> Result<Tensor> {
     let row = row(name)?;
     if a.dtype() != b.dtype() {
         return Err(Error::op(
@@ -283,7 +288,7 @@ impl Tensor {
     }
 }
 
-fn forward(row: &Binary, a: &Tensor, b: &Tensor, variant: Option<Variant>) -> Result<Tensor> {
+fn forward(row: &Binary, a: &Tensor, b: &Tensor, variant: Option<RowVariant>) -> Result<Tensor> {
     let shape = broadcast(row.name, a.shape(), b.shape())?;
     let arithmetic = row.gradient.is_some();
     if ["pow", "swiglu"].contains(&row.name) && !a.dtype().is_float() {
@@ -317,7 +322,7 @@ fn backward(
     op: &'static str,
     code: &str,
     [dy, a, b]: [&Tensor; 3],
-    variant: Option<Variant>,
+    variant: Option<RowVariant>,
 ) -> Result<Tensor> {
     let dx = Tensor::empty(dy.device(), dy.shape(), dy.dtype())?;
     let line = format!("fn derivative(dy: f32, a: f32, b: f32) -> f32 {{ return {code}; }}");

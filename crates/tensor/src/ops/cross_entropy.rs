@@ -13,7 +13,7 @@ use crate::ops::pieces::row_halves;
 use crate::tensor::{Observer, Tensor};
 
 pub use super::losses::Reduction;
-use super::rows::Rows;
+use super::rows::RowLayout;
 
 /// How [`Tensor::cross_entropy`] computes its loss; the default is PyTorch's.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -141,7 +141,7 @@ fn forward(
     let sides: &[usize] = if counted { &[2, rows] } else { &[rows] };
     let losses = Tensor::empty(device, sides, DType::F32)?;
     let statistics = Tensor::empty(device, &[2, rows], DType::F32)?;
-    let defines = Rows::new(None, classes, 0, &[logits])
+    let defines = RowLayout::new(None, classes, 0, &[logits])
         .defines()
         .flag_if(options.label_smoothing > 0.0, "SMOOTH")
         .flag_if(options.ignore_index.is_some(), "IGNORE")
@@ -211,7 +211,7 @@ impl Rule {
             Reduction::Mean => 1.0 / rows as f32,
             Reduction::Sum | Reduction::None => 1.0,
         };
-        let defines = Rows::new(None, classes, 0, &[x])
+        let defines = RowLayout::new(None, classes, 0, &[x])
             .defines()
             .flag_if(in_place, "IN_PLACE")
             .flag_if(self.options.ignore_index.is_some(), "IGNORE")

@@ -172,8 +172,8 @@ pub fn cases(out: &mut Vec<Case>) {
                     let words = state(seed, step, micro_batch).unwrap_or_default();
                     let mut y = x[0].clone();
                     for (i, value) in y.data.iter_mut().enumerate() {
-                        let keep = p == 0.0 || word(words, 1, i) >= threshold(p);
-                        *value *= f64::from(u8::from(keep)) / (1.0 - f64::from(p));
+                        let kept = p == 0.0 || word(words, 1, i) >= threshold(p);
+                        *value *= f64::from(u8::from(kept)) / (1.0 - f64::from(p));
                     }
                     y
                 };

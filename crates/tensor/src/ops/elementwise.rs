@@ -9,7 +9,7 @@
 use wgrad_runtime::Defines;
 
 use super::pieces::{Binding, pieces};
-use super::rows::{EACH, Variant, few};
+use super::rows::{EACH, RowVariant, few};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::shape::{MAX_RANK, Walk, broadcast_strides};
@@ -19,7 +19,7 @@ use crate::tensor::Tensor;
 pub(crate) struct Elementwise<'a> {
     pub op: &'static str,
     pub kernel: &'static str,
-    pub variant: Option<Variant>,
+    pub variant: Option<RowVariant>,
     /// They broadcast to the shape of the output.
     pub inputs: &'a [(&'static str, &'a Tensor)],
     pub output: (&'static str, &'a Tensor),
@@ -153,7 +153,7 @@ fn access(walk: &Walk, strides: &[u32; MAX_RANK]) -> Access {
 /// Adds `LANES`, `EACH`, `RANK`, `VECTORS`, `TEXELS`, and for each operand (the output is the last) the type of its memory
 /// `S_NAME` and the functions that reach it; and says how many elements an invocation takes.
 fn defines(
-    variant: Option<Variant>,
+    variant: Option<RowVariant>,
     walk: &Walk,
     operands: &[Operand],
     defines: Defines,
@@ -168,16 +168,16 @@ fn defines(
     };
     let whole = n > 0
         && n.is_multiple_of(4)
-        && variant != Some(Variant::Plain)
+        && variant != Some(RowVariant::Plain)
         && matches!(output.access, Access::Flat | Access::Row)
         && operands.iter().all(aligned);
     let device = output.tensor.device();
-    let wanted = match variant {
+    let in_use = match variant {
         None => device.adapter().is_software() && !few(n),
-        Some(variant) => variant == Variant::Subgroup,
+        Some(variant) => variant == RowVariant::Subgroup,
     };
     let texels = whole
-        && wanted
+        && in_use
         && device.subgroup_size() == Some(8)
         && inputs.iter().all(|o| {
             o.tensor.dtype() == DType::F32

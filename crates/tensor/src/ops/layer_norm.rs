@@ -15,11 +15,11 @@ use crate::random::Generator;
 use crate::tensor::Tensor;
 
 use super::dropout::{Drop, check_p};
-use super::rows::{Rows, Variant, numbered, row_texels, tuned};
+use super::rows::{RowLayout, RowVariant, numbered, row_texels, tuned};
 use crate::ops::pieces::row_halves;
 use backward::Kept;
 
-/// Values of a row that a lane keeps at most (see [`Rows::new`]).
+/// Values of a row that a lane keeps at most (see [`RowLayout::new`]).
 const CACHED: usize = 32;
 /// Rows at a time on the software adapter, where weight and bias stay in registers meanwhile.
 const GROUPS: usize = 64;
@@ -95,9 +95,9 @@ pub struct Norm<'a> {
 }
 
 /// The norm of `x` by a chosen variant, as far as it can run: for benchmarks and checks.
-pub fn norm_with(x: &Tensor, norm: &Norm, variant: Option<Variant>) -> Result<Tensor> {
+pub fn norm_with(x: &Tensor, norm: &Norm, variant: Option<RowVariant>) -> Result<Tensor> {
     let length = norm.check(x)?;
-    if norm.residual.is_some() && (variant == Some(Variant::Composed) || x.numel() == 0) {
+    if norm.residual.is_some() && (variant == Some(RowVariant::Composed) || x.numel() == 0) {
         return norm.composed(x);
     }
     let x = x.contiguous()?;
@@ -131,7 +131,7 @@ fn forward(
     residual: Option<&Tensor>,
     norm: &Norm,
     length: usize,
-    variant: Option<Variant>,
+    variant: Option<RowVariant>,
 ) -> Result<(Tensor, Kept)> {
     let dropout = norm
         .dropout
@@ -147,13 +147,13 @@ fn forward(
     };
     let mut read = vec![x];
     read.extend([residual, norm.weight, norm.bias].into_iter().flatten());
-    let said = tuned("layer_norm", x, length);
-    let chosen = variant.or(said.as_ref().map(|said| said.variant));
+    let tuned = tuned("layer_norm", x, length);
+    let chosen = variant.or(tuned.as_ref().map(|tuned| tuned.variant));
     let texels = row_texels(chosen, length, &read);
     let defines = match texels {
         Some(count) => Defines::new().constant("COUNT", count),
-        None => Rows::new(chosen, length, CACHED, &read)
-            .tuned(device, length, said.as_ref())
+        None => RowLayout::new(chosen, length, CACHED, &read)
+            .tuned(device, length, tuned.as_ref())
             .defines_with(norm.weight.or(norm.bias).map(Tensor::dtype)),
     };
     let defines = defines
@@ -236,7 +236,7 @@ impl Norm<'_> {
             dropout: None,
             ..*self
         };
-        norm_with(&sum, &plain, Some(Variant::Plain))
+        norm_with(&sum, &plain, Some(RowVariant::Plain))
     }
 
     /// The side that is normalised.

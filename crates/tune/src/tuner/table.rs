@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use wgrad_runtime::variants::{Entry, VariantTable, Wanted, bucket, shader_hash};
+use wgrad_runtime::variants::{Entry, Target, VariantTable, bucket, shader_hash};
 
 use super::expr::{Scope, Value};
 use super::job::{Job, Machine};
@@ -70,7 +70,7 @@ pub fn choice(
         Some(Value::Int(most)) => u64::try_from(*most).unwrap_or(0),
         _ => u64::MAX,
     };
-    let wanted = Wanted {
+    let target = Target {
         adapter: &machine.adapter,
         driver: &machine.driver,
         backend: &machine.backend,
@@ -78,7 +78,7 @@ pub fn choice(
         invocations: u32::try_from(most("max_invocations")).unwrap_or(u32::MAX),
         workgroup_bytes: most("max_workgroup_bytes"),
     };
-    let found = ours.lookup(&job.name, &sizes(problem), &wanted)?;
+    let found = ours.lookup(&job.name, &sizes(problem), &target)?;
     let file = |name: &str| job.files.iter().position(|file| file == name);
     let mut values = Scope::new();
     for (name, all) in &space.parameters {

@@ -39,10 +39,10 @@ pub fn isolate(text: &str, entry: Option<&str>) -> Result<String, String> {
                 names.join(", ")
             ));
         }
-        (Some(wanted), all) => *all
+        (Some(requested), all) => *all
             .iter()
-            .find(|d| d.name() == Some(wanted))
-            .ok_or_else(|| format!("no entry point `{wanted}`; it has {}", names.join(", ")))?,
+            .find(|d| d.name() == Some(requested))
+            .ok_or_else(|| format!("no entry point `{requested}`; it has {}", names.join(", ")))?,
     };
     let kept = reached(&declarations, chosen);
     let mut out = text.as_bytes().to_vec();

@@ -2,8 +2,8 @@
 
 use wgrad_runtime::{Defines, Device, MatrixUnit, SelfTest};
 
-use super::fused::{Fused, Rows, Sizes};
-use super::{Attention, Variant};
+use super::fused::{Fused, Sizes, StridedRows};
+use super::{Attention, AttentionVariant};
 use crate::autograd::no_grad;
 use crate::dtype::DType;
 use crate::error::Result;
@@ -140,7 +140,11 @@ fn agreement(device: &Device, d: usize, large: bool) -> Result<Option<SelfTest>>
         return Ok(None);
     }
     let run = |variant| -> Result<Vec<f32>> {
-        let rows = [Rows::new(&q)?, Rows::new(&k)?, Rows::new(&v)?];
+        let rows = [
+            StridedRows::new(&q)?,
+            StridedRows::new(&k)?,
+            StridedRows::new(&v)?,
+        ];
         let mut fused = Fused::new(rows, false, sizes, &options, variant, DType::F16)?;
         fused.large = Some(large);
         let (y, statistics) = fused.forward()?;
@@ -152,7 +156,10 @@ fn agreement(device: &Device, d: usize, large: bool) -> Result<Option<SelfTest>>
         let parts = [y, dq, both].map(|x| x.cast(DType::F32)?.to_vec::<f32>());
         Ok(parts.into_iter().collect::<Result<Vec<_>>>()?.concat())
     };
-    let (units, tiled) = (run(Variant::Cooperative)?, run(Variant::Tiled)?);
+    let (units, tiled) = (
+        run(AttentionVariant::Cooperative)?,
+        run(AttentionVariant::Tiled)?,
+    );
     // All values are of the order of 1, rounded to 11 bits a few times on the way; NaN is off too.
     let near = |(u, t): &(&f32, &f32)| (*u - *t).abs() <= 1.0 / 64.0;
     let off = units.len() - units.iter().zip(&tiled).filter(near).count();

@@ -5,7 +5,7 @@ use wgrad_runtime::{Defines, Launch};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::ops::dropout::Drop;
-use crate::ops::rows::{Rows, Variant, numbered, row_texels, tuned};
+use crate::ops::rows::{RowLayout, RowVariant, numbered, row_texels, tuned};
 use crate::tensor::Tensor;
 
 /// Values of a row that a lane keeps at most, of two tensors each.
@@ -27,7 +27,7 @@ pub(super) struct Kept {
     pub has_bias: bool,
     pub dropout: Option<Drop>,
     pub statistics: Tensor,
-    pub variant: Option<Variant>,
+    pub variant: Option<RowVariant>,
 }
 
 /// The gradients of the total, and of what was dropped before it.
@@ -166,9 +166,9 @@ impl Kept {
             None => None,
         };
         let weight = self.weight.as_ref();
-        let said = tuned("layer_norm_backward", dy, length);
-        let defines = Rows::new(self.variant, length, CACHED, read)
-            .tuned(device, length, said.as_ref())
+        let tuned = tuned("layer_norm_backward", dy, length);
+        let defines = RowLayout::new(self.variant, length, CACHED, read)
+            .tuned(device, length, tuned.as_ref())
             .defines_with(Some(self.parameters))
             .flag("TWO")
             .flag_if(self.rms, "RMS")
@@ -191,12 +191,12 @@ impl Kept {
         let device = dy.device();
         let (rows, length) = self.sides();
         // A subgroup of 8 is Mesa's software adapter, which has few lanes to fill.
-        let wanted = match device.subgroup_size() {
+        let most_chunks = match device.subgroup_size() {
             Some(8) => 1024,
             _ => 65_536,
         };
         let lanes = length.div_ceil(4);
-        let chunks = (wanted / lanes)
+        let chunks = (most_chunks / lanes)
             .min(rows / 16)
             .max(rows.div_ceil(SERIAL))
             .max(1);

@@ -5,7 +5,7 @@ use wgrad_runtime::{Defines, Device, MatrixUnit, SelfTest};
 use super::choice::Tile;
 use super::gemm::{Epilogue, gemm};
 use super::operand::{Operand, laid_out};
-use super::{Kernel, Variant};
+use super::{Kernel, MatmulVariant};
 use crate::autograd::no_grad;
 use crate::dtype::DType;
 use crate::error::Result;
@@ -98,8 +98,8 @@ fn whole_numbers(
     let expected: Vec<f32> = (0..m * n)
         .map(|at| (0..k).map(|p| a(at / n, p) * b(p, at % n)).sum())
         .collect();
-    let wanted = Kernel {
-        variant: Variant::Cooperative,
+    let requested = Kernel {
+        variant: MatmulVariant::Cooperative,
         tile: tile.map(Tile::sides),
     };
     let sums: Vec<f32> = (0..m).map(|i| (0..k).map(|p| a(i, p)).sum()).collect();
@@ -108,14 +108,17 @@ fn whole_numbers(
             row_sums,
             ..Epilogue::of(DType::F32)
         };
-        let made = gemm("matmul", &a, &b, &epilogue, Some(wanted))?;
+        let made = gemm("matmul", &a, &b, &epilogue, Some(requested))?;
         for (what, made, expected) in [
             ("a product", Some(made.y), &expected),
             ("rows", made.row_sums, &sums),
         ] {
             let Some(made) = made else { continue };
             let made = made.to_vec::<f32>()?;
-            let off = made.iter().zip(expected).filter(|(y, wanted)| y != wanted);
+            let off = made
+                .iter()
+                .zip(expected)
+                .filter(|(y, expected)| y != expected);
             let (off, all) = (off.count(), made.len());
             if off > 0 {
                 return Ok(Some(format!("{off} of {all} sums of {what} are wrong")));

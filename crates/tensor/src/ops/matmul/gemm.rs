@@ -6,7 +6,7 @@ use super::choice::choose;
 use super::operand::Operand;
 use super::parts::{cut, in_parts};
 use super::split::{split_k, splits};
-use super::{Kernel, Variant, cooperative};
+use super::{Kernel, MatmulVariant, cooperative};
 use crate::autograd::no_grad;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -25,7 +25,7 @@ pub(super) struct Epilogue<'a> {
     pub gelu_input: Option<&'a Tensor>,
     /// (batch, M, N), contiguous and of the type of what is computed: added last.
     pub residual: Option<&'a Tensor>,
-    /// The sums of the rows of the left operand are wanted too.
+    /// The sums of the rows of the left operand are requested too.
     pub row_sums: bool,
     /// The type of what is computed, where it is not the left operand's.
     pub dtype: Option<DType>,
@@ -47,9 +47,9 @@ impl Default for Epilogue<'_> {
 
 impl Epilogue<'_> {
     /// Whether rows of `n` are stored four at a time by this kernel.
-    pub fn in_fours(&self, variant: Variant, n: usize) -> bool {
+    pub fn in_fours(&self, variant: MatmulVariant, n: usize) -> bool {
         let aligned = self.residual.is_none_or(|x| x.offset().is_multiple_of(4));
-        variant != Variant::Simple && n.is_multiple_of(4) && aligned
+        variant != MatmulVariant::Simple && n.is_multiple_of(4) && aligned
     }
 
     /// Nothing but the product, as this type.
@@ -95,7 +95,7 @@ pub(super) fn gemm(
     a: &Tensor,
     b: &Tensor,
     epilogue: &Epilogue,
-    wanted: Option<Kernel>,
+    requested: Option<Kernel>,
 ) -> Result<Product> {
     let (ra, rb) = (a.rank(), b.rank());
     if ra < 2 || rb < 2 || !a.dtype().is_float() || !b.dtype().is_float() {
@@ -127,7 +127,7 @@ pub(super) fn gemm(
     }
     let size = epilogue.dtype.unwrap_or(a.dtype()).size();
     if let Some(cut) = cut(a, b, &lead, size, epilogue) {
-        return in_parts(op, (a, b), &lead, cut, epilogue, wanted);
+        return in_parts(op, (a, b), &lead, cut, epilogue, requested);
     }
     // The kernels need a contiguous bias.
     let bias = epilogue.bias.map(Tensor::contiguous);
@@ -145,21 +145,21 @@ pub(super) fn gemm(
         }
         return Ok(out);
     }
-    if wanted.is_none() && lead.is_empty() && n > 0 {
+    if requested.is_none() && lead.is_empty() && n > 0 {
         let parts = splits(a, b);
         let sums = (parts * m * n * 4) as u64;
         if parts > 1 && sums <= device.max_binding_bytes() {
-            split_k(op, (a, b), parts, wanted, epilogue, &out)?;
+            split_k(op, (a, b), parts, requested, epilogue, &out)?;
             return Ok(out);
         }
     }
     let mut a = Operand::new(a, &lead);
     let mut b = Operand::new(b, &lead);
     let sizes = (m, n, &mut k);
-    let (variant, tile) = choose(wanted, sizes, &lead, (&mut a, &mut b))?;
+    let (variant, tile) = choose(requested, sizes, &lead, (&mut a, &mut b))?;
     // An empty product launches nothing that could sum on the way.
-    let in_kernel =
-        n > 0 && (variant != Variant::Cooperative || cooperative::sums_rows(&tile, device, &a));
+    let in_kernel = n > 0
+        && (variant != MatmulVariant::Cooperative || cooperative::sums_rows(&tile, device, &a));
     if epilogue.row_sums && !in_kernel {
         let sums = no_grad(|| a.tensor.detach().sum(&[-1], false)?.cast(dtype))?;
         out.row_sums = Some(sums);
@@ -286,20 +286,20 @@ fn ty(dtype: DType, vector: bool) -> String {
 /// What the text of a kernel depends on in its operands.
 fn operand_defines(
     mut defines: Defines,
-    variant: Variant,
+    variant: MatmulVariant,
     (a, b): (&Operand, &Operand),
     epilogue: &Epilogue,
     [m, k, n]: [usize; 3],
 ) -> Defines {
-    let subgroup = variant == Variant::Subgroup;
+    let subgroup = variant == MatmulVariant::Subgroup;
     let vectors = matches!(
         variant,
-        Variant::Tiled | Variant::Vector | Variant::Cooperative
+        MatmulVariant::Tiled | MatmulVariant::Vector | MatmulVariant::Cooperative
     );
     let (a_along_m, b_along_k) = (a.row == 1 && a.col != 1, b.row == 1 && b.col != 1);
     // The vector kernel loads a along K alone.
-    let along = variant != Variant::Vector || !a_along_m;
-    let vec_a = vectors && along && a.in_vectors(if a_along_m { m } else { k });
+    let a_in_place = variant != MatmulVariant::Vector || !a_along_m;
+    let vec_a = vectors && a_in_place && a.in_vectors(if a_along_m { m } else { k });
     let vec_b = vectors && b.in_vectors(if b_along_k { k } else { n });
     // Else the sides that the epilogue reads take longer to load than the products take.
     let in_texels =
@@ -313,12 +313,12 @@ fn operand_defines(
             .alias("TA", &ty(a.tensor.dtype(), vec_a))
             .alias("TB", &ty(b.tensor.dtype(), vec_b));
     }
-    let directed = variant != Variant::Simple;
+    let directed = variant != MatmulVariant::Simple;
     defines
         .flag_if(subgroup, "TEXTURE")
         .flag_if(texels, "TEXELS")
         .flag_if(vec_a, "VEC_A")
         .flag_if(vec_b, "VEC_B")
-        .flag_if(directed && along && a_along_m, "A_ALONG_M")
+        .flag_if(directed && a_in_place && a_along_m, "A_ALONG_M")
         .flag_if(directed && b_along_k, "B_ALONG_K")
 }

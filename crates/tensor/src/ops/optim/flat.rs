@@ -48,7 +48,7 @@ impl Flat {
     /// of zeros for each. Returns every part with the numbers of its parameters.
     ///
     /// Errors: a parameter that is not f32 and contiguous; out of memory.
-    pub fn gather(parameters: &[&Tensor], states: usize) -> Result<Vec<(Flat, Vec<usize>)>> {
+    pub fn pack(parameters: &[&Tensor], states: usize) -> Result<Vec<(Flat, Vec<usize>)>> {
         same_device("optimizer", parameters)?;
         let mut parts: Vec<(Vec<usize>, Vec<Buffer>, u64)> = Vec::new();
         for (i, parameter) in parameters.iter().enumerate() {

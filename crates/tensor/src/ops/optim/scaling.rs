@@ -131,13 +131,13 @@ impl Scaling {
         scalars: &Tensor,
     ) -> Result<()> {
         let count = rows.shape().first().copied().unwrap_or(0);
-        let wanted: [(&Tensor, &[usize]); 4] = [
+        let fields: [(&Tensor, &[usize]); 4] = [
             (rows, &[count, SCALARS]),
             (clip, &[2]),
             (made, &[count]),
             (scalars, &[count, SCALARS]),
         ];
-        for (tensor, shape) in wanted {
+        for (tensor, shape) in fields {
             let fits = tensor.shape() == shape
                 && tensor.dtype() == DType::F32
                 && tensor.is_contiguous()

@@ -145,10 +145,15 @@ fn what_python_writes_means_the_same_here() {
         let expr = Expr::from_python(text).unwrap();
         // What it prints is ours.
         let again = Expr::parse(expr.text()).unwrap();
-        for (numbers, wanted) in [(inside, true), (outside, false)] {
+        for (numbers, expected) in [(inside, true), (outside, false)] {
             for m in numbers {
-                assert_eq!(expr.truth(&scope(m)), Ok(wanted), "{text} at {m}");
-                assert_eq!(again.truth(&scope(m)), Ok(wanted), "{} at {m}", expr.text());
+                assert_eq!(expr.truth(&scope(m)), Ok(expected), "{text} at {m}");
+                assert_eq!(
+                    again.truth(&scope(m)),
+                    Ok(expected),
+                    "{} at {m}",
+                    expr.text()
+                );
             }
         }
     }

@@ -68,8 +68,11 @@ fn gradients_are_slopes() {
                 x[i] += by;
                 loss(&x)
             };
-            let wanted = (moved(1e-6) - moved(-1e-6)) / 2e-6;
-            assert!((slope - wanted).abs() < 1e-6, "{op} {i}: {slope} {wanted}");
+            let expected = (moved(1e-6) - moved(-1e-6)) / 2e-6;
+            assert!(
+                (slope - expected).abs() < 1e-6,
+                "{op} {i}: {slope} {expected}"
+            );
         }
     }
 }

@@ -32,11 +32,11 @@ impl Runner {
         }
         for (i, (name, bytes, _)) in ready.buffers.iter().zip(&first) {
             let spec = &self.spec.buffers[*i];
-            let Some(wanted) = expected.get(i).filter(|_| spec.output) else {
+            let Some(reference) = expected.get(i).filter(|_| spec.output) else {
                 continue;
             };
             let values = data::unpack(bytes, spec.dtype);
-            if let Some(wrong) = off(&values, wanted, self.spec.tolerance(spec.dtype)) {
+            if let Some(wrong) = off(&values, reference, self.spec.tolerance(spec.dtype)) {
                 return Ok(Some(format!("{name}{wrong}")));
             }
         }
@@ -99,24 +99,24 @@ impl Runner {
 
 /// The first value beyond the tolerance (relative, absolute), and how many there are.
 fn off(values: &[f64], expected: &[f64], tolerance: (f64, f64)) -> Option<String> {
+    let all = expected.len();
     let mut wrong = values
         .iter()
         .zip(expected)
         .enumerate()
-        .filter(|(_, (value, wanted))| !near(**value, **wanted, tolerance));
-    let (at, (value, wanted)) = wrong.next()?;
+        .filter(|(_, (value, expected))| !near(**value, **expected, tolerance));
+    let (at, (value, expected)) = wrong.next()?;
     let count = 1 + wrong.count();
-    let all = expected.len();
     Some(format!(
-        "[{at}] is {value}, the reference says {wanted} ({count} of {all} values are off)"
+        "[{at}] is {value}, the reference says {expected} ({count} of {all} values are off)"
     ))
 }
 
-/// Near infinity there is nothing but infinity, and a NaN is right only where one is wanted.
-fn near(value: f64, wanted: f64, (relative, absolute): (f64, f64)) -> bool {
-    value == wanted
-        || wanted.is_nan() && value.is_nan()
-        || wanted.is_finite() && (value - wanted).abs() <= absolute + relative * wanted.abs()
+/// Whether `value` is within the tolerance of `expected`. Only infinity is near infinity; only NaN matches NaN.
+fn near(value: f64, expected: f64, (relative, absolute): (f64, f64)) -> bool {
+    value == expected
+        || expected.is_nan() && value.is_nan()
+        || expected.is_finite() && (value - expected).abs() <= absolute + relative * expected.abs()
 }
 
 #[cfg(test)]
@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn what_is_not_finite_must_be_just_that() {
         let (inf, nan, tolerance) = (f64::INFINITY, f64::NAN, (1e-5, 1e-6));
-        for (value, wanted, fits) in [
+        for (value, expected, fits) in [
             (1.0, 1.000001, true),
             (1.0, 1.1, false),
             (3.0, inf, false),
@@ -137,7 +137,11 @@ mod tests {
             (3.0, nan, false),
             (nan, nan, true),
         ] {
-            assert_eq!(near(value, wanted, tolerance), fits, "{value} for {wanted}");
+            assert_eq!(
+                near(value, expected, tolerance),
+                fits,
+                "{value} for {expected}"
+            );
         }
     }
 }

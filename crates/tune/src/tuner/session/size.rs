@@ -1,4 +1,4 @@
-//! The search at one timed size: the default, what is said to be fast, what the search picks, the last word.
+//! The search at one timed size: the default, known good choices, what the search picks, and the final comparison.
 
 use std::time::Duration;
 
@@ -69,8 +69,8 @@ impl Session<'_> {
         // The first of both is tried in any case.
         let more = of_table.filter(|at| !known.contains(at));
         let forced = usize::from(more.is_some()) + 1;
-        let said = more.into_iter().chain(known);
-        for (i, at) in said.filter(|at| *at != space.default).enumerate() {
+        let to_try = more.into_iter().chain(known);
+        for (i, at) in to_try.filter(|at| *at != space.default).enumerate() {
             let late = self.start.elapsed().as_secs_f64() >= until;
             if i >= forced && (late || race.best < 1.0) {
                 break;
