@@ -52,7 +52,7 @@ fn embedding_reaches_all_rows_of_a_table_beyond_one_binding() {
 
 /// More tiles of a product, and more batches of it, than a grid has places along a side.
 #[test]
-fn products_reach_beyond_the_sides_of_a_grid() {
+fn products_may_have_more_tiles_than_a_grids_limit() {
     let device = Device::open(DeviceOptions::default())
         .expect("an adapter; `cargo xtask test` installs one");
     let of = |shape: &[usize], step: usize| {

@@ -108,7 +108,7 @@ fn a_table_sets_the_parts_of_long_sums() {
 }
 
 #[test]
-fn a_table_knows_layers_from_products() {
+fn a_table_distinguishes_layers_from_products() {
     let device = device("linear", "matmul_vector", &[]);
     let product = |a: &Tensor, b: &Tensor| a.matmul(b).unwrap().to_vec::<f32>().unwrap();
     // Few rows by a weight (out, in): what the table speaks of.

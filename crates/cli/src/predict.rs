@@ -64,7 +64,7 @@ pub fn run(args: PredictArgs) -> Result<()> {
     Ok(())
 }
 
-/// What the logits of a text say.
+/// The meaning of a text's logits, by the model's problem type.
 enum Prediction {
     /// The label that holds, and every label's probability.
     One(String, usize, Vec<f64>),

@@ -64,7 +64,7 @@ pub fn ensure() -> Result<(), String> {
     }
 }
 
-/// What of Vulkan lies on this machine.
+/// The parts of Vulkan on this machine.
 #[derive(Debug, Default, PartialEq)]
 struct Found {
     loader: bool,
@@ -129,7 +129,7 @@ impl Found {
         }
     }
 
-    /// What will serve as adapter, or why nothing can. A GPU's driver manifest without the GPU's
+    /// The usable adapter, or why there is none. A GPU's driver manifest without the GPU's
     /// device file does not count: distributions install all of Mesa's drivers together.
     fn usable(&self) -> Result<String, String> {
         let of = |part: &str| self.drivers.iter().any(|name| name.contains(part));
@@ -185,7 +185,7 @@ fn driver_folders(env: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
             .split(':')
             .map(String::from),
     );
-    // Built into distributions' loaders whatever the variables say.
+    // Built into distributions' loaders regardless of the variables.
     for fixed in ["/usr/local/share", "/usr/share", "/run/opengl-driver/share"] {
         bases.push(fixed.to_string());
     }
@@ -315,8 +315,8 @@ impl Manager {
             .collect()
     }
 
-    /// Runs the commands in silence. Only the last one decides: lists of an unrelated, broken
-    /// source must not stand in the way.
+    /// Runs the commands without showing their output. Only the last one must succeed: refreshing the package lists may
+    /// fail because of an unrelated source.
     fn install(&self, prefix: &[&'static str]) -> Result<(), String> {
         let mut output_text = String::new();
         let mut succeeded = false;
@@ -337,8 +337,8 @@ impl Manager {
         let lines: Vec<&str> = output_text.lines().collect();
         let last = lines[lines.len().saturating_sub(20)..].join("\n");
         Err(format!(
-            "installing {} with {} failed; mend that or run this line, then the same command \
-             again:\n{}\nwhat {} said:\n{last}",
+            "installing {} with {} failed; correct that or run this line, then the same command \
+             again:\n{}\nthe output of {}:\n{last}",
             self.packages,
             self.program,
             self.line(),

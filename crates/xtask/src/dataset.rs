@@ -15,7 +15,7 @@ pub struct Parts {
     pub test: String,
 }
 
-/// Where the three parts lie.
+/// The paths of the three parts.
 pub struct Files {
     pub train: PathBuf,
     pub validation: PathBuf,
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_go_where_their_id_says() {
+    fn the_id_decides_the_part_of_a_row() {
         let text = "1\t2.26\tA \"fine\" film\r\n2\t-0.6\ttepid\r\n10\t0.05\tcafé ok\r\n\r\n\
                     11\t0\tneither\r\n20\t-0.0\tneither too\r\n12\t-1e-3\tlast\r\n21\t3\tvalid";
         let parts = split(text).unwrap();
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_written_whole_and_again() {
+    fn files_are_written_completely_and_replaced() {
         let folder = std::env::temp_dir().join(format!("xtask-dataset-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         assert!(prepare(&folder).err().unwrap().contains(SOURCE));

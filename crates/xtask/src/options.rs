@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::plan::Size;
 
-/// What the user asked for; an absent field means "decide yourself".
+/// The user's options; for an absent one, the command decides.
 #[derive(Debug, Default, PartialEq)]
 pub struct Options {
     pub size: Option<Size>,

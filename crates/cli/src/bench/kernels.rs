@@ -26,7 +26,7 @@ impl From<Dtype> for DType {
     }
 }
 
-/// Measure what the adapter reaches: copies, multiply-adds, launches, submits
+/// Measure the adapter's limits: copies, multiply-adds, launches, submits
 #[derive(clap::Args)]
 #[command(rename_all = "snake_case")]
 pub struct PeakArgs {
@@ -235,7 +235,7 @@ pub struct AttentionArgs {
     d: Vec<usize>,
     #[arg(long, value_delimiter = ',', default_value = "f32")]
     dtype: Vec<Dtype>,
-    /// No position sees those behind it
+    /// Causal: no position sees later ones
     #[arg(long)]
     causal: bool,
 }

@@ -1,4 +1,4 @@
-//! `wgrad bench table`: everything an adapter is judged by, in one run of less than ten minutes.
+//! `wgrad bench table`: the benchmarks for comparing adapters, in one run of less than ten minutes.
 
 use std::time::Instant;
 
@@ -16,7 +16,7 @@ use super::models;
 use super::output::OutputArgs;
 use super::train::{self, TrainArgs};
 
-/// Time all that an adapter is judged by: products, rows, attention, training and decoding
+/// Time everything needed to compare adapters: products, rows, attention, training and decoding
 #[derive(clap::Args)]
 #[command(rename_all = "snake_case")]
 pub struct TableArgs {
@@ -35,7 +35,7 @@ pub struct TableArgs {
 
 #[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
 enum Sizes {
-    /// Half a minute anywhere: shows that all of it runs
+    /// Half a minute on any adapter: a check that every benchmark runs
     Small,
     /// For an adapter that is a program on the CPU
     Software,

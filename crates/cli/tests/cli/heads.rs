@@ -53,7 +53,7 @@ fn the_problem_type_says_what_logits_mean() {
 }
 
 #[test]
-fn a_head_that_is_not_all_there_is_refused() {
+fn an_incomplete_head_is_refused() {
     let place = Workplace::new();
     succeed(&mut place.finetune("out", &["--max_steps", "1"]));
     let tagger = ("architectures", json!(["BertForTokenClassification"]));

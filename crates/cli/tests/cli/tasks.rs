@@ -176,7 +176,7 @@ fn any_number_of_labels_may_hold() {
 }
 
 #[test]
-fn pairs_of_texts_are_told_apart() {
+fn pairs_of_texts_are_classified() {
     let place = Workplace::new();
     for (name, rows, seed) in [("train.tsv", 160, 1), ("valid.tsv", 40, 2)] {
         let mut random = Random(seed);
@@ -269,7 +269,7 @@ fn accumulation_gives_the_gradients_of_the_big_batch() {
 }
 
 #[test]
-fn labels_that_cannot_be_meant_are_refused() {
+fn labels_that_are_likely_mistakes_are_refused() {
     let place = Workplace::new();
     let with = |name: &str, content: &str, more: &[&str]| {
         place.write(name, content);
@@ -303,7 +303,7 @@ fn labels_that_cannot_be_meant_are_refused() {
 }
 
 #[test]
-fn flags_of_hugging_face_are_taken_or_answered() {
+fn flags_of_hugging_face_are_accepted_or_explained() {
     let place = Workplace::new();
     let mut command = place.finetune("out", &["--max_steps", "2", "--do_train", "--do_eval"]);
     command.args(["--overwrite_output_dir", "--load_best_model_at_end", "true"]);

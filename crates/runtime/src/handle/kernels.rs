@@ -30,7 +30,7 @@ impl Device {
     ///
     /// # Safety
     /// For every launch: no index is out of range of its tensor, every loop ends, and workgroup memory is written before
-    /// it is read. Otherwise the kernel reads or writes memory of anybody on the device, or the driver gives up on it.
+    /// it is read. Otherwise the kernel may read or write any memory of the device, or the device is lost.
     pub unsafe fn compile_trusted(&self, name: &str, text: &str) -> Result<Kernel> {
         let gpu = &self.0.gpu;
         Kernel::compile(gpu, name, text, gpu.options.checked)

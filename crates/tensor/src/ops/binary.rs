@@ -160,8 +160,8 @@ fn row(name: &str) -> Result<&'static Binary> {
         .ok_or_else(|| Error::op("binary", format!("there is no pointwise op {name}")))
 }
 
-/// The pointwise function `name` (as its method is called), by a chosen variant, as far as it can run:
-/// for benchmarks and checks.
+/// The pointwise function `name` (the name of its method) by a chosen variant, if it can run, for
+/// benchmarks and checks.
 pub fn binary_with(
     a: &Tensor,
     b: &Tensor,
@@ -196,7 +196,7 @@ pub fn binary_with(
             Ok((y, [a, b]))
         },
         move |saved, ctx, dy| {
-            // What no derivative reads is not there; the kernel has a binding for it all the same.
+            // A tensor that the derivative does not read was not saved, but the kernel still has a binding for it.
             let operand = |side: usize| saved[side].map_or(Ok(dy), |i| ctx.saved(i));
             let operands = [dy, operand(0)?, operand(1)?];
             let part = |side: usize| {

@@ -22,10 +22,10 @@ pub struct CrossEntropy {
     pub ignore_index: Option<u32>,
     /// The part of the target, in 0..=1, that is spread evenly over all classes (arXiv:1512.00567).
     pub label_smoothing: f32,
-    /// What becomes of the losses of the rows.
+    /// How the losses of the rows are reduced.
     pub reduction: Reduction,
     /// The backward pass writes the gradient over the logits, if they are the result of an op and
-    /// nobody else has a handle to them then; it can run once only. Saves the memory of the largest
+    /// have no other handle at that time; it can then run only once. Saves the memory of the largest
     /// tensor of a language model.
     pub in_place: bool,
 }
@@ -105,7 +105,7 @@ impl Tensor {
     }
 }
 
-/// Of logits larger than one binding of the adapter.
+/// The loss of logits larger than one binding of the adapter.
 fn in_halves(logits: &Tensor, targets: &Tensor, options: &CrossEntropy) -> Result<Tensor> {
     let of_rows = CrossEntropy {
         reduction: Reduction::None,
@@ -128,7 +128,7 @@ fn in_halves(logits: &Tensor, targets: &Tensor, options: &CrossEntropy) -> Resul
     }
 }
 
-/// The loss; the statistics of each row; how many rows count, where only the device knows: at least 1.
+/// The loss, the statistics of each row, and the number of rows that count (at least 1) if only the device knows it.
 fn forward(
     logits: &Tensor,
     targets: &Tensor,
@@ -235,7 +235,7 @@ impl Rule {
             .bind(statistics.buffer())
             .bind(count.unwrap_or(statistics).buffer());
         let launch = match in_place {
-            // `overwritten` says so, with a message of its own.
+            // `overwritten` reports this with its own message.
             true => launch.without_marks(),
             false => launch.bind(dx.buffer()),
         };

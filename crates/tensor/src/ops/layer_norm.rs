@@ -19,9 +19,9 @@ use super::rows::{RowLayout, RowVariant, numbered, row_texels, tuned};
 use crate::ops::pieces::row_halves;
 use backward::Kept;
 
-/// Values of a row that a lane keeps at most (see [`RowLayout::new`]).
+/// The most values of a row that a lane caches (see [`RowLayout::new`]).
 const CACHED: usize = 32;
-/// Rows at a time on the software adapter, where weight and bias stay in registers meanwhile.
+/// The most subgroups of a launch on the software adapter. Each holds weight and bias in registers for all of its rows.
 const GROUPS: usize = 64;
 
 impl Tensor {
@@ -65,8 +65,8 @@ impl Tensor {
         norm_with(self, &norm, None)
     }
 
-    /// `norm` of `residual + dropout(self)`, what stands between the parts of a transformer block, in
-    /// one kernel, and two or three in the backward pass. The same elements are dropped as by
+    /// `norm` of `residual + dropout(self)`, the step between the parts of a transformer block, in one
+    /// kernel, with two or three in the backward pass. The same elements are dropped as by
     /// [`Tensor::dropout`].
     pub fn add_norm(&self, norm: &Norm) -> Result<Tensor> {
         if norm.residual.is_none() {
@@ -94,7 +94,7 @@ pub struct Norm<'a> {
     pub dropout: Option<(f32, &'a Generator)>,
 }
 
-/// The norm of `x` by a chosen variant, as far as it can run: for benchmarks and checks.
+/// The norm of `x` by a chosen variant, if it can run, for benchmarks and checks.
 pub fn norm_with(x: &Tensor, norm: &Norm, variant: Option<RowVariant>) -> Result<Tensor> {
     let length = norm.check(x)?;
     if norm.residual.is_some() && (variant == Some(RowVariant::Composed) || x.numel() == 0) {
@@ -125,7 +125,7 @@ pub fn norm_with(x: &Tensor, norm: &Norm, variant: Option<RowVariant>) -> Result
     )
 }
 
-/// The result for contiguous tensors, and what the backward pass reads.
+/// The result for contiguous tensors, and the tensors that the backward pass reads.
 fn forward(
     x: &Tensor,
     residual: Option<&Tensor>,
@@ -140,7 +140,7 @@ fn forward(
     let device = x.device();
     let y = Tensor::empty(device, x.shape(), x.dtype())?;
     let statistics = Tensor::empty(device, &[2, rows], DType::F32)?;
-    // What is normalised, kept for the backward pass.
+    // The normalised tensor, saved for the backward pass.
     let total = match residual {
         Some(_) => Tensor::empty(device, x.shape(), x.dtype())?,
         None => x.detach(),
@@ -222,7 +222,7 @@ impl Norm<'_> {
         }
     }
 
-    /// The same from other ops.
+    /// The norm composed of other ops.
     fn composed(&self, x: &Tensor) -> Result<Tensor> {
         let mut sum = x.clone();
         if let Some((p, generator)) = self.dropout {

@@ -37,7 +37,7 @@ pub enum MatmulVariant {
     Cooperative,
 }
 
-/// What a linear layer does besides its product: see [`Tensor::linear_with`].
+/// Options of a linear layer besides its product: see [`Tensor::linear_with`].
 #[derive(Clone, Copy)]
 pub struct LinearOptions<'a> {
     /// (out), of f32 or the type of the weight.
@@ -67,7 +67,7 @@ pub struct Kernel {
     /// The algorithm.
     pub variant: MatmulVariant,
     /// BM, BN, BK, TM, TN of the tiled kernel, of the one with matrix units or of the subgroup kernel, which has
-    /// rows x 32 x 4 / rows x 4 only; else as table or rule say.
+    /// rows x 32 x 4 / rows x 4 only; `None` lets the table or the rule decide.
     pub tile: Option<[usize; 5]>,
 }
 
@@ -81,7 +81,7 @@ impl From<MatmulVariant> for Kernel {
 }
 
 impl MatmulVariant {
-    /// All of them, for benchmarks that compare them.
+    /// All variants, for benchmarks that compare them.
     pub const ALL: [MatmulVariant; 5] = [
         MatmulVariant::Simple,
         MatmulVariant::Tiled,
@@ -130,13 +130,13 @@ impl Tensor {
         self.matmul_with(other, None)
     }
 
-    /// [`Tensor::matmul`] of two tensors of rank 2 or more by the kernel `variant`, for benchmarks; the
-    /// fitting one if `None`, or where the adapter or the operands do not allow `variant`.
+    /// [`Tensor::matmul`] of two tensors of rank 2 or more by the kernel `variant`, for benchmarks. `None`, or a
+    /// `variant` that the adapter or the operands do not allow, lets the op choose.
     pub fn matmul_with(&self, other: &Tensor, variant: Option<MatmulVariant>) -> Result<Tensor> {
         self.matmul_by(other, variant.map(Kernel::from))
     }
 
-    /// [`Tensor::matmul_with`], with a tile that is tried too.
+    /// [`Tensor::matmul_with`] with a given tile.
     ///
     /// # Errors
     /// Where the device cannot launch the tile, besides those of [`Tensor::matmul`].
@@ -271,7 +271,7 @@ fn linear_rows(
     variant: Option<MatmulVariant>,
 ) -> Result<Tensor> {
     let LinearOptions { bias, scale, .. } = *layer;
-    // The kernel computes the exact GELU alone, and needs a bias binding for it.
+    // The kernel can compute only the exact GELU, and only with a bias.
     let fused = layer.activation == Some(Activation::Gelu) && bias.is_some();
     if let (Some(activation), false) = (layer.activation, fused) {
         let plain = LinearOptions {
@@ -343,12 +343,12 @@ fn linear_rows(
 struct NeededGradients {
     weight: Option<DType>,
     bias: Option<DType>,
-    /// Of the product.
+    /// The factor of the product.
     scale: f32,
 }
 
 /// The gradients of a linear layer's weight (out, in) and bias (out), as far as they are needed, in one
-/// kernel: dyᵀ x, and the sums of the rows of dyᵀ on the way. Only the weight's needs `x`.
+/// kernel: dyᵀ x, and the sums of the rows of dyᵀ. Only the weight's gradient needs `x`.
 fn layer_gradients(
     dy: &Tensor,
     x: Option<&Tensor>,

@@ -34,11 +34,11 @@ impl RowVariant {
         [RowVariant::Plain, RowVariant::Vectors, RowVariant::Subgroup];
 }
 
-/// What a table may say of kernels on rows: see [`Tunable`].
+/// The choices that a table may hold for kernels on rows: see [`Tunable`].
 pub const TUNABLE: &[Tunable] = &[
     tunable(SOFTMAX, "softmax", &[("WIDTH", 8), ("CACHE", 0)]),
     tunable(SOFTMAX, "softmax", &[("WIDTH", 32), ("CACHE", 1)]),
-    // No workgroup is as wide, or no tree of sums has this width: the rule's is taken.
+    // The tree of sums needs a power of two, so the rule's width is used.
     tunable(SOFTMAX, "softmax", &[("WIDTH", 96), ("CACHE", 1)]),
     tunable(NORM, "layer_norm", &[("WIDTH", 8), ("CACHE", 1)]),
     tunable(NORM, "layer_norm", &[("WIDTH", 512), ("CACHE", 0)]),
@@ -71,12 +71,12 @@ const fn tunable(
 const FEW: usize = 2048;
 /// Texels of a row that a lane holds at most: compile time grows with them.
 const MOST_TEXELS: usize = 32;
-/// Values that a lane keeps where a table says that it keeps some: registers.
+/// The most values that a lane caches in registers if a table asks for a cache.
 const MOST_CACHED: usize = 64;
 /// Rounds of a pass at most: the software adapter cuts an invocation short at 65,535 steps of its loops.
 const MOST_ROUNDS: usize = 12_500;
 
-/// What a table says of `kernel` for the rows of `length` of `x`.
+/// A table's choice for `kernel` and the rows of `length` of `x`.
 pub(crate) fn tuned(kernel: &str, x: &Tensor, length: usize) -> Option<Tuned> {
     let rows = x.numel() / length.max(1);
     let sizes = [("rows", rows as u64), ("length", length as u64)];
@@ -88,21 +88,21 @@ pub(crate) fn tuned(kernel: &str, x: &Tensor, length: usize) -> Option<Tuned> {
     Some(Tuned { variant, choice })
 }
 
-/// A table's word.
+/// A table's choice.
 pub(crate) struct Tuned {
-    /// The kernel's.
+    /// The variant of the chosen kernel.
     pub variant: RowVariant,
     choice: Choice,
 }
 
-/// One row of a contiguous tensor to one workgroup.
+/// How one workgroup processes one row of a contiguous tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RowLayout {
     /// Lanes that share a row: the workgroup.
     width: usize,
     /// Values that a lane takes at a time: 1 or 4.
     lanes: usize,
-    /// How often a lane takes some and keeps them, or `None` where the row is read again for each pass.
+    /// The number of steps in which a lane caches its values, or `None` if each pass reads the row again.
     kept: Option<usize>,
     /// The workgroup is one subgroup of 8 lanes and needs no workgroup memory.
     subgroup8: bool,
@@ -157,7 +157,7 @@ impl RowLayout {
         }
     }
 
-    /// What of a type a lane takes at a time.
+    /// The WGSL type that a lane loads at once.
     fn memory(&self, dtype: DType) -> String {
         match self.lanes {
             4 => format!("vec4<{}>", dtype.wgsl()),
@@ -165,8 +165,7 @@ impl RowLayout {
         }
     }
 
-    /// With `WIDTH` and `CACHE` as a table has them for the kernel that this is for, where `device` can launch
-    /// that.
+    /// The layout with a table's `WIDTH` and `CACHE` for this kernel, if `device` can launch it.
     pub(crate) fn tuned(self, device: &Device, length: usize, tuned: Option<&Tuned>) -> RowLayout {
         let choice = match tuned {
             Some(tuned) if tuned.variant == RowVariant::Vectors => &tuned.choice,
@@ -193,7 +192,7 @@ impl RowLayout {
         }
     }
 
-    /// `WIDTH`, `SUBGROUP8`, `LANES` and `VECTORS`, `V`, which is what lies in memory, and `CACHED` with
+    /// `WIDTH`, `SUBGROUP8`, `LANES` and `VECTORS`, `V` (the type in memory), and `CACHED` with
     /// the flag `CACHE`.
     pub(crate) fn defines(&self) -> Defines {
         let defines = Defines::new()
@@ -228,7 +227,7 @@ pub(crate) fn rows_in_texels(x: &Tensor) -> bool {
     x.device().adapter().is_software() && x.numel() >= FEW && is_worth_texels(x)
 }
 
-/// Whether so few elements are no reason to fill a texture.
+/// Whether there are too few elements to fill a texture for.
 pub(crate) fn few(n: usize) -> bool {
     n < FEW
 }

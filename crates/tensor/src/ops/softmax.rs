@@ -14,7 +14,7 @@ use crate::ops::pieces::row_halves;
 use crate::shape::dim;
 use crate::tensor::Tensor;
 
-/// Values of a row that a lane keeps at most (see [`RowLayout::new`]), and of each of two rows.
+/// The most values of a row that a lane caches (see [`RowLayout::new`]), and of each of two rows.
 const CACHED: usize = 32;
 const CACHED_OF_TWO: usize = 16;
 
@@ -89,8 +89,8 @@ impl Tensor {
     }
 }
 
-/// Softmax, or with `log` its logarithm, along dimension `at`, by a chosen variant, as far as it can
-/// run: for benchmarks and checks.
+/// Softmax, or with `log` its logarithm, along dimension `at`, by a chosen variant, if it can
+/// run, for benchmarks and checks.
 pub fn softmax_with(
     x: &Tensor,
     at: isize,
@@ -159,7 +159,7 @@ fn rows_of(op: &'static str, x: &Tensor, options: Options) -> Result<Tensor> {
         |ctx| {
             let y = forward(op, x, &options)?;
             ctx.save(&y);
-            // The rule needs no mask: what is hidden is 0 in y.
+            // The rule needs no mask: hidden keys are 0 in y.
             Ok((
                 y,
                 Options {

@@ -15,8 +15,8 @@ use crate::ops::rows::RowVariant;
 use crate::tensor::Tensor;
 use table::{Unary, row};
 
-/// The pointwise function `name` (as its method is called) with its parameters, by a chosen variant, as
-/// far as it can run: for benchmarks and checks.
+/// The pointwise function `name` (as its method is called) with its parameters, by a chosen variant, if
+/// it can run, for benchmarks and checks.
 pub fn unary_with(
     x: &Tensor,
     name: &str,

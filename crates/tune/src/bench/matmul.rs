@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kernel_that_cannot_run_is_no_row() {
+    fn a_kernel_that_cannot_run_gets_no_row() {
         let device = Device::open(wgrad_tensor::DeviceOptions::default()).unwrap();
         let mut bench = Bench::new(&device, Settings::quick(), |_, _| ()).unwrap();
         // Vectors are for a few rows.

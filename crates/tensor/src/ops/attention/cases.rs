@@ -13,7 +13,7 @@ use crate::tensor::Tensor;
 const SEED: u64 = 11;
 const STEP: u64 = 3;
 
-/// One problem: sides, and what is asked for.
+/// One problem: sides and options.
 #[derive(Debug, Clone, Copy)]
 struct Problem {
     /// B, H, Hk, Tq, Tk, D
@@ -94,7 +94,7 @@ impl Problem {
         format!("F.scaled_dot_product_attention(x0, x1, x2{bias}{causal}{grouped})")
     }
 
-    /// What follows q, k and v.
+    /// The inputs behind q, k and v.
     fn extras(&self, dtype: DType, frozen: bool) -> Vec<Input> {
         let [b, _, _, _, tk, _] = self.sides;
         let mut inputs = Vec::new();
@@ -345,7 +345,7 @@ fn generation(out: &mut Vec<Case>) {
     }
 }
 
-/// Rows for matrix units, which have f16 alone; where the device has none, the tiled kernels run them.
+/// Rows for matrix units, with f16 only. Without matrix units the tiled kernels run them.
 fn units(out: &mut Vec<Case>, problems: &[(Problem, Layout)]) {
     let one = |problem, layout| row(problem, AttentionVariant::Cooperative, DType::F16, layout);
     out.extend([1, 2, 3, 6, 7, 11].map(|at| one(problems[at].0, problems[at].1)));

@@ -11,7 +11,7 @@ use crate::ops::rows::numbered;
 use crate::shape::numel;
 use crate::tensor::Tensor;
 
-/// Rows of D at most: registers; on the software adapter beyond 64 compiling takes seconds.
+/// The largest D, because rows are held in registers. On the software adapter, compiling takes seconds beyond 64.
 const MAX_D: usize = 128;
 const MAX_D_SUBGROUP: usize = 64;
 /// Keys, or queries of all heads of a key head, at most on the software adapter, which cuts an
@@ -79,7 +79,7 @@ pub(super) struct StridedRows {
 }
 
 impl StridedRows {
-    /// Copies where rows are scattered.
+    /// Copies `x` if its rows are not contiguous.
     pub fn new(x: &Tensor) -> Result<StridedRows> {
         let x = x.bindable()?;
         if let Some(rows) = StridedRows::of(&x) {
@@ -119,11 +119,12 @@ pub(super) struct Fused {
     mask: Option<Tensor>,
     bias: Option<(Tensor, [u32; 4])>,
     dropout: Option<Drop>,
-    /// Whether a subgroup of units takes many rows, where not the rule says so.
+    /// Whether a subgroup takes many rows; `None` lets the rule decide.
     pub large: Option<bool>,
 }
 
-/// Which kernels, `None` for the composed form; `packed` if the parts are views of one tensor. `requested` is a case's choice, as far as it can run.
+/// The kernels to use, or `None` for the composed form. `packed` says that the parts are views of one tensor. `requested`
+/// is the variant requested by a case or benchmark; it is used if it can run.
 pub(super) fn choose(
     parts: &[Tensor; 3],
     sizes: &Sizes,
@@ -214,7 +215,7 @@ impl Fused {
         self.rows[0].tensor.device()
     }
 
-    /// What the kernels read, in both passes.
+    /// The inputs of the kernels, in both passes.
     pub fn tensors(&self) -> impl Iterator<Item = &Tensor> {
         let rows = if self.packed { 1 } else { 3 };
         let rows = self.rows[..rows].iter().map(|rows| &rows.tensor);
@@ -289,8 +290,8 @@ impl Fused {
         }
     }
 
-    /// `steps` and `extra` are what the kernel has besides q, k, v, mask and bias; `sides` are the
-    /// positions to share out, and the heads.
+    /// `steps` and `extra` are the kernel's tensors besides q, k, v, mask and bias; `sides` are the
+    /// positions to divide among workgroups, and the heads.
     fn launch(
         &self,
         op: &str,
@@ -331,8 +332,8 @@ impl Fused {
         let units = Units::of(device, op, &self.sizes, self.dtype, self.large);
         let (name, tile) = match (self.variant, units) {
             (AttentionVariant::Subgroup, _) => {
-                // Rows a lane holds: more share what is loaded and shuffled, until the code outgrows the
-                // instruction cache. That of keys and values keeps two sums a row.
+                // The rows that a lane holds. More rows share each load and shuffle, until the code outgrows the
+                // instruction cache. The kernel for keys and values has two sums for each row.
                 let lane_rows = if d <= 32 && op != "attention_backward_kv" {
                     4
                 } else {

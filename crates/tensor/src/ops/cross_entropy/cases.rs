@@ -139,8 +139,8 @@ pub fn cases(out: &mut Vec<Case>) {
     }
 }
 
-/// The gradient over the logits: where they are a result that nobody else holds, seen in another shape
-/// too; and where somebody does.
+/// The gradient over the logits: with logits that have no other handle, also as a reshaped view, and with logits that
+/// have one.
 fn in_place(out: &mut Vec<Case>) {
     let options = CrossEntropy {
         in_place: true,

@@ -1,4 +1,4 @@
-//! Which kernel computes a product, and in which tiles: the tuned table's word, else a rule.
+//! Chooses the kernel of a product and its tile, from the tuned table or by a rule.
 
 use wgrad_runtime::variants::Choice;
 use wgrad_runtime::{Defines, Device};
@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::ops::tunable::Tunable;
 use crate::shape::numel;
 
-/// What a table may say of products: see [`Tunable`].
+/// The choices that a table may hold for products: see [`Tunable`].
 pub const TUNABLE: &[Tunable] = &[
     tunable("matmul_subgroup", &[("ROWS", 32)]),
     tunable("matmul_subgroup", &[("ROWS", 64)]),
@@ -31,9 +31,9 @@ pub const TUNABLE: &[Tunable] = &[
         "matmul_tiled",
         &[("BM", 128), ("BN", 64), ("BK", 16), ("TM", 8), ("TN", 4)],
     ),
-    // No kernel has this tile: the rule's is taken.
+    // The kernel cannot have this tile, so the rule's tile is used.
     tunable("matmul_tiled", &[("BM", 256), ("BN", 20), ("PARTS", 2)]),
-    // Where rows are few, and where the adapter has matrix units for the type; else by rule.
+    // These run only with few rows, and with matrix units for the type; otherwise the rule decides.
     tunable("matmul_vector", &[]),
     tunable("matmul_cooperative", &[]),
     tunable(
@@ -46,7 +46,7 @@ pub const TUNABLE: &[Tunable] = &[
     ),
 ];
 
-/// A word about every product.
+/// A choice for every product.
 const fn tunable(file: &'static str, values: &'static [(&'static str, u32)]) -> Tunable {
     Tunable {
         kernels: &["matmul", "matmul_f16", "linear", "linear_f16"],
@@ -58,7 +58,7 @@ const fn tunable(file: &'static str, values: &'static [(&'static str, u32)]) -> 
 
 /// Products of fewer multiplications than this are not worth a tile.
 const SMALL: usize = 16 * 16 * 16;
-/// The vector kernel keeps this many rows in registers at most.
+/// The most rows that the vector kernel holds in registers.
 pub(super) const FEW_ROWS: usize = 8;
 /// Rows and columns of one invocation of the tiled kernel at most: registers.
 const MOST_SIDE: usize = 16;
@@ -75,7 +75,7 @@ pub(super) struct Tile {
 }
 
 impl Tile {
-    /// By rule, for a product (m, n) in `batches`.
+    /// The rule's tile for a product (m, n) in `batches`.
     fn of(variant: MatmulVariant, device: &Device, [m, n]: [usize; 2], batches: usize) -> Tile {
         match variant {
             MatmulVariant::Simple => Tile::square(16, 1, 1),
@@ -92,7 +92,7 @@ impl Tile {
         }
     }
 
-    /// As somebody asks for it.
+    /// A requested tile.
     fn given(
         variant: MatmulVariant,
         device: &Device,
@@ -124,7 +124,7 @@ impl Tile {
         }
     }
 
-    /// As [`Kernel`] has them.
+    /// The sides in the order of [`Kernel`].
     pub fn sides(self) -> [usize; 5] {
         [self.bm, self.bn, self.bk, self.tm, self.tn]
     }
@@ -140,7 +140,7 @@ impl Tile {
         }
     }
 
-    /// With what a table says of this kernel, where it can be launched.
+    /// The tile with a table's values for this kernel, if it can be launched.
     fn tuned(self, variant: MatmulVariant, device: &Device, choice: &Choice) -> Tile {
         let get = |name, default| choice.get(name).map_or(default, |v| v as usize);
         let tile = match variant {
@@ -161,7 +161,7 @@ impl Tile {
         }
     }
 
-    /// Of the tiled kernel: whether its parts divide and the device allows it.
+    /// For the tiled kernel: whether the sides divide and the device allows the tile.
     fn launches(&self, device: &Device) -> bool {
         let Tile { bm, bn, bk, tm, tn } = *self;
         let fours = [bm, bn, bk, tm, tn]
@@ -226,7 +226,7 @@ impl Tile {
         }
     }
 
-    /// The constants that the kernel's text takes.
+    /// The constants of the kernel's text.
     pub fn defines(&self, variant: MatmulVariant, device: &Device, defines: Defines) -> Defines {
         let put = |defines: Defines, name, value| defines.constant(name, value as u32);
         let sides = |defines, threads| {
@@ -256,8 +256,7 @@ impl Tile {
     }
 }
 
-/// What a table says of the product of these operands, which lie as they do, of this many rows. For few rows
-/// that depends on how `b` lies more than on anything.
+/// A table's choice for the product of these operands. With few rows it depends mostly on the layout of `b`.
 fn tuned(device: &Device, a: &Operand, b: &Operand, [m, n, k]: [usize; 3]) -> Option<Choice> {
     let half = a.tensor.dtype() == DType::F16 || b.tensor.dtype() == DType::F16;
     let along_k = b.row == 1 && b.col != 1;
@@ -274,14 +273,13 @@ fn tuned(device: &Device, a: &Operand, b: &Operand, [m, n, k]: [usize; 3]) -> Op
         .find_map(|name| device.variant(name, &sizes))
 }
 
-/// As a table has them.
+/// The sizes under the table's names.
 pub(super) fn sizes([m, n, k]: [usize; 3]) -> [(&'static str, u64); 3] {
     [("m", m as u64), ("n", n as u64), ("k", k as u64)]
 }
 
-/// The kernel for these operands and its tile: `requested`, what a table says, or what the rule says, as far
-/// as operands and device allow it. Operands may be copied into the layout that it needs; `k` grows with
-/// them.
+/// The kernel for these operands and its tile: the requested one, the table's or the rule's, if operands and
+/// device allow it. Operands may be copied into the layout that the kernel needs; `k` is padded with them.
 pub(super) fn choose(
     requested: Option<Kernel>,
     (m, n, k): (usize, usize, &mut usize),
@@ -312,7 +310,7 @@ pub(super) fn choose(
     let trusted = |variant: &MatmulVariant| {
         *variant != MatmulVariant::Cooperative || cooperative::passed(device)
     };
-    // There an f16 operand is first copied in f32: for a few rows that takes longer than the product.
+    // The subgroup kernel would first copy an f16 operand to f32. With few rows the copy takes longer than the product.
     let copied = m <= FEW_ROWS && b.tensor.dtype() == DType::F16;
     // Evaluated only where no kernel was requested: asking for the units also asks for their self-test.
     let rule = || {
@@ -365,7 +363,7 @@ pub(super) fn choose(
         }
         tile = Tile::given(variant, device, sides)?;
     } else if variant == MatmulVariant::Subgroup && m <= FEW_ROWS && a.col == 1 {
-        // No row but those that there are: a tile of 32 would be nearly all waste.
+        // The tile has only the rows of the product: most of a tile of 32 rows would be wasted.
         (tile.bm, tile.tm) = (m.max(1), m.max(1));
     }
     if variant == MatmulVariant::Vector && b.row != 1 {

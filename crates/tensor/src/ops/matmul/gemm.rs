@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::shape::{broadcast, numel};
 use crate::tensor::Tensor;
 
-/// What the kernel does besides the sums. At most one of `bias`, `gelu_input` and `row_sums`.
+/// The work of the kernel besides the sums. At most one of `bias`, `gelu_input` and `row_sums`.
 pub(super) struct Epilogue<'a> {
     /// The product is multiplied by it.
     pub scale: f32,
@@ -25,9 +25,9 @@ pub(super) struct Epilogue<'a> {
     pub gelu_input: Option<&'a Tensor>,
     /// (batch, M, N), contiguous and of the type of what is computed: added last.
     pub residual: Option<&'a Tensor>,
-    /// The sums of the rows of the left operand are requested too.
+    /// Whether the sums of the rows of the left operand are computed too.
     pub row_sums: bool,
-    /// The type of what is computed, where it is not the left operand's.
+    /// The type of the result, if it differs from the left operand's.
     pub dtype: Option<DType>,
 }
 
@@ -61,7 +61,7 @@ impl Epilogue<'_> {
     }
 }
 
-/// What came of it.
+/// The results.
 pub(super) struct Product {
     pub y: Tensor,
     /// The input of GELU.
@@ -71,7 +71,7 @@ pub(super) struct Product {
 }
 
 impl Product {
-    /// Room for what `epilogue` asks for.
+    /// Allocates the outputs that `epilogue` needs.
     pub fn new(
         device: &Device,
         lead: &[usize],
@@ -88,8 +88,8 @@ impl Product {
     }
 }
 
-/// The product of the last two dimensions, leading ones broadcast, and what the epilogue asks for. The
-/// operands may be of two float types.
+/// The product of the last two dimensions, leading ones broadcast, followed by the epilogue. The
+/// operands may have different float types.
 pub(super) fn gemm(
     op: &'static str,
     a: &Tensor,
@@ -157,7 +157,7 @@ pub(super) fn gemm(
     let mut b = Operand::new(b, &lead);
     let sizes = (m, n, &mut k);
     let (variant, tile) = choose(requested, sizes, &lead, (&mut a, &mut b))?;
-    // An empty product launches nothing that could sum on the way.
+    // An empty product launches no kernel that could compute the sums.
     let in_kernel = n > 0
         && (variant != MatmulVariant::Cooperative || cooperative::sums_rows(&tile, device, &a));
     if epilogue.row_sums && !in_kernel {
@@ -192,7 +192,7 @@ pub(super) fn gemm(
     Ok(out)
 }
 
-/// What all kernels of products take as parameters, but for the batches.
+/// The parameters that all kernels of products share, except the batches.
 pub(super) fn parameters<'a>(
     launch: Launch<'a>,
     [m, n, k]: [usize; 3],
@@ -220,7 +220,7 @@ pub(super) fn parameters<'a>(
         .u32s("b_batch", &b.batch)
 }
 
-/// Binds what is written, and what the epilogue reads, behind the operands.
+/// Binds the outputs and the inputs of the epilogue, behind the operands.
 pub(super) fn bound<'a>(
     launch: Launch<'a>,
     out: &'a Product,
@@ -241,7 +241,7 @@ pub(super) fn bound<'a>(
     })
 }
 
-/// What the text of a kernel depends on in what follows its sums.
+/// The defines of the epilogue.
 pub(super) fn epilogue_defines(
     out: &Product,
     row_sums: Option<&Tensor>,
@@ -275,7 +275,7 @@ pub(super) fn epilogue_defines(
         .flag_if(epilogue.residual.is_some(), "RESIDUAL")
 }
 
-/// What lies in memory, one at a time or four.
+/// The type in memory: a scalar or a vector of four.
 fn ty(dtype: DType, vector: bool) -> String {
     match vector {
         true => format!("vec4<{}>", dtype.wgsl()),
@@ -283,7 +283,7 @@ fn ty(dtype: DType, vector: bool) -> String {
     }
 }
 
-/// What the text of a kernel depends on in its operands.
+/// The defines of the operands.
 fn operand_defines(
     mut defines: Defines,
     variant: MatmulVariant,
@@ -297,11 +297,11 @@ fn operand_defines(
         MatmulVariant::Tiled | MatmulVariant::Vector | MatmulVariant::Cooperative
     );
     let (a_along_m, b_along_k) = (a.row == 1 && a.col != 1, b.row == 1 && b.col != 1);
-    // The vector kernel loads a along K alone.
+    // The vector kernel loads a along K only.
     let a_in_place = variant != MatmulVariant::Vector || !a_along_m;
     let vec_a = vectors && a_in_place && a.in_vectors(if a_along_m { m } else { k });
     let vec_b = vectors && b.in_vectors(if b_along_k { k } else { n });
-    // Else the sides that the epilogue reads take longer to load than the products take.
+    // Without textures, loading the epilogue's inputs takes longer than the product.
     let in_texels =
         |side: &Tensor| side.dtype() == DType::F32 && side.device().fits_texture(side.buffer());
     let mut sides = [epilogue.residual, epilogue.gelu_input]

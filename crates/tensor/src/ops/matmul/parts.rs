@@ -7,7 +7,7 @@ use crate::ops::pieces::half;
 use crate::shape::numel;
 use crate::tensor::Tensor;
 
-/// What is cut in two.
+/// The dimension that is cut in two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cut {
     /// A dimension of the batch.
@@ -16,7 +16,7 @@ pub(super) enum Cut {
     M,
     /// Columns of the right operand and the result.
     N,
-    /// What is summed over.
+    /// The dimension that is summed over.
     K,
 }
 

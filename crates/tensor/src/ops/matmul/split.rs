@@ -11,8 +11,8 @@ use crate::tensor::Tensor;
 /// Parts of the inner dimension at most: each writes an output of its own.
 const MOST_PARTS: usize = 64;
 
-/// Parts that the inner dimension is cut into: a table's `PARTS`, else by rule. The software adapter has two cores to
-/// fill, not thousands.
+/// Parts that the inner dimension is cut into: a table's `PARTS`, else by rule. On the software adapter one part is
+/// enough, because it has few cores.
 pub(super) fn splits(a: &Tensor, b: &Tensor) -> usize {
     let (device, types) = (a.device(), (a.dtype(), b.dtype()));
     let (m, k, n) = (a.shape()[0], a.shape()[1], b.shape()[1]);
@@ -23,7 +23,7 @@ pub(super) fn splits(a: &Tensor, b: &Tensor) -> usize {
     if let Some(parts) = parts.filter(|parts| (1..=MOST_PARTS).contains(parts) && divides(*parts)) {
         return parts;
     }
-    // The kernel for few rows shares out K itself, with b along K over many more workgroups.
+    // The kernel for few rows divides K itself, and with b along K uses many more workgroups.
     if device.adapter().is_software() || m <= FEW_ROWS && b.strides()[0] == 1 {
         return 1;
     }

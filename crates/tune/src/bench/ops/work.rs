@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn attention_counts_what_is_seen() {
+    fn attention_counts_visible_keys_only() {
         let of = |note: &str| {
             let q: &[usize] = &[2, 3, 4, 8];
             counted("scaled_dot_product_attention", &[q, q, q], q, note)
