@@ -49,7 +49,7 @@ fn cross_entropy(
     var top = -3.4028234e38;
     var total = 0.0;
     var above = 0.0;
-    // Whenever a larger value appears, what was summed so far is scaled to it.
+    // When a larger value appears, the sum so far is scaled to it.
 #ifdef VECTORS
     for (var j = lane; j < columns(); j += WIDTH) {
         let v = vec4<f32>(x[base / 4u + j]);
