@@ -160,16 +160,16 @@ def training(case, batch, seq, half, millions):
     if abs(own - millions) > 0.01 * own:
         raise RuntimeError(f"the row's model has {millions:.1f}M parameters, {case} has {own:.1f}M")
     ids = torch.randint(sides[5], (batch, seq), device=DEVICE)
-    wanted = torch.randint(sides[5], (batch * seq,), device=DEVICE)
+    targets = torch.randint(sides[5], (batch * seq,), device=DEVICE)
     if not sides[0]:
-        wanted = torch.randint(2, (batch,), device=DEVICE)
+        targets = torch.randint(2, (batch,), device=DEVICE)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4, weight_decay=0.01)
     scaler = torch.amp.GradScaler(DEVICE, enabled=half)
 
     def step():
         optimizer.zero_grad()
         with torch.autocast(DEVICE, torch.float16, enabled=half):
-            loss = F.cross_entropy(model(ids).float(), wanted)
+            loss = F.cross_entropy(model(ids).float(), targets)
         scaler.scale(loss).backward()
         scaler.step(optimizer)
         scaler.update()

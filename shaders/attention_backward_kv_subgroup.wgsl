@@ -41,12 +41,12 @@ fn attention_backward_kv_subgroup(
     let seed = random_state();
 #endif
     let start = first_query(k0);
-    // Through a shuffle, as in matmul_subgroup: no compilation for every length.
+    // The shuffle keeps Mesa from compiling the kernel again for every length, as in matmul_subgroup.
     let end = subgroupShuffle(params.queries, 0u);
     for (var h = group.y * params.group; h < (group.y + 1u) * params.group; h++) {
         let head = b * params.heads + h;
         for (var q0 = start; q0 < end; q0 += 8u) {
-            // Each lane loads one of 8 queries; one beyond the last counts nothing.
+            // Each lane loads one of 8 queries; a query beyond the last adds nothing.
             let mine = min(q0 + lane, params.queries - 1u);
             let q_at = place(params.q, b, mine, h) / 4u;
             let dy_at = place(params.dy, b, mine, h) / 4u;
@@ -69,7 +69,7 @@ fn attention_backward_kv_subgroup(
                 var p: array<vec2<f32>, R>;
                 var ds: array<vec2<f32>, R>;
                 for (var i = 0u; i < 2u; i++) {
-                    // The queries go round among the lanes: now each has that of lane ^ j.
+                    // The queries rotate among the lanes: each lane now holds the query of lane ^ j.
                     let j = part + i;
                     let row_lse = subgroupShuffleXor(lse, j);
                     let row_delta = subgroupShuffleXor(delta, j);

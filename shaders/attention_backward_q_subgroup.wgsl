@@ -50,7 +50,7 @@ fn attention_backward_q_subgroup(
 #ifdef DROPOUT
     let seed = random_state();
 #endif
-    // Through a shuffle, as in matmul_subgroup: no compilation for every length.
+    // The shuffle keeps Mesa from compiling the kernel again for every length, as in matmul_subgroup.
     let end = subgroupShuffle(keys_before(q0 + 8u * R), 0u);
     for (var k0 = 0u; k0 < end; k0 += 8u) {
         var key: Row;
@@ -64,7 +64,7 @@ fn attention_backward_q_subgroup(
         for (var part = 0u; part < 8u; part += 4u) {
             var ds: array<vec4<f32>, R>;
             for (var i = 0u; i < 4u; i++) {
-                // The keys go round among the lanes: now each has that of lane ^ j.
+                // The keys rotate among the lanes: each lane now holds the key of lane ^ j.
                 let j = part + i;
                 let show = subgroupShuffleXor(shown, j) == 1u;
                 var x: array<f32, R>;

@@ -4,7 +4,7 @@
 // shapes: q and y (B, Tq, H, D), k and v (B, Tk, Hk, D), f16, rows of D = 4 DV together; query head h reads key
 //   head h / group; statistics (2, B, H, Tq): lse, and the place of delta; then the 4 words of the state
 // launch: four subgroups of WIDTH for 4 ROWS queries of a head; grid (Tq / (4 ROWS), H, B)
-// numerics: sums in f32 in an order of the unit's own, the adapter's exp, weights rounded to f16 for the second
+// numerics: sums in f32 in the unit's own order, the adapter's exp, weights rounded to f16 for the second
 //   product, y rounded once; a query without keys gives 0
 // backward: attention_backward_q_cooperative, attention_backward_kv_cooperative
 // reference: ops/attention/cases.rs, and the composed form in ops/attention
@@ -80,16 +80,16 @@ fn attention_cooperative(
         let x{v} = scores(row, share + {v}u * LANES, tile);
         higher = max(higher, x{v});
 #endrepeat
-        let highest = row_top(max(max(higher.x, higher.y), max(higher.z, higher.w)));
+        let row_max = row_top(max(max(higher.x, higher.y), max(higher.z, higher.w)));
         var shrink = 1.0;
-        let grows = highest > top + LAG;
+        let grows = row_max > top + LAG;
         let any_grows = subgroupAny(grows && total > 0.0);
         if (local % WIDTH == 0u) {
             wg_grown[part] = u32(any_grows);
         }
         if (grows) {
-            shrink = exp(max(top, LOW) - highest);
-            top = highest;
+            shrink = exp(max(top, LOW) - row_max);
+            top = row_max;
         }
         total *= shrink;
 #repeat v 8 * ROWS / WIDTH

@@ -1,5 +1,5 @@
 // Attention without a matrix of scores, for subgroups of 8 on Mesa's software adapter: rows as textures,
-// spread by shuffles, no workgroup memory.
+// exchanged by shuffles, no workgroup memory.
 // math: y = dropout(softmax(scale * q k^T + bias, masked)) v, the softmax summed as the keys go by (Dao,
 //   arXiv:2307.08691): a larger maximum scales what was summed so far; lse = log(sum(exp(scores)))
 // shapes: q and y (B, Tq, H, D), k and v (B, Tk, Hk, D), rows of D = 4 DV together; query head h reads key
@@ -44,7 +44,7 @@ fn attention_subgroup(
 #ifdef DROPOUT
     let seed = random_state();
 #endif
-    // Through a shuffle, as in matmul_subgroup: no compilation for every length.
+    // The shuffle keeps Mesa from compiling the kernel again for every length, as in matmul_subgroup.
     let end = subgroupShuffle(keys_before(q0 + 8u * R), 0u);
     for (var k0 = 0u; k0 < end; k0 += 8u) {
         var key: Row;
@@ -58,7 +58,7 @@ fn attention_subgroup(
         for (var half = 0u; half < 8u; half += 4u) {
             var scores: array<vec4<f32>, R>;
             for (var i = 0u; i < 4u; i++) {
-                // The keys go round among the lanes: now each has that of lane ^ j.
+                // The keys rotate among the lanes: each lane now holds the key of lane ^ j.
                 let j = half + i;
                 let show = subgroupShuffleXor(shown, j) == 1u;
                 var x: array<f32, R>;

@@ -2,7 +2,7 @@
 // math: y = op(a, b), with a line `fn op(a: f32, b: f32) -> f32` put in front
 // shapes: a and b broadcast to the shape of y, which is contiguous
 // launch: one invocation for LANES elements, with TEXELS for EACH times as many: see ops/elementwise, which makes the
-//   functions that reach operands; with TEXELS what is read are textures, see texel
+//   functions that read operands; with TEXELS inputs are textures, see common/texel
 // numerics: computed in f32 (u32 and i32 by value), rounded once to the type of y
 // backward: binary_backward
 // reference: the table in ops/binary.rs

@@ -3,7 +3,7 @@
 // math: dx = derivative(dy, a, b), with that line put in front
 // shapes: dy, a and b any strides over one shape; dx that shape, contiguous
 // launch: one invocation for LANES elements, with TEXELS for EACH times as many: see ops/elementwise, which makes the
-//   functions that reach operands; with TEXELS what is read are textures, see texel
+//   functions that read operands; with TEXELS inputs are textures, see common/texel
 // numerics: computed in f32, rounded once; overwrites dx
 // backward: none
 // reference: the table in ops/binary.rs

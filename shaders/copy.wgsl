@@ -2,8 +2,8 @@
 // math: y[strided] = T(x[strided])
 // shapes: x and y any strides over one shape
 // launch: one invocation for LANES elements, with TEXELS for EACH times as many: see ops/elementwise, which makes the
-//   functions that reach operands; with TEXELS what is read are textures, see texel
-// numerics: exact but for the conversion; floats to integers truncate; elements of y outside the
+//   functions that read operands; with TEXELS inputs are textures, see common/texel
+// numerics: exact except for the conversion; floats to integers truncate; elements of y outside the
 //   view stay as they are
 // backward: copy with the layouts swapped
 // reference: the values themselves

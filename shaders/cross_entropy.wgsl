@@ -49,7 +49,7 @@ fn cross_entropy(
     var top = -3.4028234e38;
     var total = 0.0;
     var above = 0.0;
-    // Whenever a larger value appears, what was summed so far is scaled to it.
+    // When a larger value appears, the sum so far is scaled to it.
 #ifdef VECTORS
     for (var j = lane; j < columns(); j += WIDTH) {
         let v = vec4<f32>(x[base / 4u + j]);
@@ -80,8 +80,8 @@ fn cross_entropy(
     if (lane > 0u) {
         return;
     }
-    let wanted = targets[row * params.target_stride + params.target_offset];
-    let at_target = logit(base + min(wanted, params.length - 1u));
+    let label = targets[row * params.target_stride + params.target_offset];
+    let at_target = logit(base + min(label, params.length - 1u));
     let log_total = precise_log(total);
     // Differences before sums: logits far from 0 cost no digits.
     var value = log_total + (1.0 - params.smoothing) * (top - at_target);
@@ -89,7 +89,7 @@ fn cross_entropy(
     value += params.smoothing * (top - first - above);
 #endif
 #ifdef IGNORE
-    let counts = wanted != params.ignored;
+    let counts = label != params.ignored;
     value = select(0.0, value, counts);
 #ifdef COUNT
     loss[params.rows + row] = select(0.0, 1.0, counts);

@@ -56,8 +56,8 @@ fn cross_entropy_backward(
     let base = row * params.length;
     let top = statistics[row];
     let log_total = statistics[params.rows + row];
-    let wanted = targets[row * params.target_stride + params.target_offset];
-    let at_target = min(wanted, params.length - 1u);
+    let label = targets[row * params.target_stride + params.target_offset];
+    let at_target = min(label, params.length - 1u);
     var g = dy[row * params.dy_stride + params.dy_offset];
 #ifdef COUNT
     g = g / count[0];
@@ -65,7 +65,7 @@ fn cross_entropy_backward(
     g = g * params.scale;
 #endif
 #ifdef IGNORE
-    g = select(g, 0.0, wanted == params.ignored);
+    g = select(g, 0.0, label == params.ignored);
 #endif
     let even = params.smoothing / f32(params.length);
 #ifdef VECTORS

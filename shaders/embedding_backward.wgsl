@@ -1,10 +1,10 @@
-// Sums the gradients of positions with the same id, which stand side by side once they are sorted.
+// Sums the gradients of positions with the same id. Sorting has put these positions side by side.
 // math: without ACROSS, for the first place s of each id in a block of BLOCK: y[s] = x[position[s]] + ... + x[position[e]],
 //   e the last of that id there; with ACROSS, for the first place s of each id: y[key[s] - first] = x[s] + the sums of
 //   the blocks behind that begin with the id
 // shapes: x and y (N, C) contiguous; with ACROSS y is the window of `count` rows from `first` of dw
-// launch: one invocation for LANES channels of a place, most of which have nothing to do
-// numerics: f32 sums in order of position (by block), rounded once; overwrites; rows of y without an id are not touched;
+// launch: one invocation for LANES channels of a place; most invocations have no work
+// numerics: f32 sums in order of position (by block), rounded once; overwrites; rows of y without an id are not written;
 //   keys from V on are padding
 // backward: none
 // reference: sums by id, in ops/embedding.rs

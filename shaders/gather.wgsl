@@ -6,7 +6,7 @@
 // numerics: exact: values are copied; indices beyond the dimension read its last element
 // backward: gather_backward
 // reference: the formula, in ops/gather.rs
-#import common/index
+#import common/gather
 
 struct Params {
     n: u32,
@@ -34,7 +34,5 @@ fn gather(
         return;
     }
     let x_at = walk8(i, params.shape[0], params.shape[1], params.x_strides[0], params.x_strides[1]) + params.x_offset;
-    let index_at = walk8(i, params.shape[0], params.shape[1], params.index_strides[0], params.index_strides[1]) + params.index_offset;
-    let k = min(index[index_at], params.side - 1u);
-    y[i] = x[x_at + k * params.stride];
+    y[i] = x[x_at + picked(entry_at(i)) * params.stride];
 }

@@ -1,12 +1,12 @@
 // The gradient of gather: every element of x sums the gradients of the places that picked it, in order.
 // math: dx[i, q, k] = sum over j with index[i, j, k] = q of dy[i, j, k]
 // shapes: dy and index any strides; dx contiguous; the region is the shape of index with x's side along
-//   the dimension, and what of dx lies outside of it is not touched
+//   the dimension; elements of dx outside of the region are not written
 // launch: one invocation an element of the region, which walks `first..last` of the index's entries
 // numerics: f32 sum in order of j, rounded once a launch; overwrites dx if `first` is 0, else adds
 // backward: none
 // reference: the formula, in ops/gather.rs
-#import common/index
+#import common/gather
 
 struct Params {
     n: u32,
@@ -40,15 +40,14 @@ fn gather_backward(
     }
     let dx_at = walk8(i, params.shape[0], params.shape[1], params.dx_strides[0], params.dx_strides[1]);
     let dy_at = walk8(i, params.shape[0], params.shape[1], params.dy_strides[0], params.dy_strides[1]) + params.dy_offset;
-    let index_at = walk8(i, params.shape[0], params.shape[1], params.index_strides[0], params.index_strides[1]) + params.index_offset;
+    let index_at = entry_at(i);
     let place = walk8(i, params.shape[0], params.shape[1], params.place_strides[0], params.place_strides[1]);
     var sum = 0.0;
     if (params.first > 0u) {
         sum = f32(dx[dx_at]);
     }
     for (var j = params.first; j < params.last; j++) {
-        // The same clamp as in the forward pass.
-        if (min(index[index_at + j * params.index_stride], params.side - 1u) == place) {
+        if (picked(index_at + j * params.index_stride) == place) {
             sum = sum + f32(dy[dy_at + j * params.dy_stride]);
         }
     }

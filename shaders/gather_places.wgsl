@@ -1,11 +1,11 @@
-// Where in x the places of a gather's index point: the backward pass sums by these numbers.
+// The position in x of each element that gather's index picks. The backward pass sums gradients by these positions.
 // math: y[i, j, k] = place in x of (i, min(index[i, j, k], side - 1), k)
 // shapes: index any strides; y its shape, contiguous; x contiguous
 // launch: one invocation an element of the index
 // numerics: integers
 // backward: none
 // reference: the formula, in ops/gather.rs
-#import common/index
+#import common/gather
 
 struct Params {
     n: u32,
@@ -31,7 +31,5 @@ fn gather_places(
         return;
     }
     let x_at = walk8(i, params.shape[0], params.shape[1], params.x_strides[0], params.x_strides[1]);
-    let index_at = walk8(i, params.shape[0], params.shape[1], params.index_strides[0], params.index_strides[1])
-        + params.index_offset;
-    y[i] = x_at + min(index[index_at], params.side - 1u) * params.stride;
+    y[i] = x_at + picked(entry_at(i)) * params.stride;
 }

@@ -5,7 +5,7 @@
 // shapes: x, residual, total and y (R, C), rows contiguous; weight and bias (C), of f32 or the type of x;
 //   statistics (2, R): means, then rstds
 // launch: one workgroup of WIDTH lanes a row
-// numerics: f32, less the row's first element before anything is summed, the variance in a second pass;
+// numerics: f32; the row's first element is subtracted before any sum, the variance takes a second pass;
 //   without CACHE the row is read three times
 // backward: layer_norm_backward, layer_norm_backward_weight
 // reference: ops/layer_norm/cases.rs
@@ -96,7 +96,7 @@ fn layer_norm(
     base = row * columns();
     let count = f32(params.length);
 #ifndef RMS
-    // The same for every lane: the row's first value, or what lies below it.
+    // The first value of the row of x, or with RESIDUAL of the residual; the same for every lane.
 #ifdef RESIDUAL
     let near = E(residual[base + params.residual_offset / LANES]);
 #else

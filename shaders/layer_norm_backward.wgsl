@@ -1,4 +1,4 @@
-// The gradient of layer_norm with respect to its input x, with DROPOUT also to what was dropped.
+// The gradient of layer_norm with respect to its input x, with DROPOUT also with respect to the input of the dropout.
 // math: g = dy * weight, h = (x - mean) * rstd; dx = rstd * (g - mean(g) - h * mean(g * h)); with RMS
 //   without mean(g); with DROPOUT dropped = dropout(dx), with forward's mask
 // shapes: dy, x and dx (R, C), rows contiguous; statistics (2, R): means, then rstds

@@ -1,6 +1,6 @@
 // The gradients of layer_norm_subgroup: of its input, and sums over some of the rows for weight and bias.
-// math: as layer_norm_backward and layer_norm_backward_weight; with DROPOUT also the gradient of what was
-//   dropped, dx = dropout(dtotal)
+// math: as layer_norm_backward and layer_norm_backward_weight; with DROPOUT also the gradient of the dropout's
+//   input, dx = dropout(dtotal)
 // shapes: as layer_norm; partials (G, 2, C): dw, db
 // launch: one subgroup for every group-th row
 // numerics: f32 in a fixed order; overwrites all it writes

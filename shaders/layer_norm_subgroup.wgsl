@@ -1,4 +1,4 @@
-// Layer normalisation or RMS normalisation, with dropout and a residual before it where asked for; for
+// Layer normalisation or RMS normalisation, optionally with dropout and a residual before it; for
 // subgroups of 8 on Mesa's software adapter: see common/rows_subgroup.
 // math: as layer_norm
 // shapes: as layer_norm; C a multiple of 4 and at most 32 COUNT
@@ -87,7 +87,7 @@ fn layer_norm_subgroup(
         let mean = 0.0;
         let origin = 0.0;
 #else
-        // Less the row's first element before anything is summed.
+        // The row's first element is subtracted before any sum.
         let origin = subgroupShuffle(cached[0].x, 0u);
         var sums = vec4<f32>();
         for (var k = 0u; k < COUNT; k++) {

@@ -1,4 +1,4 @@
-// Matrix product of any layout, one output an invocation: the simple version the others must equal.
+// Matrix product of any layout, one output an invocation: the simple version, which the other kernels must equal.
 // math: y = act(alpha * a b + bias) + residual; act is GELU, nothing, or with GELU_BACKWARD a product with
 //   GELU'(pre);
 //   with ROW_SUMS also the sums of the rows of a, which are a bias's gradient

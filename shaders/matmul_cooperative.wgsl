@@ -1,12 +1,12 @@
 // Matrix product in an adapter's matrix units: cooperative matrices of SIDE x SIDE, factors from workgroup memory,
-// the next tiles on their way while these are multiplied.
+// the next tiles are loaded while the present ones are multiplied.
 // math: as matmul
 // shapes: as matmul; A_ALONG_M, B_ALONG_K, VEC_A, VEC_B as in common/matmul_load
 // launch: BM x BN outputs a workgroup, TM x TN a subgroup of WIDTH, THREADS = BM / TM * BN / TN * WIDTH, K in
-//   steps of BK, all multiples of SIDE; grid (N / BN, M / BM, batch). All subgroups take the same path: their
-//   number appears in addresses alone. ROW_SUMS asks for A_ALONG_M and THREADS a multiple of BM / 4: what an
-//   invocation brings then belongs to the same four rows always
-// numerics: products of the units' type H, to which a and b are rounded, sums in f32 in an order of the unit's own
+//   steps of BK, all multiples of SIDE; grid (N / BN, M / BM, batch). All subgroups run the same code: their
+//   number appears only in addresses. ROW_SUMS needs A_ALONG_M and THREADS a multiple of BM / 4, so that an
+//   invocation always loads from the same four rows
+// numerics: products of the units' type H, to which a and b are rounded, sums in f32 in the unit's own order
 // backward: as matmul
 // reference: matmul
 #import common/matmul_units
@@ -28,7 +28,7 @@ fn matmul_cooperative(
     let part = local / WIDTH;
     let sub_row = part / (BN / TN) * TM;
     let sub_col = part % (BN / TN) * TN;
-    // What this invocation brings: (M, K) or (K, M), (N, K) or (K, N).
+    // What this invocation loads: (M, K) or (K, M), (N, K) or (K, N).
 #repeat i BM * BK / 4 / THREADS
 #ifdef A_ALONG_M
     let a_at{i} = four_at(local + {i}u * THREADS, BM);

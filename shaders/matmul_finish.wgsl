@@ -1,5 +1,4 @@
-// The end of a matrix product whose inner dimension was cut into parts: adds the parts up, and all that other kernels
-// of products do to their sums.
+// The end of a matrix product whose inner dimension was cut into parts: adds the parts up, then applies the epilogue.
 // math: as matmul, with the sum over parts p of a[p] for the product; ROW_SUMS: of b[p] for the sums of rows
 // shapes: a (parts, M, N) in vectors with VEC4, b (parts, M); K is the number of parts; the rest as matmul
 // launch: an element, with VEC4 four, an invocation, 64 a workgroup
@@ -36,7 +35,7 @@ fn matmul_finish(
     put(i, sum, shift_of(col).x);
 #endif
 #ifdef ROW_SUMS
-    // There are as many invocations as rows at least.
+    // There are at least as many invocations as rows.
     if (i < params.m) {
         var row_sum = b[i];
         for (var part = 1u; part < params.k; part++) {

@@ -1,10 +1,10 @@
 // Matrix product for subgroups of 8 on Mesa's software adapter: operands as textures (a texel load costs
-// a tenth of a storage load there), columns that go round among the lanes, no workgroup memory, no barrier.
+// a tenth of a storage load there), columns that rotate among the lanes, no workgroup memory, no barrier.
 // math: as matmul
 // shapes: as matmul; one stride of each operand is 1, the other a multiple of 4, so are K and all starts
 //   (A_ALONG_M: a lies contiguous along M, else along K; B_ALONG_K: b along K, else along N)
 // launch: ROWS (32 or 64) x 32 outputs a subgroup of 8, one subgroup a workgroup, grid (N / 32, M / ROWS, batch);
-//   with b along N the tiles are taken in bands of 8 rows of them, column after column; FEW: ROWS = M, 8 at most, a
+//   with b along N the tiles are ordered in bands of 8 rows of tiles, column after column; FEW: ROWS = M, at most 8, a
 //   lies along K, no sums of rows
 // numerics: as matmul
 // backward: as matmul
@@ -25,14 +25,6 @@ fn row_of(h: u32, lane: u32) -> u32 {
 #endif
 }
 
-fn texel_a(i: u32) -> vec4<f32> {
-    return textureLoad(a, at_texel(i));
-}
-
-fn texel_b(i: u32) -> vec4<f32> {
-    return textureLoad(b, at_texel(i));
-}
-
 @compute @workgroup_size(8)
 fn matmul_subgroup(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -43,7 +35,7 @@ fn matmul_subgroup(
     let tiles = tiles_of(ROWS, 32u);
     let number = tile_number(group, groups);
 #ifdef B_ALONG_K
-    // A row of tiles does as well.
+    // Here bands of tiles gain nothing over rows of tiles.
     let tile = vec2<u32>(number % tiles.x, number / tiles.x);
 #else
     let tile = tile_in_bands(number, tiles);
@@ -90,19 +82,19 @@ fn matmul_subgroup(
 #endrepeat
 #endif
 #endif
-    // Through a shuffle, or Mesa compiles the kernel anew for every k (see decision 0003).
+    // The shuffle keeps Mesa from compiling the kernel again for every k (see decision 0003).
     let inner = subgroupShuffle(params.k, 0u);
     for (var k = 0u; k < inner; k += 4u) {
 #ifdef FEW
 #repeat h ROWS
-        let t{h} = texel_a(a_at{h} + k / 4u);
+        let t{h} = textureLoad(a, at_texel(a_at{h} + k / 4u));
 #endrepeat
 #else
         // Component j of v{q} belongs to column col + j, lane l of s{q}_{h} to row_of(h, l); both to k + q.
 #ifdef A_ALONG_M
 #repeat h ROWS / 32
 #repeat q 4
-        let t{h}_{q} = texel_a(a_at{h} + (k + {q}u) * a_step);
+        let t{h}_{q} = textureLoad(a, at_texel(a_at{h} + (k + {q}u) * a_step));
 #ifdef ROW_SUMS
         r{h} += t{h}_{q};
 #endif
@@ -115,7 +107,7 @@ fn matmul_subgroup(
 #endrepeat
 #else
 #repeat h ROWS / 8
-        let t{h} = texel_a(a_at{h} + k / 4u);
+        let t{h} = textureLoad(a, at_texel(a_at{h} + k / 4u));
 #ifdef ROW_SUMS
         r{h} += t{h};
 #endif
@@ -127,14 +119,14 @@ fn matmul_subgroup(
 #endif
 #ifdef B_ALONG_K
 #repeat j 4
-        let u{j} = texel_b(b_at{j} + k / 4u);
+        let u{j} = textureLoad(b, at_texel(b_at{j} + k / 4u));
 #endrepeat
 #repeat q 4
         let v{q} = vec4<f32>(u0[{q}], u1[{q}], u2[{q}], u3[{q}]);
 #endrepeat
 #else
 #repeat q 4
-        let v{q} = texel_b(b_at + (k + {q}u) * b_step);
+        let v{q} = textureLoad(b, at_texel(b_at + (k + {q}u) * b_step));
 #endrepeat
 #endif
 #ifdef FEW
@@ -145,7 +137,7 @@ fn matmul_subgroup(
 #endrepeat
 #endrepeat
 #else
-        // The columns go round among the lanes: in round r, lane l has those of lane l ^ r.
+        // The columns rotate among the lanes: in round r, lane l holds those of lane l ^ r.
 #repeat r 8
 #repeat q 4
         let w{r}_{q} = subgroupShuffleXor(v{q}, {r}u);

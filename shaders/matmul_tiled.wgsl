@@ -1,5 +1,5 @@
 // Matrix product for GPUs: tiles of both operands in workgroup memory, a tile of registers an invocation,
-// the next tiles on their way while these are multiplied.
+// the next tiles are loaded while the present ones are multiplied.
 // math: as matmul
 // shapes: as matmul; A_ALONG_M, B_ALONG_K, VEC_A, VEC_B as in common/matmul_load
 // launch: BM x BN outputs a workgroup, TM x TN an invocation, THREADS = BM / TM * BN / TN of them, K in
@@ -29,7 +29,7 @@ fn place_of(local: u32) -> vec2<u32> {
     return vec2<u32>(local % across, local / across);
 }
 
-// Which four along K, and of which row, the e-th load of a tile brings. 32 neighbours bring two of each of 16 rows:
+// Which four along K, and of which row, the e-th load of a tile loads. 32 neighbours bring two of each of 16 rows:
 // whole sectors of memory, and turned into columns they lie in different banks.
 fn four_of(e: u32, rows: u32) -> vec2<u32> {
     let fours = BK / 4u;
@@ -58,7 +58,7 @@ fn matmul_tiled(
     let place = place_of(local);
     let tx = place.x;
     let ty = place.y;
-    // Where in the tiles an invocation's loads go: (K, M / 4) and (K, N / 4), or (M, K / 4) and (N, K / 4).
+    // The positions in the tiles of an invocation's loads: (K, M / 4) and (K, N / 4), or (M, K / 4) and (N, K / 4).
 #repeat i BM * BK / 4 / THREADS
 #ifdef A_ALONG_M
     let a_k{i} = (local + {i}u * THREADS) / (BM / 4u);
@@ -119,7 +119,7 @@ fn matmul_tiled(
 #repeat i BN * BK / 4 / THREADS
         next_b{i} = load_b(b_start, ahead + b_k{i}, col0 + b_n{i});
 #endrepeat
-        // Four steps of K a turn: their places differ by constants, which cost nothing.
+        // Four steps of K in each round: their positions differ by constants, which cost nothing.
         for (var k = 0u; k < BK; k += 4u) {
             let a_at = k * A_ROW + ty;
             let b_at = k * B_ROW + tx;

@@ -1,10 +1,10 @@
-// Matrix product of a few rows, such as one token's: memory traffic is all, so every element of b is read
-// once, by neighbours.
+// Matrix product of a few rows, such as one token's. Memory traffic dominates, so every element of b is read once, with
+// neighbouring invocations on neighbouring elements.
 // math: as matmul
 // shapes: as matmul, M = ROWS, 8 at most; B_ALONG_K, VEC_A, VEC_B as in common/matmul_load; a is loaded along K
-// launch: COLUMNS a workgroup of THREADS: 4 of 64, which share out K, with B_ALONG_K, else 64 of 256, of which 16 share
-//   out K; grid (N / COLUMNS, 1, batch)
-// numerics: f32 sums in a fixed order of their own, rounded once to the type of y
+// launch: COLUMNS a workgroup of THREADS: with B_ALONG_K 4 of 64, which divide K, else 64 of 256, of which 16 divide
+//   K; grid (N / COLUMNS, 1, batch)
+// numerics: f32 sums in a fixed order that differs from matmul's, rounded once to the type of y
 // backward: as matmul
 // reference: matmul
 #import common/matmul_load

@@ -10,7 +10,7 @@
 
 @compute @workgroup_size(64)
 fn peak_empty(@builtin(global_invocation_id) id: vec3<u32>) {
-    // Never true, and no compiler knows: a launch has its binding and its barrier.
+    // Never true, but a compiler cannot know it, so the launch keeps its binding and its barrier.
     if (id.x == 0xffffffffu) {
         y[0] = id.x;
     }

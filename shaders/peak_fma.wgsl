@@ -33,7 +33,7 @@ fn peak_fma(
     var w = v.wzyx;
     var u = v.yxwz;
     for (var round = 0u; round < ROUNDS; round++) {
-        // Written out: not every driver unrolls, and a loop's end costs as much as a chain's link.
+        // Written out, because not every driver unrolls loops, and a loop's branch costs as much as a link of a chain.
 #repeat link 16
         v = fma(v, a, b); w = fma(w, a, b); u = fma(u, a, b);
 #endrepeat

@@ -73,7 +73,7 @@ fn reduce(
     var r = c;
     let step = params.chunks;
 #endif
-    // Four sums at once: their loads do not wait for each other, and their errors stay smaller.
+    // Four sums at once: their loads do not wait for each other, and rounding errors are smaller.
     var a0 = IDENTITY;
     var a1 = IDENTITY;
     var a2 = IDENTITY;

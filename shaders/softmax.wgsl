@@ -106,7 +106,7 @@ fn softmax(
     }
     total = row_sum(total, lane);
 #ifdef LOG
-    // Less the maximum first: values far from 0 keep their digits.
+    // Subtract the maximum first: values far from 0 keep their digits.
     let log_total = precise_log(total);
 #else
     let inverse = select(1.0 / total, 0.0, total == 0.0);

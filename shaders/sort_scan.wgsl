@@ -35,7 +35,7 @@ fn sort_scan(@builtin(local_invocation_index) local: u32) {
         wg_sums[local] += before;
         workgroupBarrier();
     }
-    // The sum up to this range, without it.
+    // The sum of all numbers before this range.
     sum = wg_sums[local] - sum;
     for (var i = first; i < end; i++) {
         starts[i] = sum;

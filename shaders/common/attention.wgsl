@@ -1,5 +1,5 @@
-// What all attention kernels share: sizes, places of rows, masks, and dropout's choice. The numbers of
-// the bindings (AT_...) are given by ops/attention: a binding that is not needed does not count. BACKWARD: the
+// The common part of all attention kernels: sizes, positions of rows, masks and the dropout mask. ops/attention sets
+// the numbers of the bindings (AT_...), because unused bindings are left out. BACKWARD: the
 // kernel is one of a backward pass.
 #import common/math
 #ifdef DROPOUT

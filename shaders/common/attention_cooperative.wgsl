@@ -1,8 +1,8 @@
 // Tiles for an adapter's matrix units. Each of four subgroups of WIDTH has ROWS rows of one side (queries; keys with
-// KEY_ROWS) as factors in registers; the other side goes by, 32 positions at a time, in workgroup memory that all
-// share. Scores leave the units through workgroup memory, since nobody is told which invocation holds which: there
-// LANES neighbours have a row together, every LANES-th vector each. All memory is in vectors of 4, for the units too, and
-// all subgroups take the same path: their number appears in addresses alone.
+// KEY_ROWS) as factors in registers; the other side is loaded, 32 positions at a time, into workgroup memory that all
+// share. Scores leave the units through workgroup memory, because WGSL does not say which invocation holds which
+// element: there LANES neighbours share a row, with every LANES-th vector each. All memory is in vectors of 4, for the
+// units too, and all subgroups run the same code: their number appears only in addresses.
 #import common/attention_rows
 
 alias LOADED = T;

@@ -1,5 +1,5 @@
-// A pass over a dimension in chunks: what value `id` of its result is. With COLUMNS neighbours take neighbouring
-// outputs.
+// A pass over a dimension in chunks: which output and which chunk value `id` of its result belongs to. With COLUMNS
+// neighbours take neighbouring outputs.
 #import common/index
 
 // The output and the chunk.

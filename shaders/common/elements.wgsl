@@ -1,4 +1,4 @@
-// What a kernel on rows takes at a time: an element E is a value, with VECTORS four; V is how it lies in memory.
+// The element type of kernels on rows: E is one value, or with VECTORS four; V is its type in memory.
 #import common/math
 
 #ifdef VECTORS

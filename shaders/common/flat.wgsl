@@ -1,4 +1,4 @@
-// What updates of many parameters at once share. The parameters lie side by side in blocks of 64
+// The common part of kernels that update many parameters at once. The parameters lie side by side in blocks of 64
 // elements; a table gives each block the row of scalars that its parameter uses, or SKIPPED.
 // With TEXTURE an invocation takes a whole block, since texel loads need not be neighbours and the table
 // is read once; without, neighbours take neighbouring vectors.

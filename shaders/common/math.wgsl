@@ -1,5 +1,5 @@
 // Elementary functions to about one unit in the last place of f32 on every adapter. Drivers may be off
-// by 1e-2 near a root (log near 1, tanh near 0) and differ from each other; these do not.
+// by 1e-2 near a root (log near 1, tanh near 0) and differ from each other; these functions do not.
 
 // 2^k as a float, for k in -126..=127.
 fn exp2_int(k: i32) -> f32 {

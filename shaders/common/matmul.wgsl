@@ -1,4 +1,4 @@
-// What all matrix products share: parameters, tensors, batches and the epilogue. With GELU its input is kept
+// The common part of all matrix products: parameters, tensors, batches and the epilogue. With GELU its input is stored
 // in `pre` for the backward pass; GELU_BACKWARD multiplies by the derivative at `pre`; RESIDUAL is added last.
 // T is a scalar, with VEC4 a vector of four. With TEXELS (and VEC4) residual and `pre` are read as textures.
 #import common/math
@@ -68,7 +68,7 @@ fn tiles_of(rows: u32, columns: u32) -> vec2<u32> {
 }
 
 // Tile `at` (column, row) in bands of 8 rows of tiles, column after column: workgroups that run one after the other, or
-// side by side, share what they read of both operands, and caches keep it.
+// side by side, share what they read of both operands, so it stays in the cache.
 fn tile_in_bands(at: u32, tiles: vec2<u32>) -> vec2<u32> {
     if (at >= tiles.x * tiles.y) {
         return vec2<u32>(0u, tiles.y);

@@ -1,6 +1,6 @@
-// How the kernels for GPUs load fours of both operands from anywhere. A_ALONG_M: neighbours of a lie along M, else
-// along K; B_ALONG_K: of b along K, else N; VEC_A, VEC_B: they are loaded as vectors, so sides, strides and starts
-// are multiples of 4. A kernel names the type it computes with, `alias F`, whatever those of the operands.
+// How the kernels for GPUs load four elements of an operand of any layout. A_ALONG_M: a is contiguous along M, else
+// along K; B_ALONG_K: b along K, else N; VEC_A, VEC_B: elements are loaded as vectors, so sides, strides and starts
+// are multiples of 4. `alias F` in a kernel is the type it computes with, which may differ from the operands' types.
 #import common/matmul
 
 // Four neighbours of a from (row, k) on; zeros beyond the edge.

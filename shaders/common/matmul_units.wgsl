@@ -1,4 +1,4 @@
-// Tiles of a product in workgroup memory as matrix units load them, and the way out of the units for the sums.
+// Tiles of a product in workgroup memory in the order that matrix units load, and the stores of the units' sums.
 #import common/matmul_load
 
 // Its factors' type.

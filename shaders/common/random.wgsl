@@ -1,4 +1,4 @@
-// Random words of a kernel that has `state` bound and `op` among its parameters.
+// Random words for a kernel with the binding `state` and the parameter `op`.
 #import common/philox
 
 fn random_state() -> vec4<u32> {

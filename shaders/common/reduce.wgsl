@@ -18,7 +18,7 @@ fn row_max(value: f32, lane: u32) -> f32 {
 var<workgroup> wg_lanes: array<f32, WIDTH>;
 
 fn row_sum(value: f32, lane: u32) -> f32 {
-    // The first barrier: nobody still reads the result of an earlier call.
+    // The first barrier: every invocation has read the result of an earlier call.
     workgroupBarrier();
     wg_lanes[lane] = value;
     workgroupBarrier();

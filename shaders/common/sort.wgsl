@@ -1,4 +1,4 @@
-// What the passes of a radix sort share. A pass sorts by one digit of BITS bits; blocks of 64 positions, one to a
+// The common part of the passes of a radix sort. A pass sorts by one digit of BITS bits; blocks of 64 positions, one to a
 // workgroup. Ids beyond the table count as its last row, as in embedding; padding_idx sorts behind all rows.
 
 struct Params {

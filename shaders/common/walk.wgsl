@@ -1,4 +1,4 @@
-// Walks a shape whose dimensions in use, RANK, are known when the kernel is compiled: fewer divisions.
+// Walks a shape whose number of dimensions, RANK, is known when the kernel is compiled, with fewer divisions.
 #import common/index
 
 // The place of element `index` (row-major over the shape) under the given strides.

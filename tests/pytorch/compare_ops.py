@@ -72,11 +72,11 @@ def check(case, index, folder):
     if list(y.shape) != case["output_shape"]:
         raise ValueError(f"y: output_shape {case['output_shape']}, PyTorch has {list(y.shape)}")
     errors = {"y": error("y", y, need(read, "y"))}
-    wanted = {i: x for i, x in enumerate(inputs) if x.requires_grad}
-    if wanted:
+    requires_grad = {i: x for i, x in enumerate(inputs) if x.requires_grad}
+    if requires_grad:
         loss = (y * need(read, "dy").to(torch.float64)).sum()
-        gradients = torch.autograd.grad(loss, list(wanted.values()), allow_unused=True, materialize_grads=True)
-        for i, gradient in zip(wanted, gradients):
+        gradients = torch.autograd.grad(loss, list(requires_grad.values()), allow_unused=True, materialize_grads=True)
+        for i, gradient in zip(requires_grad, gradients):
             errors[f"dx{i}"] = error(f"dx{i}", gradient, need(read, f"dx{i}"))
     return errors
 

@@ -170,7 +170,7 @@ fn names_are_those_of_transformers_and_files_keep_the_model() {
 }
 
 #[test]
-fn generation_ends_where_it_is_told() {
+fn generation_ends_at_the_requested_tokens() {
     let device = device();
     let model = llama(&device, true);
     let greedy = || Sampler::new(SamplingOptions::default()).unwrap();

@@ -84,18 +84,18 @@ fn train(device: &Device, dtype: DType) -> Result<(Vec<f32>, Vec<f32>)> {
 #[test]
 fn training_follows_the_adapters_losses() {
     let adapter = Device::open(DeviceOptions::default()).unwrap();
-    let (wanted, _) = train(&adapter, DType::F32).unwrap();
-    assert!(wanted[STEPS - 1] < 0.8 * wanted[0], "{wanted:?}");
+    let (expected, _) = train(&adapter, DType::F32).unwrap();
+    assert!(expected[STEPS - 1] < 0.8 * expected[0], "{expected:?}");
     for (subgroup_size, side) in [(32, 16), (64, 16), (8, 8)] {
         let device = gpu(subgroup_size, side);
         // Both runs take the same kernels from their first step on.
         wgrad::tensor::ops::run_self_tests(&device);
         for (dtype, tolerance) in [(DType::F32, 1e-5), (DType::F16, 4e-3)] {
             let (losses, weight) = train(&device, dtype).unwrap();
-            for (got, wanted) in losses.iter().zip(&wanted) {
+            for (got, expected) in losses.iter().zip(&expected) {
                 assert!(
-                    (got - wanted).abs() < tolerance * wanted,
-                    "subgroups of {subgroup_size}, {dtype:?}: {losses:?}, {wanted:?}"
+                    (got - expected).abs() < tolerance * expected,
+                    "subgroups of {subgroup_size}, {dtype:?}: {losses:?}, {expected:?}"
                 );
             }
             let again = train(&device, dtype).unwrap();

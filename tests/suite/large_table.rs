@@ -1,7 +1,7 @@
 //! A table larger than one binding: GPT-2's is 154 MB, and WebGPU promises 128 MiB a binding.
 
 use wgrad::tensor::ops::embedding::embedding;
-use wgrad::tensor::ops::matmul::Variant;
+use wgrad::tensor::ops::matmul::MatmulVariant;
 use wgrad::tensor::{Device, DeviceOptions, Tensor};
 
 #[test]
@@ -52,7 +52,7 @@ fn embedding_reaches_all_rows_of_a_table_beyond_one_binding() {
 
 /// More tiles of a product, and more batches of it, than a grid has places along a side.
 #[test]
-fn products_reach_beyond_the_sides_of_a_grid() {
+fn products_may_have_more_tiles_than_a_grids_limit() {
     let device = Device::open(DeviceOptions::default())
         .expect("an adapter; `cargo xtask test` installs one");
     let of = |shape: &[usize], step: usize| {
@@ -72,11 +72,11 @@ fn products_reach_beyond_the_sides_of_a_grid() {
     };
     let long = 65_535 * 32 + 33;
     for (variant, m, n) in [
-        (Variant::Simple, long / 2 + 1, 1),
-        (Variant::Tiled, long, 4),
-        (Variant::Subgroup, long, 4),
-        (Variant::Vector, 1, 65_535 * 4 + 8),
-        (Variant::Tiled, 4, long),
+        (MatmulVariant::Simple, long / 2 + 1, 1),
+        (MatmulVariant::Tiled, long, 4),
+        (MatmulVariant::Subgroup, long, 4),
+        (MatmulVariant::Vector, 1, 65_535 * 4 + 8),
+        (MatmulVariant::Tiled, 4, long),
     ] {
         let a = of(&[m, 4], 5);
         let b = of(&[n, 4], 7).transpose(0, 1).unwrap();
@@ -84,7 +84,11 @@ fn products_reach_beyond_the_sides_of_a_grid() {
         check(variant, m, n, &y, &a, &b);
     }
     let (a, b) = (of(&[65_540, 3, 4], 5), of(&[65_540, 4, 2], 7));
-    for variant in [Variant::Simple, Variant::Tiled, Variant::Subgroup] {
+    for variant in [
+        MatmulVariant::Simple,
+        MatmulVariant::Tiled,
+        MatmulVariant::Subgroup,
+    ] {
         let y = a.matmul_with(&b, Some(variant)).unwrap();
         check(variant, 3, 2, &y, &a, &b);
     }

@@ -220,7 +220,7 @@ fn packed_tensors_keep_their_values_and_the_memory_they_left_is_free() {
 #[cfg(target_os = "linux")]
 const LITTLE_MEMORY: &str = "WGRAD_TEST_LITTLE_MEMORY";
 
-/// Memory that really runs out. The error names what was asked for, and with the tensors gone the device works as before.
+/// Memory that really runs out. The error names the requested bytes, and after the tensors are dropped the device works as before.
 #[test]
 #[cfg(target_os = "linux")]
 fn memory_that_runs_out_is_an_error() {
@@ -237,7 +237,7 @@ fn memory_that_runs_out_is_an_error() {
     );
     let text = error.to_string();
     assert!(
-        text.contains("67108864 more bytes were asked for"),
+        text.contains("67108864 more bytes were requested"),
         "{text}"
     );
     let used = device.memory().in_use;
@@ -319,7 +319,7 @@ fn several_threads_read_at_once() {
     });
 }
 
-/// Sizes are rounded up to whole texels, and a buffer is never smaller than what was asked for.
+/// Sizes are rounded up to whole texels, and a buffer is never smaller than requested.
 #[test]
 fn the_last_bytes_below_the_limit_are_refused() {
     let device = device();

@@ -145,7 +145,7 @@ fn values(module: &dyn Module) -> Vec<Vec<f32>> {
 }
 
 #[test]
-fn what_is_saved_is_loaded() {
+fn saved_modules_are_loaded() {
     let device = device();
     let (first, second) = (model(&device, 1).unwrap(), model(&device, 2).unwrap());
     first

@@ -132,7 +132,7 @@ fn files() -> impl Iterator<Item = (&'static str, &'static str)> {
 }
 
 #[test]
-fn headers_say_what_they_must() {
+fn headers_are_complete() {
     let mut failures = Vec::new();
     for (name, text) in files() {
         let header: Vec<&str> = text

@@ -95,20 +95,20 @@ fn a_table_sets_the_parts_of_long_sums() {
         let (a, b) = (matrix(&device, 33, 256), matrix(&device, 256, 20));
         let y: Vec<f32> = a.matmul(&b).unwrap().to_vec().unwrap();
         let (a, b) = (a.to_vec::<f32>().unwrap(), b.to_vec::<f32>().unwrap());
-        let wanted = (0..33 * 20).map(|i| {
+        let expected = (0..33 * 20).map(|i| {
             let (row, column) = (i / 20, i % 20);
             (0..256)
                 .map(|k| a[row * 256 + k] * b[k * 20 + column])
                 .sum::<f32>()
         });
-        assert_eq!(y, wanted.collect::<Vec<f32>>(), "{parts}");
+        assert_eq!(y, expected.collect::<Vec<f32>>(), "{parts}");
         assert!(compiled(&device, "matmul_tiled", &[]));
         assert_eq!(compiled(&device, "matmul_finish", &[]), cut, "{parts}");
     }
 }
 
 #[test]
-fn a_table_knows_layers_from_products() {
+fn a_table_distinguishes_layers_from_products() {
     let device = device("linear", "matmul_vector", &[]);
     let product = |a: &Tensor, b: &Tensor| a.matmul(b).unwrap().to_vec::<f32>().unwrap();
     // Few rows by a weight (out, in): what the table speaks of.

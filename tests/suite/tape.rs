@@ -153,7 +153,7 @@ fn lost(op: &str, loss: impl Fn() -> Result<Tensor>, rewrite: impl Fn() -> Resul
 }
 
 #[test]
-fn whatever_a_rule_reads_must_still_be_there() {
+fn overwriting_a_saved_tensor_is_refused() {
     let device = &device();
     let u32s = |values: &[u32], shape: &[usize]| Tensor::from_slice(device, values, shape).unwrap();
     let x = &leaf(device, &[4, 6]);
@@ -247,7 +247,7 @@ fn masks_frozen_biases_and_random_state_are_checked_too() {
 
 /// What a rule does not read may be overwritten: an optimizer of one part of a model does so.
 #[test]
-fn what_no_rule_reads_may_be_overwritten() {
+fn tensors_that_no_rule_reads_may_be_overwritten() {
     let device = &device();
     let (x, frozen) = (leaf(device, &[4, 6]), values(device, &[3, 6]));
     let bias = values(device, &[3]);

@@ -227,7 +227,7 @@ fn no_path_of_one_machine() {
 }
 
 #[test]
-fn the_rules_see_what_they_must() {
+fn the_rules_find_violations() {
     let text = "fn f() {}\n// .unwrap()\n#[cfg(test)]\nmod tests;\nlet x = y.unwrap();\n#[cfg(test)]\nmod more {\n    x.unwrap();\n";
     let lines: Vec<usize> = code(text).iter().map(|(number, _)| *number).collect();
     assert_eq!(lines, [1, 5]);

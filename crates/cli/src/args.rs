@@ -17,7 +17,7 @@ pub struct AdapterArg {
 }
 
 impl AdapterArg {
-    /// Opens the adapter, with the pipelines that an earlier run left on the disk and what `wgrad tune` found.
+    /// Opens the adapter, with the pipelines that an earlier run saved and the user's table of tuned choices.
     pub fn open(&self, options: DeviceOptions) -> Result<Device> {
         self.open_with(DeviceOptions {
             variants: tuned(),
@@ -35,10 +35,10 @@ impl AdapterArg {
         })?)
     }
 
-    /// Leaves the driver's compiled pipelines on the disk for the next run, where the adapter gives
-    /// them out. Nothing depends on it, so nothing is said where it fails.
+    /// Saves the driver's compiled pipelines for the next run, if the adapter gives them out. Errors are ignored, because
+    /// the file only saves time.
     pub fn keep_pipelines(&self, device: &Device) {
-        // The software adapter's are an empty shell; Mesa keeps its own cache.
+        // The software adapter gives out no pipelines; Mesa has its own cache.
         if device.adapter().is_software() {
             return;
         }
@@ -66,15 +66,15 @@ impl AdapterArg {
     }
 }
 
-/// What `wgrad tune` found on this machine. A table that cannot be read costs speed only, and `wgrad tune`
-/// says what is wrong with it.
+/// The table that `wgrad tune` wrote on this machine. A table that cannot be read is ignored here, because it only
+/// affects speed; `wgrad tune` reports the error.
 fn tuned() -> VariantTable {
     let text = crate::tune::user_table().and_then(|path| std::fs::read_to_string(path).ok());
     let table = text.and_then(|text| VariantTable::parse(&text).ok());
     table.unwrap_or_default()
 }
 
-/// A mistake in the arguments as one line: what is wrong, what is missing or near it, where help is.
+/// A mistake in the arguments as one line: what is wrong, what is missing or similar, and how to get help.
 pub fn usage_line(text: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for line in text.lines().map(str::trim) {
@@ -132,9 +132,9 @@ fn both_spellings(command: Command) -> Command {
         .collect();
     let command = command.mut_args(|arg| {
         let others: Vec<String> = arg.get_long().map(spellings).unwrap_or_default();
-        // "-1" is the value of a flag, never a flag: what is wrong with it is for the program to say.
+        // "-1" is the value of a flag, never a flag; the program checks the value.
         let numbers = arg.get_action().takes_values();
-        // clap wants names that live as long as the program, which the one command line does.
+        // clap needs names with the lifetime of the program; the command line is built once.
         let arg = arg.allow_negative_numbers(numbers);
         arg.aliases(others.into_iter().map(|name| &*name.leak()))
     });

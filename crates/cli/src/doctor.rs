@@ -32,13 +32,13 @@ pub struct DoctorArgs {
     /// Use no more than WebGPU's default limits, and no subgroups
     #[arg(long)]
     webgpu_limits: bool,
-    /// Check every way that a kernel may run here: the matrix as it is, with checked shaders and with
-    /// WebGPU's limits, then products, softmax and norms as a tuned table may have them
+    /// Run the matrix in every mode (as it is, with checked shaders, with WebGPU's limits), then products, softmax and norms
+    /// with every choice that a tuned table may hold
     #[arg(long, conflicts_with_all = ["checked", "webgpu_limits", "dump"])]
     all_variants: bool,
     #[command(flatten)]
     emulate: EmulateArgs,
-    /// Write what each row was given and computed to this folder, for tests/pytorch/compare_ops.py
+    /// Write the inputs and results of each row to this folder, for tests/pytorch/compare_ops.py
     #[arg(long, value_name = "DIR")]
     dump: Option<PathBuf>,
     /// End with a line that is a JSON object with `passed`, `failed` and `skipped`
@@ -66,7 +66,7 @@ struct Pass {
     forced: Option<&'static Tunable>,
 }
 
-/// What all rows came to.
+/// The counts of all rows.
 #[derive(Default)]
 struct Totals {
     passed: usize,
@@ -304,7 +304,7 @@ fn print_row(row: &Row) {
     );
 }
 
-/// Shows what runs now on a terminal's last line; nothing where standard error is not a terminal.
+/// Shows the running op on a terminal's last line; does nothing if standard error is not a terminal.
 fn progress(text: &str) {
     let mut error = std::io::stderr();
     if error.is_terminal() {

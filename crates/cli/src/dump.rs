@@ -1,5 +1,5 @@
-//! What `wgrad doctor --dump` writes: a line of JSON for each row, its tensors in safetensors files.
-//! tests/pytorch/compare_ops.py says what stands in them.
+//! The output of `wgrad doctor --dump`: a line of JSON for each row, its tensors in safetensors files.
+//! tests/pytorch/compare_ops.py describes the contents.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -20,7 +20,7 @@ pub struct Dumper {
     lines: BufWriter<File>,
     /// The number of the next line.
     line: usize,
-    /// The number of the file that is being gathered.
+    /// The number of the file being filled.
     file: usize,
     /// The tensors of that file: name, shape, little-endian float64.
     tensors: Vec<(String, Vec<usize>, Vec<u8>)>,
@@ -108,7 +108,7 @@ impl Dumper {
         Ok(())
     }
 
-    /// Writes what is left. Returns a line that says what there is.
+    /// Writes the last file. Returns a summary line.
     pub fn finish(mut self) -> Result<String> {
         if !self.tensors.is_empty() {
             self.close_file()?;

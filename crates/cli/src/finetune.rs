@@ -41,7 +41,7 @@ pub struct CausalLMArgs {
     no_effect: NoEffect,
 }
 
-/// The task with its flags. Text classification is meant where none is named.
+/// The task with its flags; text classification if none is named.
 #[derive(Debug)]
 pub enum FinetuneArgs {
     TextClassification(ClassificationArgs),
@@ -50,7 +50,7 @@ pub enum FinetuneArgs {
 
 const CAUSAL_LM: &str = "causal_lm";
 
-/// By hand: a derive would mix the flags of both tasks, which share names.
+/// Written by hand: a derive would mix the flags of both tasks, which share names.
 impl Args for FinetuneArgs {
     fn augment_args(command: Command) -> Command {
         ClassificationArgs::augment_args(command)
@@ -107,7 +107,7 @@ fn callbacks() -> Result<Callbacks<'static>> {
 fn classify(args: ClassificationArgs) -> Result<()> {
     let arguments = args.arguments;
     args.no_effect.check()?;
-    // A mistake in the numbers is told before an adapter is opened.
+    // Check the numbers before opening an adapter.
     arguments.training.check()?;
     let device = args.adapter.open(DeviceOptions::default())?;
     let done = fine_tune(&device, &arguments, &mut callbacks()?, &|text| {
@@ -140,7 +140,7 @@ fn language(args: CausalLMArgs) -> Result<()> {
     Ok(())
 }
 
-/// How training ended, and where the model lies.
+/// Prints how training ended, and the model's folder.
 fn print_outcome(outcome: &Outcome, training: &TrainingArguments, peak_bytes: u64) {
     let reason = match outcome.reason {
         StopReason::Finished => "done".to_owned(),

@@ -1,11 +1,11 @@
-//! Flags of `transformers`' training scripts that `finetune` does not have: some ask for what it does anyway and are
-//! accepted, the others are answered with what does the job here.
+//! Flags of `transformers`' training scripts that `finetune` does not have. Flags that ask for its default behaviour are
+//! accepted; for the others, the error names the flag that does the same here.
 
 use anyhow::{Result, ensure};
 use clap::Args;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-/// Flags that change nothing. `false` is refused where `finetune` cannot do as it says.
+/// Flags that change nothing. `false` is refused if `finetune` cannot switch the behaviour off.
 #[derive(Args, Debug)]
 #[command(rename_all = "snake_case")]
 pub struct NoEffect {
@@ -46,7 +46,7 @@ impl NoEffect {
     }
 }
 
-/// Flags, and what does their job.
+/// Flags, and their replacements here.
 const ANSWERS: [(&str, &str); 27] = [
     (
         "eval_strategy",

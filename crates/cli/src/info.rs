@@ -1,4 +1,4 @@
-//! `wgrad info`: the adapters of this machine, and what the chosen one reaches.
+//! `wgrad info`: the adapters of this machine, and the measured limits of the chosen one.
 
 use anyhow::Result;
 use serde_json::{Map, Value, json};

@@ -1,5 +1,5 @@
-//! The `wgrad` command: one file a subcommand. This is the one room that reads the environment and
-//! writes to the terminal.
+//! The `wgrad` command: one file for each subcommand. No other crate reads the environment or writes
+//! to the terminal.
 
 mod args;
 mod bench;

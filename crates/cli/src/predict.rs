@@ -47,10 +47,10 @@ pub fn run(args: PredictArgs) -> Result<()> {
     let rows = model.logits(&sequences)?;
     args.adapter.keep_pipelines(&device);
     for (at, (text, logits)) in texts.iter().zip(&rows).enumerate() {
-        let said = Said::new(folder.config.problem_type, model.labels(), logits);
+        let prediction = Prediction::new(folder.config.problem_type, model.labels(), logits);
         let pair = pairs.as_ref().and_then(|pairs| pairs.get(at));
         if args.json {
-            let mut line = said.json(model.labels(), logits);
+            let mut line = prediction.json(model.labels(), logits);
             line["text"] = json!(text);
             if let Some(pair) = pair {
                 line["text_pair"] = json!(pair);
@@ -59,13 +59,13 @@ pub fn run(args: PredictArgs) -> Result<()> {
             continue;
         }
         let pair = pair.map_or(String::new(), |pair| format!("  |  {pair}"));
-        println!("{}  {text}{pair}", said.short());
+        println!("{}  {text}{pair}", prediction.short());
     }
     Ok(())
 }
 
-/// What the logits of a text say.
-enum Said {
+/// The meaning of a text's logits, by the model's problem type.
+enum Prediction {
     /// The label that holds, and every label's probability.
     One(String, usize, Vec<f64>),
     /// The labels that hold, the most likely label, and every label's probability.
@@ -76,7 +76,7 @@ enum Said {
     Values(String, f32),
 }
 
-impl Said {
+impl Prediction {
     fn new(problem: ProblemType, labels: &[String], logits: &[f32]) -> Self {
         let best = argmax(logits);
         let label = labels[best].clone();
@@ -84,11 +84,11 @@ impl Said {
             (ProblemType::MultiLabel, Some(p)) => {
                 let held = labels.iter().zip(&p).filter(|(_, p)| **p > 0.5);
                 let held = held.map(|(label, _)| label.clone()).collect();
-                Said::Several(held, label, p)
+                Prediction::Several(held, label, p)
             }
-            (_, Some(p)) => Said::One(label, best, p),
-            (_, None) if logits.len() == 1 => Said::Value(logits[0]),
-            (_, None) => Said::Values(label, logits[best]),
+            (_, Some(p)) => Prediction::One(label, best, p),
+            (_, None) if logits.len() == 1 => Prediction::Value(logits[0]),
+            (_, None) => Prediction::Values(label, logits[best]),
         }
     }
 
@@ -99,28 +99,28 @@ impl Said {
         };
         let mut line = json!({"logits": logits});
         match self {
-            Said::One(label, _, p) => {
+            Prediction::One(label, _, p) => {
                 line["label"] = json!(label);
                 line["probabilities"] = by_label(p);
             }
-            Said::Several(held, label, p) => {
+            Prediction::Several(held, label, p) => {
                 line["label"] = json!(label);
                 line["labels"] = json!(held);
                 line["probabilities"] = by_label(p);
             }
-            Said::Value(value) => line["value"] = json!(value),
-            Said::Values(label, _) => line["label"] = json!(label),
+            Prediction::Value(value) => line["value"] = json!(value),
+            Prediction::Values(label, _) => line["label"] = json!(label),
         }
         line
     }
 
     fn short(&self) -> String {
         match self {
-            Said::One(label, best, p) => format!("{label:<10} {:6.2} %", 100.0 * p[*best]),
-            Said::Several(held, _, _) if held.is_empty() => format!("{:<10}", "(none)"),
-            Said::Several(held, _, _) => format!("{:<10}", held.join(", ")),
-            Said::Value(value) => format!("{value:8.4}"),
-            Said::Values(label, value) => format!("{label:<10} {value:8.4}"),
+            Prediction::One(label, best, p) => format!("{label:<10} {:6.2} %", 100.0 * p[*best]),
+            Prediction::Several(held, _, _) if held.is_empty() => format!("{:<10}", "(none)"),
+            Prediction::Several(held, _, _) => format!("{:<10}", held.join(", ")),
+            Prediction::Value(value) => format!("{value:8.4}"),
+            Prediction::Values(label, value) => format!("{label:<10} {value:8.4}"),
         }
     }
 }

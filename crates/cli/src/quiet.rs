@@ -1,4 +1,4 @@
-//! Standard error belongs to wgrad's own lines: no chatter of drivers, no backtraces.
+//! Keeps messages of drivers and backtraces out of standard error.
 
 use std::path::Path;
 
@@ -24,14 +24,14 @@ fn set(name: &str, value: &str) {
     }
 }
 
-/// As Unix and Windows (109: the pipe has been ended, 232: it is being closed) say it.
+/// Whether an error means a closed pipe, on Unix and Windows (109: the pipe has been ended, 232: it is being closed).
 fn reader_gone(why: &str) -> bool {
     why.starts_with("Broken pipe")
         || why.ends_with("(os error 109)")
         || why.ends_with("(os error 232)")
 }
 
-/// Shows what has been printed. Ends the process in silence where the reader of a pipe has gone.
+/// Flushes standard output. Ends the process without a message if the reader of a pipe has gone.
 pub fn flush() -> anyhow::Result<()> {
     use std::io::Write;
     match std::io::stdout().flush() {
@@ -53,7 +53,7 @@ pub fn panics() {
             .or_else(|| payload.downcast_ref::<&str>().copied())
             .unwrap_or("no message");
         if let Some(why) = text.strip_prefix("failed printing to stdout: ") {
-            // The reader of a pipe has gone (`wgrad info | head`): not worth a word.
+            // The reader of a pipe has gone (`wgrad info | head`): no message.
             if reader_gone(why) {
                 std::process::exit(141);
             }
@@ -73,7 +73,7 @@ mod tests {
     use super::reader_gone;
 
     #[test]
-    fn a_full_disk_is_no_reader_that_went_away() {
+    fn a_full_disk_is_not_taken_for_a_closed_pipe() {
         assert!(reader_gone("Broken pipe (os error 32)"));
         assert!(reader_gone("The pipe is being closed. (os error 232)"));
         assert!(!reader_gone("No space left on device (os error 28)"));

@@ -28,17 +28,17 @@ impl TextArgs {
 
     /// The same with second texts, where `pairs` asks for them.
     pub fn read_pairs(self, pairs: PairArgs) -> Result<Texts> {
-        let wanted = !pairs.text_pair.is_empty() || pairs.text_pair_column.is_some();
+        let with_pairs = !pairs.text_pair.is_empty() || pairs.text_pair_column.is_some();
         let (mut texts, mut seconds) = (self.text, pairs.text_pair);
         ensure!(
-            !wanted || texts.len() == seconds.len(),
+            !with_pairs || texts.len() == seconds.len(),
             "{} of --text and {} of --text_pair; give one each",
             texts.len(),
             seconds.len()
         );
         if let Some(file) = self.file {
             ensure!(
-                !wanted || pairs.text_pair_column.is_some(),
+                !with_pairs || pairs.text_pair_column.is_some(),
                 "--text_pair is given; name the column of the second text in --file with --text_pair_column"
             );
             let column = pairs.text_pair_column.as_deref();
@@ -47,7 +47,7 @@ impl TextArgs {
             seconds.extend(more_seconds.unwrap_or_default());
         }
         ensure!(!texts.is_empty(), "no text was given; use --text or --file");
-        Ok((texts, wanted.then_some(seconds)))
+        Ok((texts, with_pairs.then_some(seconds)))
     }
 }
 

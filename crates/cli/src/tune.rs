@@ -1,4 +1,4 @@
-//! `wgrad tune`: the best parameters of a kernel, ours or anyone's.
+//! `wgrad tune`: finds the best parameters of a kernel, wgrad's or the user's.
 
 mod files;
 mod output;
@@ -29,13 +29,13 @@ pub struct TuneArgs {
     /// How to search: exhaustive, random or anneal
     #[arg(long, default_value = "anneal", value_parser = strategy)]
     strategy: Strategy,
-    /// Seconds for all of it
+    /// Seconds for the whole run
     #[arg(long, value_name = "SECONDS", default_value_t = 60.0, value_parser = seconds)]
     budget: f64,
-    /// Of the search and of the data
+    /// Seed of the search and of the data
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Go on from what the results file holds
+    /// Continue from the results file
     #[arg(long)]
     resume: bool,
     /// Every candidate is appended to this file as it ends; else NAME.tune.jsonl
@@ -53,7 +53,7 @@ pub struct TuneArgs {
     /// Write all results in the T4 format of Kernel Tuner
     #[arg(long, value_name = "FILE.json")]
     export_t4: Option<PathBuf>,
-    /// Append to the results what a T4 file of Kernel Tuner says of this kernel
+    /// Append the results of this kernel in a T4 file of Kernel Tuner
     #[arg(long, value_name = "FILE.json", requires = "kernel")]
     import_t4: Option<PathBuf>,
     /// Write the spec as a T1 input of Kernel Tuner
@@ -65,10 +65,10 @@ pub struct TuneArgs {
     /// Write an example kernel NAME.wgsl and its spec NAME.toml
     #[arg(long, value_name = "NAME", conflicts_with = "kernel")]
     new: Option<String>,
-    /// Make a spec of a T1 input of Kernel Tuner
+    /// Write a spec from a T1 input of Kernel Tuner
     #[arg(long, value_name = "FILE.json", conflicts_with = "kernel")]
     import_t1: Option<PathBuf>,
-    /// Print what this machine knows of wgrad's own kernels, to be sent to us
+    /// Print this machine's tuned choices for wgrad's own kernels, to be sent to us
     #[arg(long, conflicts_with = "kernel")]
     contribute: bool,
     #[command(flatten)]
@@ -115,7 +115,7 @@ pub fn run(args: TuneArgs) -> Result<()> {
             builtin::names().join(", ")
         );
     };
-    // What was compiled with checks says little about kernels without.
+    // Results of kernels compiled with checks do not carry over to kernels without.
     let table = table.filter(|_| !args.checked);
     let mut known = match &table {
         Some(path) => files::read_table(path)?,
@@ -186,7 +186,7 @@ pub fn run(args: TuneArgs) -> Result<()> {
     Ok(())
 }
 
-/// The user's own table, which every command reads that opens a device.
+/// The user's table, which every command that opens a device reads.
 pub fn user_table() -> Option<PathBuf> {
     Some(cache_folder()?.join("variants.jsonl"))
 }
@@ -203,8 +203,8 @@ fn best_kernel(job: &Job, report: &Report) -> Result<String> {
     tuned_text(&spec, source, &first.best.values, &first.sizes).map_err(|e| anyhow!(e))
 }
 
-/// The lines of standard input. The process ends with them, whatever else it does: a kernel that runs must not
-/// outlive the parent.
+/// The lines of standard input. The process ends when they end, even while a kernel runs: a worker must not outlive its
+/// parent.
 fn requests() -> impl Iterator<Item = std::io::Result<String>> {
     let (sender, lines) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
@@ -218,7 +218,7 @@ fn requests() -> impl Iterator<Item = std::io::Result<String>> {
     lines.into_iter()
 }
 
-/// What of the command line the next command needs again.
+/// The parts of the command line that the next command needs again.
 fn again(args: &TuneArgs) -> String {
     let mut text = String::new();
     let paths = [
@@ -243,7 +243,7 @@ fn again(args: &TuneArgs) -> String {
     text
 }
 
-/// One line on what to do with this.
+/// One line on how to use the result.
 fn next(name: &str, args: &TuneArgs, job: &Job, report: &Report) -> String {
     let again = again(args);
     let unfinished = report.tuned.iter().any(|row| !row.exhausted);

@@ -142,7 +142,7 @@ fn a_race_of_two_workgroups_is_found() {
 }
 
 #[test]
-fn what_nobody_wrote_is_not_read() {
+fn reading_unwritten_workgroup_memory_is_an_error() {
     let text = format!(
         "{OUT}
         var<workgroup> kept: array<u32, 8>;
@@ -174,7 +174,7 @@ fn what_nobody_wrote_is_not_read() {
 }
 
 #[test]
-fn an_index_out_of_bounds_is_said_with_its_line() {
+fn an_index_out_of_bounds_is_reported_with_its_line() {
     let text = format!(
         "{OUT}
         @compute @workgroup_size(4)
@@ -294,7 +294,7 @@ fn matrix_units_multiply() {
 }
 
 #[test]
-fn what_is_not_emulated_is_refused() {
+fn unsupported_features_are_refused() {
     let text = format!(
         "{OUT} @compute @workgroup_size(1) fn main() {{ let x = f64(out[0]); out[0] = u32(x); }}"
     );

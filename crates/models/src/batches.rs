@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn no_batch_is_larger_than_memory_or_the_wish() {
+    fn batches_fit_memory_and_the_requested_size() {
         let lengths: Vec<usize> = (0..100).map(|i| 1 + i * 37 % 61).collect();
         for (most, bytes) in [(usize::MAX, 1 << 20), (7, 1 << 20), (usize::MAX, 1)] {
             let size = size(most, bytes);

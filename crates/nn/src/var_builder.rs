@@ -86,12 +86,12 @@ struct Shared<'a> {
     generator: Option<Generator>,
     source: Option<Box<dyn TensorSource + 'a>>,
     rename: Option<Rename<'a>>,
-    asked: RefCell<Asked>,
+    requested: RefCell<Requested>,
 }
 
 /// What was asked for so far.
 #[derive(Default)]
-struct Asked {
+struct Requested {
     /// Names in the source that were read.
     used: BTreeSet<String>,
     /// Names in the model, in order, that the source does not have.
@@ -111,7 +111,7 @@ impl<'a> VarBuilder<'a> {
                 generator,
                 source,
                 rename,
-                asked: RefCell::default(),
+                requested: RefCell::default(),
             }),
             prefix: String::new(),
             adapters: None,
@@ -249,10 +249,15 @@ impl<'a> VarBuilder<'a> {
             let key = self.name_in_source(name);
             match source.shape(&key) {
                 Some(found) => {
-                    self.shared.asked.borrow_mut().used.insert(key.clone());
+                    self.shared.requested.borrow_mut().used.insert(key.clone());
                     return self.read(source.as_ref(), &full, &key, shape, &found);
                 }
-                None => self.shared.asked.borrow_mut().missing.push(full.clone()),
+                None => self
+                    .shared
+                    .requested
+                    .borrow_mut()
+                    .missing
+                    .push(full.clone()),
             }
         }
         let Some(generator) = &self.shared.generator else {
@@ -300,16 +305,16 @@ impl<'a> VarBuilder<'a> {
     /// What was missing in the source and drawn instead, by its name in the model, and what of the source
     /// nothing asked for, by its name there. Both are empty for a builder without a source.
     pub fn report(&self) -> LoadReport {
-        let asked = self.shared.asked.borrow();
+        let requested = self.shared.requested.borrow();
         let names = match &self.shared.source {
             Some(source) => source.names(),
             None => Vec::new(),
         };
         LoadReport {
-            missing: asked.missing.clone(),
+            missing: requested.missing.clone(),
             unexpected: names
                 .into_iter()
-                .filter(|name| !asked.used.contains(name))
+                .filter(|name| !requested.used.contains(name))
                 .collect(),
         }
     }

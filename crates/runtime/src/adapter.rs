@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 pub struct AdapterDescription {
     /// The position in the list, as `--adapter INDEX` takes it.
     pub index: usize,
-    /// As the driver tells it.
+    /// The name that the driver gives.
     pub name: String,
     /// `Vulkan`, `Metal` or `Dx12`.
     pub backend: String,
@@ -47,7 +47,7 @@ impl std::fmt::Display for MatrixUnit {
     }
 }
 
-/// The best of those products that an adapter has and wgrad's kernels use.
+/// The best product of cooperative matrices that the adapter has and wgrad's kernels can use.
 pub(crate) fn matrix_unit(adapter: &wgpu::Adapter) -> Option<MatrixUnit> {
     use wgpu::CooperativeScalarType as S;
     let all = adapter.cooperative_matrix_properties();
@@ -67,7 +67,7 @@ pub(crate) fn matrix_unit(adapter: &wgpu::Adapter) -> Option<MatrixUnit> {
         .or_else(|| has(8, S::F32))
 }
 
-/// The features asked for where the adapter has them.
+/// The features that are enabled if the adapter has them.
 pub(crate) fn wanted_features() -> wgpu::Features {
     use wgpu::Features as F;
     F::SHADER_F16
@@ -94,7 +94,7 @@ pub(crate) fn describe(index: usize, adapter: &wgpu::Adapter) -> AdapterDescript
         .map(|(name, _)| name.to_owned())
         .collect();
     let subgroup_sizes = match (info.backend, info.name.starts_with("Apple")) {
-        // wgpu tells 4 to 64 of all that Metal runs on; Apple's own GPUs have 32.
+        // wgpu reports 4 to 64 for every Metal adapter; Apple's own GPUs have 32.
         (wgpu::Backend::Metal, true) => (32, 32),
         _ => (info.subgroup_min_size, info.subgroup_max_size),
     };

@@ -1,9 +1,9 @@
-//! What can go wrong on a device, as a value.
+//! Errors of the runtime.
 
 /// An error of the runtime. Every variant names what was tried, what was given and what would fix it.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
-    /// No adapter, or none that matches the name asked for.
+    /// There is no adapter, or none matches the requested name.
     #[error("{0}")]
     Adapter(String),
     /// A kernel's source could not be assembled, parsed or compiled. A defect of the kernel.
@@ -11,10 +11,10 @@ pub enum Error {
     Kernel {
         /// Its name.
         kernel: String,
-        /// What is wrong with it.
+        /// The mistake.
         message: String,
     },
-    /// A kernel broke a rule of WGSL while an emulated device watched. A defect of the kernel.
+    /// A kernel broke a rule of WGSL on an emulated device. A defect of the kernel.
     #[error("kernel `{kernel}`: {message}")]
     Fault {
         /// Its name.
@@ -30,16 +30,16 @@ pub enum Error {
         /// What does not fit.
         message: String,
     },
-    /// The device has no room for what is asked for, even after the pool gave back what it did not use.
+    /// The device is out of memory, even after the pool gave back its free buffers.
     #[error(
         "out of device memory: {what} with {in_use} bytes in use and {pooled} pooled; use a smaller batch or a shorter max_seq_length"
     )]
     OutOfMemory {
-        /// What was asked for.
+        /// The request.
         what: String,
         /// Bytes held by live buffers.
         in_use: u64,
-        /// Bytes that lie free in the pool.
+        /// Bytes that are free in the pool.
         pooled: u64,
     },
     /// A size is beyond what the adapter can hold or bind.
@@ -51,23 +51,23 @@ pub enum Error {
         bytes: u64,
         /// The largest size.
         limit: u64,
-        /// What helps.
+        /// How to avoid the error.
         fix: &'static str,
     },
-    /// Memory of one device in work of another.
+    /// A tensor of one device was used on another device.
     #[error(
         "{what} lies on {there}, the work is on {here}; copy the values over: to_vec there, from_slice here"
     )]
     OtherDevice {
         /// The call or kernel, and the tensor.
         what: String,
-        /// Where the tensor lies.
+        /// The device of the tensor.
         there: String,
-        /// Where the work is.
+        /// The device of the work.
         here: String,
     },
-    /// A submit failed before, and with it the values that it should have computed. They stay lost until they are
-    /// computed or uploaded again.
+    /// The values were to be computed by a submit that failed. They stay lost until they are computed or uploaded
+    /// again.
     #[error(
         "`{reader}` would read values that were lost when an earlier submit failed; compute or upload them again"
     )]
@@ -75,7 +75,7 @@ pub enum Error {
         /// The kernel or call that would read them.
         reader: String,
     },
-    /// The driver gave up on the device. Open it again and go on from the last checkpoint.
+    /// The device was lost. Open it again and continue from the last checkpoint.
     #[error(
         "the device was lost ({0}); open it again and resume from the last checkpoint; if it happens again, use a smaller batch"
     )]
@@ -85,10 +85,10 @@ pub enum Error {
     Validation {
         /// The kernels recorded last.
         recent: String,
-        /// What wgpu said.
+        /// wgpu's message.
         message: String,
     },
 }
 
-/// The runtime's result.
+/// The result of the runtime's calls.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -64,7 +64,7 @@ impl<'a> Launch<'a> {
         self.set(name, &[value.to_bits()], true)
     }
 
-    /// Sets an array of `vec4<u32>`; what is not given stays 0.
+    /// Sets an array of `vec4<u32>`; missing elements are 0.
     pub fn u32s(self, name: &str, values: &[u32]) -> Self {
         self.set(name, values, false)
     }
@@ -101,8 +101,8 @@ impl<'a> Launch<'a> {
         self
     }
 
-    /// Leaves it to the caller to say what was written ([`Buffer::mark_written`]): for a kernel that writes only a part
-    /// of what it binds.
+    /// Does not mark the bound buffers as written; the caller does that with [`Buffer::mark_written`]. For a kernel that
+    /// writes only a part of what it binds.
     pub fn without_marks(mut self) -> Self {
         self.marks = false;
         self
@@ -165,7 +165,7 @@ impl<'a> Launch<'a> {
             return Ok(());
         }
         let grid = grid.map(|side| side as u32);
-        // What a try that ran out of memory recorded are copies into textures that nobody reads.
+        // An attempt that ran out of memory may have recorded copies into textures. No launch reads them.
         self.device.with_room(|| self.record(grid))?;
         for (info, (buffer, offset, size)) in kernel.info.bindings.iter().zip(&self.bindings) {
             if self.marks && info.kind == BindingKind::ReadWrite {

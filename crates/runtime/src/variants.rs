@@ -1,9 +1,9 @@
 //! Tuned choices for kernels: which of several kernels and which constants are fastest for a shape on an
 //! adapter. `wgrad tune` finds them; the engine looks them up when it records a launch and never tunes.
 //!
-//! A table is a list of entries, one JSON object a line. Shipped entries are embedded, a user's own come
-//! in through [`crate::DeviceOptions::variants`] and win. What is not in any table has the op's default,
-//! and so has every entry that the device at hand could not launch.
+//! A table is a list of entries, one JSON object a line. Shipped entries are embedded; a user's entries come
+//! from [`crate::DeviceOptions::variants`] and take precedence. The op's default is used if no table has an entry, or
+//! if the device cannot launch it.
 
 use std::collections::BTreeMap;
 
@@ -17,11 +17,11 @@ const SHIPPED: &[&str] = &[include_str!("../tables/software.jsonl")];
 /// One tuned kernel at one bucket of shapes on one adapter.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
-    /// What was tuned, such as `matmul` or `softmax`.
+    /// The tuned kernel, such as `matmul` or `softmax`.
     pub kernel: String,
-    /// The shader files it is about; none where it is a kernel from outside.
+    /// The shader files of the kernel; empty for a user's kernel.
     pub files: Vec<String>,
-    /// [`shader_hash`] of those files (of a kernel from outside: of its own texts): an entry of another text
+    /// [`shader_hash`] of those files, or the hash of a user's kernel. An entry whose hash differs from the current text
     /// is out of date.
     pub hash: String,
     /// As [`crate::AdapterDescription`] has them.
@@ -49,22 +49,22 @@ pub struct Entry {
 /// Sizes by name, each a power of two. Shapes of one bucket share a choice.
 pub type Bucket = BTreeMap<String, u64>;
 
-/// Entries in the order of trust: what comes first wins.
+/// Entries in the order of precedence.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct VariantTable {
     entries: Vec<Entry>,
 }
 
-/// What a table says for a launch.
+/// The table's choice for a launch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Choice {
     files: Vec<String>,
     values: BTreeMap<String, u32>,
-    /// How near what was tuned is to what is asked for.
+    /// How similar the tuned adapter is to this one.
     pub source: Source,
 }
 
-/// Where a choice comes from, best first.
+/// The adapter that a choice was tuned on, best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Source {
     /// Tuned on this adapter and driver.
@@ -81,7 +81,7 @@ impl Choice {
         self.values.get(name).copied()
     }
 
-    /// The shader file to launch: of several, the one with the index `KERNEL`.
+    /// The shader file to launch; with several files, the one with the index `KERNEL`.
     pub fn file(&self) -> Option<&str> {
         let at = self.get("KERNEL").unwrap_or(0) as usize;
         self.files.get(at).map(String::as_str)
@@ -93,9 +93,9 @@ impl Choice {
     }
 }
 
-/// The device that a choice is for.
+/// The device to choose for.
 #[derive(Debug, Clone, Copy)]
-pub struct Wanted<'a> {
+pub struct Target<'a> {
     /// As [`crate::AdapterDescription`] has it.
     pub adapter: &'a str,
     /// As [`crate::AdapterDescription`] has it.
@@ -119,8 +119,8 @@ pub fn bucket(sizes: &[(&str, u64)]) -> Bucket {
         .collect()
 }
 
-/// Octaves between two buckets, over all sizes; `None` where the sizes have other names. An empty bucket is
-/// for every shape.
+/// Octaves between two buckets, summed over all sizes; `None` if the sizes have other names. An empty bucket matches
+/// every shape.
 fn distance(a: &Bucket, b: &Bucket) -> Option<u32> {
     if a.is_empty() {
         return Some(0);
@@ -135,7 +135,7 @@ fn distance(a: &Bucket, b: &Bucket) -> Option<u32> {
     })
 }
 
-/// Buckets further away than this say nothing.
+/// Buckets further away than this are not used.
 const NEAR: u32 = 2;
 
 /// A number for texts, as 16 hexadecimal digits: 64-bit FNV-1a (Fowler, Noll and Vo) over all of them,
@@ -174,7 +174,7 @@ impl VariantTable {
     /// over.
     ///
     /// # Errors
-    /// The number of the first line that is no entry, and why.
+    /// The number of the first line that is not an entry, and the reason.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut entries = Vec::new();
         for (number, line) in text.lines().enumerate() {
@@ -189,17 +189,17 @@ impl VariantTable {
         Ok(Self { entries })
     }
 
-    /// What comes with the library.
+    /// The table that comes with the library.
     pub fn shipped() -> Self {
         let mut all = Self::default();
         for text in SHIPPED {
-            // A test reads each of them; a broken one must not stop a device from opening.
+            // A test reads each of them; a broken table must not prevent opening a device.
             all.extend(Self::parse(text).unwrap_or_default());
         }
         all
     }
 
-    /// One choice for every shape on `adapter`: to check what a tuner might choose.
+    /// One choice for every shape on `adapter`, to check a choice that a tuner might make.
     pub fn always(
         adapter: &AdapterDescription,
         kernel: &str,
@@ -233,8 +233,8 @@ impl VariantTable {
         self.entries.extend(other.entries);
     }
 
-    /// Puts `entry` in the place of one with the same key, else in front. Kernels from outside have one key a text: one
-    /// may have a name of ours.
+    /// Replaces the entry with the same key, or puts `entry` in front. The text is a part of a user's kernel's key, because
+    /// it may have the name of one of wgrad's kernels.
     pub fn insert(&mut self, entry: Entry) {
         let key = |e: &Entry| {
             let of_device = (e.adapter.clone(), e.driver.clone(), e.backend.clone());
@@ -250,7 +250,7 @@ impl VariantTable {
         &self.entries
     }
 
-    /// As [`VariantTable::parse`] reads it.
+    /// The table as text, in the form that [`VariantTable::parse`] reads.
     pub fn to_text(&self) -> String {
         let lines = self
             .entries
@@ -259,17 +259,17 @@ impl VariantTable {
         lines.map(|line| line + "\n").collect()
     }
 
-    /// Drops what speaks of other texts of our kernels, or of kernels that are not ours.
+    /// Drops entries that are out of date, and entries of users' kernels.
     pub fn current(mut self) -> Self {
         self.entries
             .retain(|e| !e.files.is_empty() && shader_hash(&e.files).as_ref() == Some(&e.hash));
         self
     }
 
-    /// The choice for `kernel` at `sizes`: of the same adapter and driver, else of the same adapter, else of
-    /// a similar one; among those of the nearest bucket, two octaves away in all at most; only what the
-    /// device can launch.
-    pub fn lookup(&self, kernel: &str, sizes: &[(&str, u64)], wanted: &Wanted) -> Option<Choice> {
+    /// The choice for `kernel` at `sizes`: tuned on the same adapter and driver, else on the same adapter, else on a similar
+    /// one. Among these it takes the nearest bucket, at most two octaves away. Choices that the device cannot launch are
+    /// ignored.
+    pub fn lookup(&self, kernel: &str, sizes: &[(&str, u64)], target: &Target) -> Option<Choice> {
         let mut candidates = self
             .entries
             .iter()
@@ -279,11 +279,11 @@ impl VariantTable {
         let bucket = bucket(sizes);
         let rank = |e: &Entry| {
             let launchable =
-                e.invocations <= wanted.invocations && e.workgroup_bytes <= wanted.workgroup_bytes;
-            if !launchable || e.device_type != wanted.device_type || e.backend != wanted.backend {
+                e.invocations <= target.invocations && e.workgroup_bytes <= target.workgroup_bytes;
+            if !launchable || e.device_type != target.device_type || e.backend != target.backend {
                 return None;
             }
-            let source = match (e.adapter == wanted.adapter, e.driver == wanted.driver) {
+            let source = match (e.adapter == target.adapter, e.driver == target.driver) {
                 (true, true) => Source::Exact,
                 (true, false) => Source::Adapter,
                 (false, _) => Source::Similar,

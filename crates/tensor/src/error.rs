@@ -3,7 +3,7 @@
 /// An error that names the op, what it was given and what would fix it.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
-    /// The op refuses what it was given.
+    /// The op refuses its inputs.
     #[error("{op}: {message}")]
     Op {
         /// The operation, by the name of its function.
@@ -11,13 +11,13 @@ pub enum Error {
         /// What was given, and what would fix it.
         message: String,
     },
-    /// The device failed underneath.
+    /// The device failed.
     #[error(transparent)]
     Device(#[from] wgrad_runtime::Error),
 }
 
 impl Error {
-    /// The same for whoever called `op`: what a kernel refuses of its tensors is the op's refusal.
+    /// The error as one of `op`: if a kernel refuses its tensors, the op refuses them.
     pub(crate) fn called(self, op: &'static str) -> Self {
         match self {
             Error::Device(other @ wgrad_runtime::Error::OtherDevice { .. }) => {

@@ -2,8 +2,8 @@
 //! reference and test cases stand in one file under `ops/`.
 //!
 //! Ops take values to be finite. Their kernels neither make nor test for infinities and NaN (a driver may assume
-//! that there are none), so these need not come through: `exp`, `tanh`, `sigmoid`, `softmax`, `relu` and `clamp`
-//! of NaN give some number, `log` of what is not positive too. Look for them in what comes in, and in losses and
+//! that there are none), so results need not preserve them: `exp`, `tanh`, `sigmoid`, `softmax`, `relu` and `clamp`
+//! of NaN give some number, and so does `log` of a number that is not positive. Check for them in inputs, losses and
 //! the norm of gradients.
 
 pub mod autograd;

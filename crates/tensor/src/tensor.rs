@@ -36,8 +36,8 @@ struct Inner {
 pub(crate) struct Observer(Weak<Inner>);
 
 impl Observer {
-    /// Whether nobody will read the tensor's memory but the one node of the graph that has it as its
-    /// input, and `kept` more buffer handles of that node's own. The tensor is the result of an op.
+    /// Whether only one node of the graph will read the tensor's memory: the node that has it as its
+    /// input and holds `kept` more buffer handles. The tensor is the result of an op.
     pub(crate) fn is_last_use(&self, kept: usize) -> bool {
         let Some(tensor) = self.0.upgrade() else {
             return false;
@@ -48,7 +48,7 @@ impl Observer {
         }
         let mut at = &tensor;
         let mut handles = 1 + kept;
-        // What it is a reshaped view of has no other use either.
+        // The tensor that it is a reshaped view of has no other use either.
         while let Some(source) = at.node.as_ref().and_then(Node::reshaped) {
             if Arc::strong_count(&source.0) != 1 {
                 return false;
@@ -146,7 +146,7 @@ impl Tensor {
     /// The same memory as a tensor of its own, changed by `change`.
     fn again(&self, change: impl FnOnce(&mut Inner)) -> Tensor {
         let mut tensor = self.detach();
-        // Nobody else has a handle yet.
+        // There is no other handle yet.
         if let Some(inner) = Arc::get_mut(&mut tensor.0) {
             change(inner);
         }
@@ -223,7 +223,7 @@ impl Tensor {
     }
 
     /// Says that the values were overwritten in place, on all tensors that share the memory: graphs that used the
-    /// old ones refuse to go backward. Whoever launches a kernel that does so calls it.
+    /// old values refuse to go backward. Call it after launching a kernel that overwrites them.
     pub fn mark_written(&self) {
         self.buffer().mark_written();
     }
@@ -237,7 +237,7 @@ impl Tensor {
         )
     }
 
-    /// Marks a leaf as wanting a gradient, or (frozen) not. Graphs built earlier keep what they saw.
+    /// Marks a leaf as wanting a gradient, or (frozen) not. Graphs built earlier do not change.
     ///
     /// Errors for integer tensors and for results of ops, as PyTorch's `requires_grad_` does.
     pub fn set_requires_grad(&self, on: bool) -> Result<()> {

@@ -55,7 +55,7 @@ pub fn modes() -> Vec<(&'static str, DeviceOptions)> {
     ]
 }
 
-/// What a check found wrong: for each failure the mode, the case and what happened.
+/// The failures of a check: for each the mode, the case and the message.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{} of {rows} rows failed:\n{}", failures.len(), failures.join("\n"))]
 pub struct Failures {

@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn no_patience_stops_at_the_first_disappointment() {
+    fn without_patience_the_first_evaluation_without_improvement_stops() {
         for patience in [0, 1] {
             let watch = EarlyStopping::new(patience, 0.0, true);
             assert_eq!(run(watch, &[0.5, 0.6, 0.6]), [Improved, Improved, Stop]);

@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_written_and_serialises_in_order() {
+    fn the_report_is_written_and_serialises_in_order() {
         let dir = test_dir("report");
         let path = dir.path().join("report.html");
         example().write_html(&path).unwrap();

@@ -7,10 +7,10 @@ use anyhow::Result;
 use wgrad_nn::Mode;
 use wgrad_tensor::Tensor;
 
-/// What is trained. The loop knows no model: it asks a task for the loss of a list of examples, for an
-/// evaluation, and to save and load the model.
+/// A training task. The loop does not depend on a model: the task computes the loss of a list of examples, evaluates,
+/// and saves and loads the model.
 ///
-/// `examples/own_task.rs` writes one from scratch.
+/// `examples/own_task.rs` implements one.
 pub trait Task {
     /// The length of every training example in tokens: for batches of like length, and for throughput. 1 each
     /// where examples have no length.

@@ -64,7 +64,7 @@ pub fn ensure() -> Result<(), String> {
     }
 }
 
-/// What of Vulkan lies on this machine.
+/// The parts of Vulkan on this machine.
 #[derive(Debug, Default, PartialEq)]
 struct Found {
     loader: bool,
@@ -129,7 +129,7 @@ impl Found {
         }
     }
 
-    /// What will serve as adapter, or why nothing can. A GPU's driver manifest without the GPU's
+    /// The usable adapter, or why there is none. A GPU's driver manifest without the GPU's
     /// device file does not count: distributions install all of Mesa's drivers together.
     fn usable(&self) -> Result<String, String> {
         let of = |part: &str| self.drivers.iter().any(|name| name.contains(part));
@@ -185,7 +185,7 @@ fn driver_folders(env: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
             .split(':')
             .map(String::from),
     );
-    // Built into distributions' loaders whatever the variables say.
+    // Built into distributions' loaders regardless of the variables.
     for fixed in ["/usr/local/share", "/usr/share", "/run/opengl-driver/share"] {
         bases.push(fixed.to_string());
     }
@@ -315,10 +315,10 @@ impl Manager {
             .collect()
     }
 
-    /// Runs the commands in silence. Only the last one decides: lists of an unrelated, broken
-    /// source must not stand in the way.
+    /// Runs the commands without showing their output. Only the last one must succeed: refreshing the package lists may
+    /// fail because of an unrelated source.
     fn install(&self, prefix: &[&'static str]) -> Result<(), String> {
-        let mut said = String::new();
+        let mut output_text = String::new();
         let mut succeeded = false;
         for words in self.commands(prefix) {
             let output = Command::new(words[0])
@@ -326,19 +326,19 @@ impl Manager {
                 .stdin(Stdio::null())
                 .output()
                 .map_err(|e| format!("cannot run {}: {e}", words[0]))?;
-            said += &format!("$ {}\n", words.join(" "));
-            said += &String::from_utf8_lossy(&output.stdout);
-            said += &String::from_utf8_lossy(&output.stderr);
+            output_text += &format!("$ {}\n", words.join(" "));
+            output_text += &String::from_utf8_lossy(&output.stdout);
+            output_text += &String::from_utf8_lossy(&output.stderr);
             succeeded = output.status.success();
         }
         if succeeded {
             return Ok(());
         }
-        let lines: Vec<&str> = said.lines().collect();
+        let lines: Vec<&str> = output_text.lines().collect();
         let last = lines[lines.len().saturating_sub(20)..].join("\n");
         Err(format!(
-            "installing {} with {} failed; mend that or run this line, then the same command \
-             again:\n{}\nwhat {} said:\n{last}",
+            "installing {} with {} failed; correct that or run this line, then the same command \
+             again:\n{}\nthe output of {}:\n{last}",
             self.packages,
             self.program,
             self.line(),

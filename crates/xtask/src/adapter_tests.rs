@@ -38,7 +38,7 @@ const RADEON: &str = "usr/share/vulkan/icd.d/radeon_icd.x86_64.json";
 const NVIDIA: &str = "etc/vulkan/icd.d/nvidia_icd.json";
 
 #[test]
-fn what_counts_as_usable() {
+fn usable_adapters_are_recognised() {
     let cases: &[(&[&str], Result<&str, &str>)] = &[
         (&[], Err("no Vulkan loader")),
         (&[LVP], Err("no Vulkan loader")),
@@ -70,13 +70,13 @@ fn what_counts_as_usable() {
         ),
         (&[LOADER, NVIDIA, "dev/nvidia0"], Ok("NVIDIA")),
     ];
-    for (number, (files, wanted)) in cases.iter().enumerate() {
+    for (number, (files, expected)) in cases.iter().enumerate() {
         let root = Root::new(&format!("usable{number}"), files);
-        match (root.look(&[], "").usable(), wanted) {
+        match (root.look(&[], "").usable(), expected) {
             (Ok(text), Ok(part)) | (Err(text), Err(part)) => {
                 assert!(text.contains(part), "{files:?}: {text}");
             }
-            (got, _) => panic!("{files:?}: {got:?}, wanted {wanted:?}"),
+            (got, _) => panic!("{files:?}: {got:?}, expected {expected:?}"),
         }
     }
 }
@@ -125,7 +125,7 @@ fn drivers_are_found_as_the_loader_finds_them() {
         ["lvp_icd.json"]
     );
     assert_eq!(root.look(&[("HOME", "/home/u")], "").drivers, ["a.json"]);
-    // A named file is all the loader then looks at.
+    // The loader then reads only the named file.
     let named = |value| root.look(&[("VK_ICD_FILENAMES", value), ("HOME", "/home/u")], "");
     let driver = named("/data/vulkan/icd.d/lvp_icd.json").usable().unwrap();
     assert!(
@@ -180,7 +180,7 @@ fn lines_and_commands() {
 
 #[cfg(unix)]
 #[test]
-fn the_last_command_decides_and_only_a_failure_speaks() {
+fn only_the_last_commands_failure_is_reported() {
     let manager = |refresh, install| Manager {
         program: "sh",
         refresh,

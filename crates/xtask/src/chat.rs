@@ -5,13 +5,13 @@ use std::process::{Command, Stdio};
 use crate::options::Options;
 use crate::{adapter, demo, fetch};
 
-/// What the model is asked.
+/// The questions for the model.
 const QUESTIONS: &[&str] = &[
     "What is the capital of France?",
     "Write one sentence about the sea.",
 ];
 
-/// What the model's own chat template tells it before a question.
+/// The system prompt of the model's own chat template.
 const SYSTEM: &str = "You are a helpful AI assistant named SmolLM, trained by Hugging Face";
 
 /// Runs the demo.
@@ -35,7 +35,7 @@ pub fn run(options: &Options) -> Result<(), String> {
         "\nSmolLM2 (135 million parameters) answers two questions, then yours: one a line, each on its own.\n\
          Ctrl-D (on Windows Ctrl-Z and Enter) ends it. Without a GPU it writes a few words a second.\n"
     );
-    // The lines of this command's own input are the user's questions.
+    // Each line of standard input is a question.
     let status = generate
         .arg("--interactive")
         .stdin(Stdio::inherit())

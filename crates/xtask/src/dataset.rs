@@ -15,7 +15,7 @@ pub struct Parts {
     pub test: String,
 }
 
-/// Where the three parts lie.
+/// The paths of the three parts.
 pub struct Files {
     pub train: PathBuf,
     pub validation: PathBuf,
@@ -40,7 +40,7 @@ pub fn split(text: &str) -> Result<Parts, String> {
         let mut fields = line.splitn(3, '\t');
         let (Some(id), Some(rating), Some(snippet)) = (fields.next(), fields.next(), fields.next())
         else {
-            return fault("wanted id, rating and text between tabs");
+            return fault("expected id, rating and text between tabs");
         };
         let Ok(id) = id.parse::<u64>() else {
             return fault("the id is no whole number");
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_go_where_their_id_says() {
+    fn the_id_decides_the_part_of_a_row() {
         let text = "1\t2.26\tA \"fine\" film\r\n2\t-0.6\ttepid\r\n10\t0.05\tcafé ok\r\n\r\n\
                     11\t0\tneither\r\n20\t-0.0\tneither too\r\n12\t-1e-3\tlast\r\n21\t3\tvalid";
         let parts = split(text).unwrap();
@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn faults_name_their_line() {
         for (text, part) in [
-            ("1\t1\tok\n2\t1", "line 2: wanted id, rating and text"),
+            ("1\t1\tok\n2\t1", "line 2: expected id, rating and text"),
             ("x\t1\ttext", "line 1: the id is no whole number"),
             ("1\thigh\ttext", "line 1: the rating is no number"),
             ("1\t1\ta\tb", "line 1: a tab inside"),
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_written_whole_and_again() {
+    fn files_are_written_completely_and_replaced() {
         let folder = std::env::temp_dir().join(format!("xtask-dataset-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         assert!(prepare(&folder).err().unwrap().contains(SOURCE));

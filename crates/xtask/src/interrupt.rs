@@ -10,8 +10,8 @@ extern "C" fn note(_signal: i32) {
     INTERRUPTED.store(true, Ordering::Relaxed);
 }
 
-/// From here on Ctrl-C is only noted. A handler is set, not "ignore": that one would be inherited
-/// by the child.
+/// From here on Ctrl-C only sets a flag. A handler is used instead of "ignore", because the child would inherit
+/// "ignore".
 #[cfg(unix)]
 pub fn hold() {
     unsafe extern "C" {
@@ -25,7 +25,7 @@ pub fn hold() {
     }
 }
 
-/// Elsewhere the system ends this program on Ctrl-C, as it does without us.
+/// On other systems Ctrl-C ends this program as usual.
 #[cfg(not(unix))]
 pub fn hold() {}
 

@@ -9,7 +9,7 @@ pub type Object = BTreeMap<String, String>;
 /// values and what is not JSON at all is skipped: the caller looks for members, not for errors.
 pub fn objects(text: &str) -> Vec<Object> {
     let mut done = Vec::new();
-    // One entry for each open `{` or `[`; an array's entry gathers nothing.
+    // One entry for each open `{` or `[`; an array's entry stays empty.
     let mut open: Vec<Object> = Vec::new();
     let mut key: Option<String> = None;
     let mut rest = text;

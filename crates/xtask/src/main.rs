@@ -1,7 +1,7 @@
 //! Set-up and checks on a fresh machine: `cargo xtask demo`, `fetch` and `test`.
 //!
-//! Nothing but the standard library, so that it is built in seconds and can help where the
-//! rest does not build or run yet.
+//! Uses only the standard library, so that it builds in seconds and works on machines where the rest does not build
+//! yet.
 
 mod adapter;
 mod chat;

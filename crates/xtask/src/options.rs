@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::plan::Size;
 
-/// What the user asked for; an absent field means "decide yourself".
+/// The user's options; for an absent one, the command decides.
 #[derive(Debug, Default, PartialEq)]
 pub struct Options {
     pub size: Option<Size>,
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn both_spellings_and_both_forms() {
-        let wanted = Options {
+        let expected = Options {
             size: Some(Size::Small),
             adapter: Some("llvmpipe".into()),
             output_dir: Some("o".into()),
@@ -78,7 +78,7 @@ mod tests {
         };
         let spaced = "--small --adapter llvmpipe --output_dir o --cache-dir c";
         let equals = "--small --adapter=llvmpipe --output-dir=o --cache_dir=c";
-        assert_eq!(parse(spaced, ALL), Ok(wanted));
+        assert_eq!(parse(spaced, ALL), Ok(expected));
         assert_eq!(parse(equals, ALL), parse(spaced, ALL));
         assert_eq!(parse("", ALL), Ok(Options::default()));
     }

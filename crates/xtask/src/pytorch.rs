@@ -13,8 +13,8 @@ use crate::test::executables;
 /// Ops whose rows are compared: one of each kind, a few hundred rows together.
 const OPS: &[&str] = &["softmax", "layer_norm", "cross_entropy", "attention"];
 
-/// Dumps the rows of some ops and holds them against PyTorch in float64; prints one line and passes where
-/// no Python has PyTorch. `WGRAD_PYTHON` names a Python that is not `python3` of the path.
+/// Dumps the rows of some ops and compares them with PyTorch in float64. Prints one line and passes if no Python has
+/// PyTorch. `WGRAD_PYTHON` names a Python that is not `python3` of the path.
 pub fn compare() -> Result<(), String> {
     let python = std::env::var_os("WGRAD_PYTHON").unwrap_or_else(|| "python3".into());
     let has_torch = Command::new(&python)

@@ -1,4 +1,4 @@
-//! SHA-256 (FIPS 180-4), to check what was downloaded.
+//! SHA-256 (FIPS 180-4), to check downloads.
 
 use std::io::Read;
 
@@ -116,14 +116,14 @@ mod tests {
                 "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0",
             ),
         ];
-        for (input, wanted) in cases {
-            assert_eq!(hex(input).unwrap(), wanted);
+        for (input, expected) in cases {
+            assert_eq!(hex(input).unwrap(), expected);
         }
     }
 
     /// Every length around a block's edge, read in one piece and a byte at a time.
     #[test]
-    fn the_reader_s_pieces_do_not_matter() {
+    fn the_size_of_reads_does_not_matter() {
         struct Dribble<'a>(&'a [u8]);
         impl Read for Dribble<'_> {
             fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {

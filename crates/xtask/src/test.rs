@@ -1,4 +1,4 @@
-//! `cargo xtask test`: what must hold before a change goes in.
+//! `cargo xtask test`: the checks that every change must pass.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::{adapter, cargo, dependencies, json, pytorch, readable, repository};
 
-/// Examples that need files of the user's, which this check does not have.
+/// Examples that need files from the user and are not run here.
 const NEED_FILES: &[&str] = &["finetune"];
 
 /// A check, by its name in the summary.

@@ -104,7 +104,7 @@ fn a_checkpointed_step_has_the_same_bits_and_takes_less_memory() {
 }
 
 #[test]
-fn what_changed_before_the_second_run_is_refused() {
+fn values_changed_before_the_second_run_are_refused() {
     let device = device();
     let (x, weight) = (values(&device, &[3]), leaf(&device, &[3]));
     let loss = || {

@@ -108,7 +108,7 @@ fn case(shape: &[usize], layout: Layout) -> Case {
 }
 
 #[test]
-fn an_own_op_passes_the_checks_of_the_librarys() {
+fn a_users_op_passes_the_librarys_checks() {
     let mut cases: Vec<Case> = shapes::pointwise()
         .iter()
         .map(|(shape, layout)| case(shape, *layout))
@@ -144,7 +144,7 @@ fn a_wrong_gradient_and_a_stray_write_are_found() {
 
 /// In a graph between ops of the library.
 #[test]
-fn gradients_flow_through_an_own_op() {
+fn gradients_flow_through_a_users_op() {
     let device = device();
     let mish = Mish::new(&device).unwrap();
     let (x, w) = (leaf(&device, &[4, 8]), leaf(&device, &[8, 3]));

@@ -33,7 +33,7 @@ fn empty(like: &Tensor) -> Tensor {
 }
 
 #[test]
-fn a_launch_beside_the_graph_is_refused() {
+fn a_launch_outside_of_the_graph_is_refused() {
     let device = device();
     let kernel = shift(&device);
     let x = leaf(&device, &[8]);

@@ -1,4 +1,4 @@
-//! The models that training is timed on, as they are asked for on the command line.
+//! The command line's choice of models for timing training steps.
 
 use anyhow::{Result, bail, ensure};
 use clap::ValueEnum;
@@ -12,7 +12,7 @@ use super::least;
 use super::memory::ensure_room;
 use super::models::{MLP, Sizes, Workload, bert, gpt, mlp};
 
-/// Other sides than a model's own.
+/// Sizes that replace a model's own.
 #[derive(clap::Args, Clone, Copy, Default)]
 #[command(rename_all = "snake_case")]
 pub struct Overrides {
@@ -59,7 +59,7 @@ impl TrainCase {
         }
     }
 
-    /// Its sides, with the changes asked for. The network for digits has a batch only.
+    /// The model's sizes with the requested changes. The network for digits has only a batch size.
     pub fn sizes(self, change: Overrides) -> Result<Sizes> {
         let own = self.own();
         let batch = change.batch.unwrap_or(own.batch);
@@ -83,7 +83,7 @@ impl TrainCase {
         Ok(sizes)
     }
 
-    /// Refuses what none of `cases` has, and a type that one has not.
+    /// Refuses options that no model of `cases` has, and a type that one of them lacks.
     pub fn check(cases: &[TrainCase], dtypes: &[Dtype], change: Overrides) -> Result<()> {
         ensure!(
             !cases.contains(&TrainCase::Mlp) || !dtypes.contains(&Dtype::F16),
@@ -106,7 +106,7 @@ impl TrainCase {
 
     /// The model on `device`.
     pub fn build(self, device: &Device, sizes: Sizes) -> Result<Workload> {
-        // What the host makes up, and the weights with their gradients and two moments.
+        // The batch made by the host, and the weights with their gradients and two moments.
         if self == TrainCase::Mlp {
             count(device, &[sizes.batch, MLP[0]], DType::F32)?;
         } else {
@@ -139,7 +139,7 @@ impl TrainCase {
         }
     }
 
-    /// The row's name, with the sides that are not the model's own.
+    /// The row's name, with the sizes that differ from the model's own.
     pub fn row(self, sizes: &Sizes) -> String {
         if self == TrainCase::Mlp {
             return format!("train mlp {}", sizes.batch);
@@ -164,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_says_every_side_that_is_not_the_models_own() {
+    fn a_name_lists_every_size_that_differs_from_the_models_own() {
         let name = |case: TrainCase, change| case.row(&case.sizes(change).unwrap());
         let own = Overrides::default();
         assert_eq!(name(TrainCase::Bert, own), "train bert 16x64");

@@ -1,5 +1,5 @@
-//! `wgrad bench count`: what the kernels of a training step ask of a GPU, counted on an emulated one. No GPU is
-//! needed, nothing is timed, and nothing is left to chance.
+//! `wgrad bench count`: counts operations and memory traffic of a training step's kernels on an emulated GPU. No GPU
+//! is needed and nothing is timed, so the counts are the same in every run.
 
 use anyhow::Result;
 use wgrad_runtime::{Counts, DeviceOptions, KernelCounts};
@@ -57,7 +57,7 @@ pub fn run(args: CountArgs) -> Result<()> {
         args.case.row(&sizes)
     );
     let model = args.case.build(&device, sizes)?;
-    // The checks of matrix units are no part of a step; what they find is known from then on.
+    // Run the self-tests of matrix units first, so that they are not counted.
     let _ = (
         matmul::cooperative_self_test(&device),
         attention::cooperative_self_test(&device),
@@ -104,7 +104,7 @@ fn cost(counts: &Counts) -> u64 {
     counts.sector_bytes + 16 * counts.passes + counts.float_operations / 16
 }
 
-/// Bytes that are moved for nothing.
+/// Bytes that are moved without being used.
 fn waste(counts: &Counts) -> u64 {
     8 * (counts.sector_bytes - counts.bytes.min(counts.sector_bytes))
         + 128 * (counts.passes - counts.least_passes)

@@ -3,7 +3,7 @@
 /// Seconds of processor time so far.
 #[derive(Debug, Clone, Copy)]
 pub struct CpuTime {
-    /// Of the calling thread: what recording and encoding cost.
+    /// Of the calling thread: the cost of recording and encoding.
     pub thread: f64,
     /// Of all threads; on a software adapter they run the kernels too.
     pub process: f64,

@@ -86,7 +86,7 @@ impl Stack {
         })
     }
 
-    /// The logits of the token at the cache's last place.
+    /// The logits of the token at the last position of the cache.
     fn token(&mut self) -> Result<Tensor> {
         self.cache.truncate(self.cache.capacity() - 1);
         self.model.next_logits(&self.id, &mut self.cache)

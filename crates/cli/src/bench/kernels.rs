@@ -3,7 +3,7 @@
 use anyhow::{Result, anyhow, bail};
 use clap::ValueEnum;
 use wgrad_tensor::DType;
-use wgrad_tensor::ops::matmul::{Kernel, Variant};
+use wgrad_tensor::ops::matmul::{Kernel, MatmulVariant};
 use wgrad_tune::bench::attention::{self, Size};
 use wgrad_tune::bench::matmul::{self, Product, Transposes};
 use wgrad_tune::bench::{ops, peak, rows};
@@ -26,7 +26,7 @@ impl From<Dtype> for DType {
     }
 }
 
-/// Measure what the adapter reaches: copies, multiply-adds, launches, submits
+/// Measure the adapter's limits: copies, multiply-adds, launches, submits
 #[derive(clap::Args)]
 #[command(rename_all = "snake_case")]
 pub struct PeakArgs {
@@ -79,7 +79,7 @@ fn transposes(text: &str) -> std::result::Result<Transposes, String> {
 
 fn kernel(text: &str) -> std::result::Result<Kernel, String> {
     matmul::parse_kernel(text).ok_or_else(|| {
-        let all = Variant::ALL.map(matmul::variant_name);
+        let all = MatmulVariant::ALL.map(matmul::variant_name);
         format!(
             "there are {}; tiled, cooperative and subgroup also with a tile such as tiled/128x128x16/8x8",
             all.join(", ")
@@ -235,7 +235,7 @@ pub struct AttentionArgs {
     d: Vec<usize>,
     #[arg(long, value_delimiter = ',', default_value = "f32")]
     dtype: Vec<Dtype>,
-    /// No position sees those behind it
+    /// Causal: no position sees later ones
     #[arg(long)]
     causal: bool,
 }

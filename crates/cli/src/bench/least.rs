@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn operations_are_those_of_the_books() {
+    fn operations_match_published_counts() {
         // About 65 GFLOP for MiniLM on 16 x 64 tokens; 6 operations a weight and token and the attention.
         let work = bert(&Sizes::BERT);
         assert!((65e9..68e9).contains(&work.operations), "{work:?}");

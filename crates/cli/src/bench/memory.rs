@@ -3,8 +3,8 @@
 use anyhow::{Result, ensure};
 use wgrad_runtime::Device;
 
-/// Refuses what a software adapter has no memory for: the system would end the process, or others. A GPU says itself
-/// when it has no more.
+/// Refuses a model that does not fit into memory on a software adapter: the system would kill this process or others.
+/// A GPU's driver reports an error itself.
 pub fn ensure_room(device: &Device, bytes: f64) -> Result<()> {
     let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     match available(&meminfo) {
@@ -23,7 +23,7 @@ fn within(bytes: f64, free: f64) -> Result<()> {
     Ok(())
 }
 
-/// Bytes, where the system is a Linux and tells.
+/// Free memory in bytes, on Linux.
 fn available(meminfo: &str) -> Option<f64> {
     let line = meminfo
         .lines()
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_free_is_read() {
+    fn free_memory_is_read() {
         let text = "MemTotal:  9 kB\nMemAvailable:    2000000 kB\n";
         assert_eq!(available(text), Some(2.048e9));
         assert_eq!(available(""), None);

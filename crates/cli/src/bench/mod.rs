@@ -1,5 +1,5 @@
-//! `wgrad bench`: how fast kernels, training steps and decoding are on this adapter, against what the
-//! adapter reaches.
+//! `wgrad bench`: the speed of kernels, training steps and decoding on this adapter, against the adapter's measured
+//! limits.
 
 mod case;
 mod count;

@@ -224,7 +224,7 @@ pub fn bert(device: &Device, sizes: Sizes, g: &Generator) -> anyhow::Result<Work
     })
 }
 
-/// A GPT with its batch: every token's successor is to be told.
+/// A GPT with its batch: the target of each token is the next one.
 pub fn gpt(device: &Device, sizes: Sizes, g: &Generator) -> anyhow::Result<Workload> {
     let (b, t, v) = (sizes.batch, sizes.seq, sizes.vocabulary);
     let mut draw = Lcg::new(2);
@@ -240,7 +240,7 @@ pub fn gpt(device: &Device, sizes: Sizes, g: &Generator) -> anyhow::Result<Workl
         activation_function: Activation::Gelu,
         layer_norm_epsilon: f64::from(EPS),
         tie_word_embeddings: sizes.tied,
-        // A table that is the last product's weight too has values of that size.
+        // A table that is also the last product's weight is initialised like a weight.
         embedding_std: if sizes.tied { 0.02 } else { 1.0 },
     };
     let model = GptLMHeadModel::new(&config, &VarBuilder::fresh(device, g))?;

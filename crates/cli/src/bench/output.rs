@@ -1,4 +1,4 @@
-//! What all benchmarks share: the adapter, how long to measure, and where the rows go.
+//! Options and output of all benchmarks: the adapter, how long to measure, and where the rows are written.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use wgrad_tune::bench::{
 
 use crate::args::AdapterArg;
 
-/// How to measure, and what becomes of the rows; flattened into every benchmark.
+/// How to measure and how to print the rows; flattened into every benchmark.
 #[derive(clap::Args, Clone)]
 #[command(rename_all = "snake_case")]
 pub struct OutputArgs {
@@ -62,7 +62,7 @@ fn positive(text: &str) -> std::result::Result<f64, String> {
     }
 }
 
-/// A benchmark under way.
+/// A running benchmark.
 pub struct Run<'a> {
     args: &'a OutputArgs,
     /// Where rows are measured.
@@ -71,8 +71,8 @@ pub struct Run<'a> {
 }
 
 impl OutputArgs {
-    /// Opens the adapter and measures its limits. `quick` is for many small rows. Names and folders are
-    /// looked at first: a mistake there shows before minutes of measuring.
+    /// Opens the adapter and measures its limits. `quick` is for many small rows. Names and folders are checked first, so
+    /// that a mistake is reported before minutes of measuring.
     pub fn start(&self, quick: bool) -> Result<Run<'_>> {
         self.start_on(&self.adapter.open(DeviceOptions::default())?, quick)
     }
@@ -136,7 +136,7 @@ impl OutputArgs {
         self.cache == CacheArg::Cold
     }
 
-    /// Seconds of samples for a row, where somebody said so.
+    /// Seconds of samples for a row, if the user set them.
     pub fn seconds(&self) -> Option<f64> {
         self.seconds
     }
@@ -195,7 +195,7 @@ impl Run<'_> {
         let compared = compared.unwrap_or_default();
         let cautions = baseline.as_ref().map(|old| results.cautions(old));
         let cautions = cautions.unwrap_or_default();
-        // What was measured is kept before anything is found wrong with it.
+        // Save the rows before anything else can fail.
         if let Some(name) = &args.save {
             let text = serde_json::to_string_pretty(&results.to_json(&[])?)? + "\n";
             write_atomic(args.file(name), text.as_bytes())?;

@@ -98,7 +98,7 @@ fn rows(device: &Device, op: &str) -> Result<Value> {
         };
         Ok(())
     })?;
-    // One read and one write, whatever is really moved.
+    // Counted as one read and one write, even if a kernel moves more.
     Ok(rate("gbps", (2 * 4 * r * c) as f64 / 1e9, time))
 }
 
@@ -135,7 +135,7 @@ fn train(device: &Device, case: TrainCase, n: usize) -> Result<Value> {
     }))
 }
 
-/// The most memory this process has held, where the system tells.
+/// The most memory that this process has held, if the system reports it.
 fn peak_rss_mb() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM"))?;

@@ -1,4 +1,4 @@
-//! Training steps, one after another, with what each took.
+//! Runs training steps and times each.
 
 use std::time::Instant;
 
@@ -21,18 +21,18 @@ pub struct Trainer<'a> {
 }
 
 impl<'a> Trainer<'a> {
-    /// Trains the parameters that `wanted` names; the rest is frozen. Losses are scaled for activations of
+    /// Trains the parameters that `is_trained` accepts; the rest is frozen. Losses are scaled for activations of
     /// f16.
     pub fn new(
         device: &Device,
         model: &'a Workload,
         dtype: DType,
-        wanted: impl Fn(&str) -> bool,
+        is_trained: impl Fn(&str) -> bool,
     ) -> Result<Self> {
         let mut trained = Parameters::new();
         for (name, tensor) in &model.parameters {
-            tensor.set_requires_grad(wanted(name))?;
-            if wanted(name) {
+            tensor.set_requires_grad(is_trained(name))?;
+            if is_trained(name) {
                 trained.push((name.clone(), tensor.clone()));
             }
         }
@@ -143,7 +143,7 @@ impl<'a> Trainer<'a> {
     }
 }
 
-/// What some steps took.
+/// The measurements of some steps.
 pub struct Steps {
     /// Seconds of each step.
     pub seconds: Vec<f64>,
@@ -154,15 +154,15 @@ pub struct Steps {
     pub submits: u64,
     /// Bytes that the last step's launches and copies read and wrote.
     pub moved: u64,
-    /// The part of them that copies into textures make up.
+    /// The part of those bytes that copies into textures moved.
     pub to_textures: u64,
     /// Trained numbers.
     pub parameters: usize,
-    /// Processor time of each step, where the system tells.
+    /// Processor time of each step, if the system reports it.
     pub cpu: Vec<CpuTime>,
     /// The first step behind the warm-up.
     pub warm: usize,
-    /// Of the reference kernel, before that step and behind it and each further one.
+    /// Readings of the reference kernel: before the first step behind the warm-up, and after each step from there on.
     pub temperatures: Vec<Option<f64>>,
 }
 

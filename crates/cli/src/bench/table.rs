@@ -1,10 +1,10 @@
-//! `wgrad bench table`: everything an adapter is judged by, in one run of less than ten minutes.
+//! `wgrad bench table`: the benchmarks for comparing adapters, in one run of less than ten minutes.
 
 use std::time::Instant;
 
 use anyhow::Result;
 use wgrad_tensor::DType;
-use wgrad_tensor::ops::matmul::Variant;
+use wgrad_tensor::ops::matmul::MatmulVariant;
 use wgrad_tune::bench::attention::{self, Size};
 use wgrad_tune::bench::matmul::{self, Product, Transposes};
 use wgrad_tune::bench::{Bench, Row, peak, rows};
@@ -16,7 +16,7 @@ use super::models;
 use super::output::OutputArgs;
 use super::train::{self, TrainArgs};
 
-/// Time all that an adapter is judged by: products, rows, attention, training and decoding
+/// Time everything needed to compare adapters: products, rows, attention, training and decoding
 #[derive(clap::Args)]
 #[command(rename_all = "snake_case")]
 pub struct TableArgs {
@@ -35,7 +35,7 @@ pub struct TableArgs {
 
 #[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
 enum Sizes {
-    /// Half a minute anywhere: shows that all of it runs
+    /// Half a minute on any adapter: a check that every benchmark runs
     Small,
     /// For an adapter that is a program on the CPU
     Software,
@@ -205,16 +205,24 @@ fn products(bench: &mut Bench, plan: &Plan, _: &OutputArgs) -> Result<()> {
     let product = Product::new(m, k, n, DType::F32);
     let software = bench.device.adapter().is_software();
     let own = if software {
-        Variant::Subgroup
+        MatmulVariant::Subgroup
     } else {
-        Variant::Tiled
+        MatmulVariant::Tiled
     };
-    matmul::kernels(bench, product, &[Variant::Simple, own].map(Into::into))?;
+    matmul::kernels(
+        bench,
+        product,
+        &[MatmulVariant::Simple, own].map(Into::into),
+    )?;
     if !bench.device.matrix_unit().is_some_and(|unit| unit.half) {
         return Ok(());
     }
     let half = Product::new(m, k, n, DType::F16);
-    matmul::kernels(bench, half, &[own, Variant::Cooperative].map(Into::into))
+    matmul::kernels(
+        bench,
+        half,
+        &[own, MatmulVariant::Cooperative].map(Into::into),
+    )
 }
 
 /// Kernels that memory bounds.

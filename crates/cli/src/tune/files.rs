@@ -7,16 +7,16 @@ use wgrad_runtime::variants::{Entry, VariantTable};
 use wgrad_tune::tuner::job::Job;
 use wgrad_tune::tuner::{t1, template};
 
-/// Writes `text` to `path`, whole or not at all.
+/// Writes `text` to `path` completely, or leaves the old file.
 pub fn write(path: &Path, text: &str) -> Result<()> {
     wgrad_train::fs::write_atomic(path, text.as_bytes())
 }
 
-/// Writes `text` to a file that is not there yet.
+/// Writes `text` to a new file.
 fn write_new(path: &Path, text: &str) -> Result<()> {
     if path.exists() {
         bail!(
-            "{} is there already; choose another name or remove it",
+            "{} exists already; choose another name or remove it",
             path.display()
         );
     }
@@ -28,7 +28,7 @@ pub fn new_pair(name: &str) -> Result<()> {
     let (kernel, spec) = template::pair(name).map_err(|e| anyhow!(e))?;
     let (wgsl, toml) = (format!("{name}.wgsl"), format!("{name}.toml"));
     if Path::new(&toml).exists() {
-        bail!("{toml} is there already; choose another name or remove it");
+        bail!("{toml} exists already; choose another name or remove it");
     }
     write_new(Path::new(&wgsl), &kernel)?;
     write_new(Path::new(&toml), &spec)?;
@@ -46,7 +46,7 @@ pub fn read(path: &Path) -> Result<String> {
 pub fn export_t1(path: &Path, job: &Job) -> Result<()> {
     let (text, notes) = t1::export(job).with_context(|| job.spec_name.clone())?;
     write(path, &text)?;
-    println!("T1: {}; to look at:", path.display());
+    println!("wrote {}; please check:", path.display());
     for note in notes {
         println!("- {note}");
     }
@@ -59,7 +59,7 @@ pub fn import_t1(path: &Path) -> Result<()> {
     let (name, spec) = t1::import(&text).with_context(|| path.display().to_string())?;
     let out = format!("{name}.toml");
     write_new(Path::new(&out), &spec)?;
-    println!("wrote {out}; its head lists what to look at");
+    println!("wrote {out}; its head lists what to check");
     println!("next: write {name}.wgsl, then wgrad tune {name}.wgsl");
     Ok(())
 }
@@ -68,7 +68,7 @@ pub fn import_t1(path: &Path) -> Result<()> {
 pub fn read_table(path: &Path) -> Result<VariantTable> {
     match std::fs::read_to_string(path) {
         Ok(text) => VariantTable::parse(&text)
-            .map_err(|e| anyhow!("{}: {e}; mend or remove it", path.display())),
+            .map_err(|e| anyhow!("{}: {e}; correct or remove it", path.display())),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(VariantTable::default()),
         Err(e) => Err(e).with_context(|| format!("{} cannot be read", path.display())),
     }
@@ -87,7 +87,7 @@ pub fn keep(path: &Path, entries: Vec<Entry>) -> Result<()> {
     write(path, &table.to_text())
 }
 
-/// `wgrad tune --contribute`: the entries of our own kernels, as the shipped tables hold them.
+/// `wgrad tune --contribute`: the entries of wgrad's own kernels, in the form of the shipped tables.
 pub fn contribute(path: Option<&Path>) -> Result<()> {
     let table = match path {
         Some(path) => read_table(path)?.current(),
@@ -95,7 +95,7 @@ pub fn contribute(path: Option<&Path>) -> Result<()> {
     };
     if table.entries().is_empty() {
         bail!(
-            "nothing of wgrad's own kernels is tuned on this machine yet; `wgrad tune matmul` tunes one"
+            "none of wgrad's own kernels is tuned on this machine yet; `wgrad tune matmul` tunes one"
         );
     }
     println!(

@@ -1,4 +1,4 @@
-//! What `wgrad tune` shows: a line that moves while it works, a table at the end.
+//! The output of `wgrad tune`: a progress line while it works, a table at the end.
 
 use std::io::{IsTerminal, Write};
 
@@ -7,7 +7,7 @@ use wgrad_tune::tuner::outcome::{Outcome, Status, Watched};
 use wgrad_tune::tuner::session::{Event, Report};
 use wgrad_tune::tuner::spec::show;
 
-/// The moving line. Where standard error is no terminal, each new best has a line on standard output.
+/// The progress line. If standard error is not a terminal, each new best gets a line on standard output.
 pub struct Progress {
     name: String,
     terminal: bool,
@@ -27,7 +27,7 @@ impl Progress {
         }
     }
 
-    /// Shows what happened.
+    /// Shows an event.
     pub fn show(&mut self, event: &Event) {
         match event {
             Event::Opened {
@@ -76,7 +76,7 @@ impl Progress {
         }
     }
 
-    /// Takes the moving line away.
+    /// Clears the progress line.
     pub fn clear(&self) {
         if self.terminal {
             eprint!("\r\x1b[K");
@@ -127,21 +127,21 @@ pub fn table(report: &Report) {
     watched(report);
 }
 
-/// What an emulated GPU saw of the kernel.
+/// The faults that an emulated GPU found in the kernel.
 fn watched(report: &Report) {
     match &report.watched {
         Watched::No => {}
         Watched::Clean => {
             println!(
-                "watched: no race, stray index or divergent barrier in the default and the best"
+                "emulated: no race, stray index or divergent barrier in the default and the best"
             );
         }
         Watched::Fault(message) => println!("warning: the default breaks WGSL's rules: {message}"),
-        Watched::Unknown(message) => println!("not watched for races: {message}"),
+        Watched::Unknown(message) => println!("not checked for races: {message}"),
     }
 }
 
-/// How many ended how, and an example of each.
+/// The number of rejected candidates for each reason, and an example of each.
 fn rejected(report: &Report) {
     let counts: Vec<String> = report
         .counts
@@ -167,7 +167,7 @@ fn rejected(report: &Report) {
     }
 }
 
-/// The values of a choice; those that the default has too are left out.
+/// The values of a choice that differ from the default.
 fn changed(values: &Scope, default: &Scope) -> String {
     let mut differ = values.clone();
     differ.retain(|name, value| default.get(name) != Some(value));

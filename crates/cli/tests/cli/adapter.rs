@@ -46,7 +46,7 @@ fn doctor_ends_with_its_counts() {
 }
 
 #[test]
-fn a_wrong_case_of_the_comparison_is_refused() {
+fn an_unknown_case_of_the_comparison_is_refused() {
     let line = refuse(&mut wgrad(&["bench", "peer", "matmul:f64:8x8x8"]));
     assert!(line.contains("f64"), "{line}");
 }

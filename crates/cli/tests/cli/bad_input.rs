@@ -1,4 +1,4 @@
-//! One line that says what is wrong, where, and what would mend it, for every kind of bad input.
+//! Every kind of bad input gives one line: what is wrong, where, and how to correct it.
 
 use serde_json::{Value, json};
 use wgrad_models::io::safetensors::write;

@@ -54,7 +54,7 @@ fn results_are_kept_and_compared() {
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 3, "{text}");
     for line in &lines[1..] {
-        // Other programs may run meanwhile: any verdict, but one.
+        // Other programs may run meanwhile, so any verdict is allowed, but there must be one.
         let verdicts = ["SAME", "FASTER", "SLOWER", "UNCLEAR"];
         let verdict = line.split(',').nth_back(2).unwrap();
         assert!(verdicts.contains(&verdict), "{line}");
@@ -64,7 +64,7 @@ fn results_are_kept_and_compared() {
 }
 
 #[test]
-fn what_was_measured_is_kept_whatever_is_wrong_then() {
+fn measured_rows_are_saved_even_if_a_later_step_fails() {
     let place = Workplace::new();
     let folder = place.path("results").display().to_string();
     let page = place.path("lost.html").display().to_string();
@@ -81,7 +81,7 @@ fn what_was_measured_is_kept_whatever_is_wrong_then() {
         2
     );
     assert!(!place.bytes("lost.html").is_empty());
-    // One op that cannot be stretched costs no other its rows; nor does one that is too large.
+    // An op that cannot be stretched, or is too large, does not stop the rows of other ops.
     let ops = [
         "bench",
         "ops",
@@ -174,7 +174,7 @@ fn rows_of_every_kind() {
 }
 
 #[test]
-fn training_steps_say_what_they_move() {
+fn training_rows_give_the_bytes_moved() {
     let small = [
         "bench",
         "train",
@@ -198,11 +198,11 @@ fn training_steps_say_what_they_move() {
     ] {
         assert!(figures[name].as_f64().unwrap() > 0.0, "{name}: {figures}");
     }
-    // Sides that are not the model's own are in the name, and the reference kernel ran between steps.
+    // Sizes that differ from the model's own are in the name, and the reference kernel ran between steps.
     let row = &printed["rows"][0];
     assert_eq!(row["name"], "train bert 2x8, layers 1, vocab 50");
     assert!(row["reference"]["median"].as_f64().unwrap() > 0.0, "{row}");
-    // What is moved cannot be less than what must be.
+    // The bytes moved cannot be fewer than the least bytes.
     assert!(
         figures["bytes moved/least"].as_f64().unwrap() >= 1.0,
         "{figures}"
@@ -225,7 +225,7 @@ fn mistakes_are_one_line() {
     place.write("results/bad.json", "{}");
     let line = refuse(wgrad(&TINY).args(["--results", &folder, "--compare", "bad"]));
     assert!(line.contains("not a result"), "{line}");
-    // A folder in the result's place.
+    // A folder has the result's name.
     place.write("results/odd.json/x", "");
     let line = refuse(wgrad(&TINY).args(["--results", &folder, "--compare", "odd"]));
     assert!(
@@ -234,7 +234,7 @@ fn mistakes_are_one_line() {
     );
     let line = refuse(wgrad(&TINY).args(["--report", "none/x.html"]));
     assert!(line.contains("--report none/x.html"), "{line}");
-    for (args, said) in [
+    for (args, answer) in [
         (
             &["train", "--kernels", "--json"][..],
             "--kernels prints text",
@@ -247,7 +247,7 @@ fn mistakes_are_one_line() {
         (&["count", "--case", "mlp", "--dtype", "f16"], "f32 only"),
     ] {
         let line = refuse(wgrad(&["bench"]).args(args));
-        assert!(line.contains(said), "{line}");
+        assert!(line.contains(answer), "{line}");
     }
     let line = refuse(&mut wgrad(&["bench", "ops", "--op", "sofmax"]));
     assert!(line.contains("no op `sofmax`"), "{line}");
@@ -278,7 +278,7 @@ fn mistakes_are_one_line() {
 
 /// Counts depend on nothing but kernels and sizes, so they hold for every machine.
 #[test]
-fn what_kernels_ask_of_a_gpu_is_counted() {
+fn operations_and_memory_traffic_are_counted() {
     let count = |case: &str, more: &[&str]| {
         let args = [
             "bench", "count", "--batch", "1", "--seq", "16", "--vocab", "32",

@@ -95,7 +95,7 @@ fn causal_lm_learns_a_sentence_and_generate_writes_it() {
             .arg(place.path("valid.txt"));
         succeed(&mut command)
     };
-    let said = run(
+    let stdout = run(
         "out",
         &[
             "--max_steps",
@@ -105,10 +105,10 @@ fn causal_lm_learns_a_sentence_and_generate_writes_it() {
         ],
     );
     assert!(
-        said.contains("causal_lm: 20 training and 2 validation blocks of 16 tokens"),
-        "{said}"
+        stdout.contains("causal_lm: 20 training and 2 validation blocks of 16 tokens"),
+        "{stdout}"
     );
-    assert!(said.contains("validation perplexity: "), "{said}");
+    assert!(stdout.contains("validation perplexity: "), "{stdout}");
     let results = place.json("out/results.json");
     assert_eq!(results["metric_for_best_model"], "perplexity");
     let [loss, perplexity] = ["eval_loss", "eval_perplexity"].map(|k| results[k].as_f64().unwrap());
@@ -128,8 +128,8 @@ fn causal_lm_learns_a_sentence_and_generate_writes_it() {
         "0",
         "-m",
     ]);
-    let said = succeed(command.arg(place.path("out")));
-    assert!(said.contains("a time there"), "{said}");
+    let stdout = succeed(command.arg(place.path("out")));
+    assert!(stdout.contains("a time there"), "{stdout}");
 
     // A run that goes on from a checkpoint ends with the same bits.
     let steps = |steps: &'static str| ["--max_steps", steps, "--lr_scheduler_type", "constant"];

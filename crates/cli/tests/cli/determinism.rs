@@ -130,12 +130,12 @@ fn ctrl_c_finishes_the_step_saves_and_exits_with_success() {
             .success()
     );
     let output = child.wait_with_output().unwrap();
-    let said = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(output.status.code(), Some(0), "{said}");
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{stdout}");
     assert_eq!(output.stderr, b"");
     assert!(
-        said.contains("interrupted; go on with --resume_from_checkpoint"),
-        "{said}"
+        stdout.contains("interrupted; go on with --resume_from_checkpoint"),
+        "{stdout}"
     );
 
     let results = place.json("out/results.json");
@@ -186,7 +186,7 @@ fn another_order_or_other_lengths_do_not_resume() {
     let place = Workplace::new();
     succeed(&mut place.finetune("out", &["--max_steps", "3"]));
     let log = place.bytes("out/log.jsonl");
-    for (flags, said) in [
+    for (flags, answer) in [
         (
             &["--no_shuffle"][..],
             "written with another order of the texts (no_shuffle, no_group_by_length);",
@@ -198,7 +198,7 @@ fn another_order_or_other_lengths_do_not_resume() {
     ] {
         let mut command = place.finetune("out", &["--max_steps", "6", "--resume_from_checkpoint"]);
         let line = refuse(command.args(flags));
-        assert!(line.contains(said), "{line}");
+        assert!(line.contains(answer), "{line}");
     }
     assert_eq!(place.bytes("out/log.jsonl"), log);
 }
@@ -221,8 +221,8 @@ fn a_run_that_stopped_early_stays_stopped() {
         place.bytes("out/model.safetensors"),
     );
     assert_eq!(place.json("out/results.json")["global_step"], 3);
-    let said = run(&["--resume_from_checkpoint"]);
-    assert!(said.contains("stopped early"), "{said}");
+    let stdout = run(&["--resume_from_checkpoint"]);
+    assert!(stdout.contains("stopped early"), "{stdout}");
     assert_eq!(place.json("out/results.json")["global_step"], 3);
     assert_eq!(
         place.json("out/results.json")["stopped_by"],
@@ -245,10 +245,10 @@ fn mixed_precision_trains_alike_and_resumes_with_the_same_bytes() {
     succeed(&mut run("parts", &["--max_steps", "5", "--fp16"]));
     let resume = ["--max_steps", "12", "--resume_from_checkpoint"];
     let refused = run("parts", &resume).output().unwrap();
-    let said = String::from_utf8(refused.stderr).unwrap();
+    let stderr = String::from_utf8(refused.stderr).unwrap();
     assert!(
-        !refused.status.success() && said.contains("written with another fp16;"),
-        "{said}"
+        !refused.status.success() && stderr.contains("written with another fp16;"),
+        "{stderr}"
     );
     succeed(run("parts", &resume).arg("--fp16"));
     assert_same(&place, "whole", "parts");

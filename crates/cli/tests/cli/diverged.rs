@@ -6,7 +6,7 @@ use crate::support::{Workplace, refuse, succeed, tensors, wgrad};
 
 /// No step but the first and the last is logged; what is between is looked at before it is kept.
 #[test]
-fn no_checkpoint_holds_what_is_not_finite() {
+fn no_checkpoint_holds_weights_that_are_not_finite() {
     let place = Workplace::new();
     for validated in [true, false] {
         let out = format!("out-{validated}");

@@ -29,8 +29,8 @@ fn the_problem_type_says_what_logits_mean() {
     succeed(&mut place.finetune("out", &["--max_steps", "1"]));
     let ask = |problem: &str| -> (Vec<f64>, BTreeMap<String, f64>) {
         configure(&place, "out", &[("problem_type", json!(problem))]);
-        let said = succeed(predict(&place, "out").arg("--json"));
-        let line: Value = serde_json::from_str(said.trim()).unwrap();
+        let stdout = succeed(predict(&place, "out").arg("--json"));
+        let line: Value = serde_json::from_str(stdout.trim()).unwrap();
         let of_labels = serde_json::from_value(line["probabilities"].clone());
         let logits = serde_json::from_value(line["logits"].clone()).unwrap();
         (logits, of_labels.unwrap_or_default())
@@ -45,15 +45,15 @@ fn the_problem_type_says_what_logits_mean() {
         );
     }
     assert!(ask("regression").1.is_empty());
-    let said = succeed(&mut predict(&place, "out"));
-    assert!(!said.contains('%'), "{said}");
+    let stdout = succeed(&mut predict(&place, "out"));
+    assert!(!stdout.contains('%'), "{stdout}");
     configure(&place, "out", &[("problem_type", json!("ranking"))]);
     let line = refuse(&mut predict(&place, "out"));
     assert!(line.contains("problem_type is \"ranking\""), "{line}");
 }
 
 #[test]
-fn a_head_that_is_not_all_there_is_refused() {
+fn an_incomplete_head_is_refused() {
     let place = Workplace::new();
     succeed(&mut place.finetune("out", &["--max_steps", "1"]));
     let tagger = ("architectures", json!(["BertForTokenClassification"]));

@@ -22,13 +22,13 @@ fn finetune_predict_and_embed() {
         .arg(&valid)
         .arg("--test-file")
         .arg(&test);
-    let said = succeed(&mut command);
-    let accuracy: f64 = said
+    let stdout = succeed(&mut command);
+    let accuracy: f64 = stdout
         .lines()
         .find_map(|line| line.strip_prefix("test accuracy: "))
         .and_then(|number| number.parse().ok())
-        .unwrap_or_else(|| panic!("no test accuracy in {said}"));
-    assert!(accuracy >= 0.9, "{said}");
+        .unwrap_or_else(|| panic!("no test accuracy in {stdout}"));
+    assert!(accuracy >= 0.9, "{stdout}");
 
     let log = lines(&text(place.bytes("out/log.jsonl")));
     let steps: Vec<&Value> = log.iter().filter(|l| l.get("loss").is_some()).collect();

@@ -34,8 +34,9 @@ fn train(place: &Workplace, files: [&str; 2], more: &[&str]) -> String {
 
 fn predict(place: &Workplace, more: &[&str]) -> Vec<Value> {
     let mut command = wgrad(&["predict", "--json", "--model_name_or_path"]);
-    let said = succeed(command.arg(place.path("out")).args(more));
-    said.lines()
+    let stdout = succeed(command.arg(place.path("out")).args(more));
+    stdout
+        .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect()
 }
@@ -68,10 +69,10 @@ fn decimal_labels_are_learnt_as_numbers() {
         "--metric_for_best_model",
         "pearson",
     ];
-    let said = train(&place, ["train.csv", "valid.csv"], &flags);
-    assert!(said.contains("regression: 80 training"), "{said}");
+    let stdout = train(&place, ["train.csv", "valid.csv"], &flags);
+    assert!(stdout.contains("regression: 80 training"), "{stdout}");
     for line in ["validation pearson: ", "test spearmanr: ", "test mse: "] {
-        assert!(said.contains(line), "{said}");
+        assert!(stdout.contains(line), "{stdout}");
     }
     let evaluation = last_evaluation(&place);
     assert!(
@@ -106,8 +107,8 @@ fn decimal_labels_are_learnt_as_numbers() {
     command.arg("--train_file").arg(place.path("whole.tsv"));
     command.arg("--model_name_or_path").arg(place.path("out"));
     command.arg("--output_dir").arg(place.path("again"));
-    let said = succeed(&mut command);
-    assert!(said.contains("regression: 3 training"), "{said}");
+    let stdout = succeed(&mut command);
+    assert!(stdout.contains("regression: 3 training"), "{stdout}");
     assert_eq!(
         place.json("again/config.json")["problem_type"],
         "regression"
@@ -130,8 +131,11 @@ fn any_number_of_labels_may_hold() {
         }
         place.write(name, table);
     }
-    let said = train(&place, ["train.jsonl", "valid.jsonl"], &[]);
-    assert!(said.contains("multi_label_classification: 80"), "{said}");
+    let stdout = train(&place, ["train.jsonl", "valid.jsonl"], &[]);
+    assert!(
+        stdout.contains("multi_label_classification: 80"),
+        "{stdout}"
+    );
     let evaluation = last_evaluation(&place);
     assert!(evaluation["eval_f1"].as_f64() > Some(0.9), "{evaluation}");
     assert_eq!(
@@ -172,7 +176,7 @@ fn any_number_of_labels_may_hold() {
 }
 
 #[test]
-fn pairs_of_texts_are_told_apart() {
+fn pairs_of_texts_are_classified() {
     let place = Workplace::new();
     for (name, rows, seed) in [("train.tsv", 160, 1), ("valid.tsv", 40, 2)] {
         let mut random = Random(seed);
@@ -216,8 +220,8 @@ fn pairs_of_texts_are_told_apart() {
         .arg(place.path("out"))
         .arg("--file")
         .arg(place.path("valid.tsv"));
-    let said = succeed(command.args(["--text_pair_column", "hypothesis"]));
-    assert_eq!(said.lines().count(), 40);
+    let stdout = succeed(command.args(["--text_pair_column", "hypothesis"]));
+    assert_eq!(stdout.lines().count(), 40);
 }
 
 #[test]
@@ -265,7 +269,7 @@ fn accumulation_gives_the_gradients_of_the_big_batch() {
 }
 
 #[test]
-fn labels_that_cannot_be_meant_are_refused() {
+fn labels_that_are_likely_mistakes_are_refused() {
     let place = Workplace::new();
     let with = |name: &str, content: &str, more: &[&str]| {
         place.write(name, content);
@@ -299,7 +303,7 @@ fn labels_that_cannot_be_meant_are_refused() {
 }
 
 #[test]
-fn flags_of_hugging_face_are_taken_or_answered() {
+fn flags_of_hugging_face_are_accepted_or_explained() {
     let place = Workplace::new();
     let mut command = place.finetune("out", &["--max_steps", "2", "--do_train", "--do_eval"]);
     command.args(["--overwrite_output_dir", "--load_best_model_at_end", "true"]);
@@ -338,9 +342,12 @@ fn flags_of_hugging_face_are_taken_or_answered() {
         ("--report_to", "log.jsonl"),
     ] {
         let output = place.finetune("out", &[flag, "x"]).output().unwrap();
-        let said = text(output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{said}");
-        assert!(said.contains(answer) && said.lines().count() == 1, "{said}");
+        let stderr = text(output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        assert!(
+            stderr.contains(answer) && stderr.lines().count() == 1,
+            "{stderr}"
+        );
     }
     let line = refuse(&mut place.finetune("out", &["--do_train", "false"]));
     assert!(line.contains("wgrad predict"), "{line}");

@@ -9,7 +9,7 @@ use wgrad_runtime::{Device, DeviceOptions};
 use crate::support::{Workplace, refuse, succeed, wgrad};
 
 /// Sums of rows. MODE 0 is slow, 1 is fast, 2 is faster and skips what 64 leaves over, 3 does not compile,
-/// 4 writes behind the end.
+/// 4 writes past the end.
 const KERNEL: &str = "
 const MODE: u32 = 0u;
 const WIDTH: u32 = 64u;
@@ -89,7 +89,7 @@ fn lines(place: &Workplace, name: &str) -> Vec<Value> {
 }
 
 #[test]
-fn the_best_right_candidate_wins_and_every_failure_has_its_name() {
+fn the_fastest_correct_candidate_wins_and_every_failure_is_named() {
     let place = place();
     let common = [
         "sums.wgsl",
@@ -195,7 +195,7 @@ fn pairs(@builtin(global_invocation_id) id: vec3<u32>, @builtin(local_invocation
 
 /// A candidate that is right here by luck does not win: on an emulated GPU its race is seen.
 #[test]
-fn what_races_is_rejected_though_its_results_are_right() {
+fn a_candidate_with_a_data_race_is_rejected_even_if_its_results_are_right() {
     let place = Workplace::new();
     place.write("pairs.wgsl", PAIRS);
     let spec = r#"
@@ -221,13 +221,13 @@ shape = { rows = "rows", columns = "2" }
     place.write("pairs.toml", spec);
     let args = ["pairs.wgsl", "--strategy", "exhaustive", "--budget", "20"];
     let text = succeed(&mut tune(&place, &args));
-    for part in ["1 correctness", "race: invocation", "watched: no race"] {
+    for part in ["1 correctness", "race: invocation", "emulated: no race"] {
         assert!(text.contains(part), "no {part} in\n{text}");
     }
     let best = text.lines().find(|line| line.starts_with("rows=4096"));
     assert!(best.is_some_and(|line| line.ends_with("MODE=2")), "{text}");
 
-    // Where the default itself races, that is said, and nothing is rejected for it.
+    // If the default itself has a race, the report says so, and no candidate is rejected for it.
     place.write("pairs.toml", spec.replace("[0, 1, 2]", "[1]"));
     let text = succeed(&mut tune(&place, &args));
     assert!(
@@ -257,7 +257,7 @@ fn planted() -> String {
 
 /// Our own kernel: what was found is what the engine finds.
 #[test]
-fn the_engine_takes_what_was_tuned() {
+fn the_engine_uses_the_tuned_choice() {
     let place = place();
     // A default that nothing was held against has no entry; against what a table says it is held in any case.
     let text = succeed(&mut tune(&place, &["softmax", "--budget", "0.1"]));
@@ -291,13 +291,13 @@ fn the_engine_takes_what_was_tuned() {
 }
 
 #[test]
-fn a_new_pair_works_and_is_not_written_over() {
+fn a_new_pair_works_and_is_not_overwritten() {
     let place = place();
     succeed(&mut tune(&place, &["--new", "add"]));
     let text = succeed(&mut tune(&place, &["add.wgsl", "--budget", "3"]));
     assert!(text.contains("speed-up"), "{text}");
     let line = refuse(&mut tune(&place, &["--new", "add"]));
-    assert!(line.contains("add.toml is there already"), "{line}");
+    assert!(line.contains("add.toml exists already"), "{line}");
 }
 
 #[test]

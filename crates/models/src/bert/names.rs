@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn ignores_what_is_no_parameter() {
+    fn ignores_names_that_are_not_parameters() {
         for (family, name) in [
             (Family::Bert, "embeddings.position_ids"),
             (Family::Bert, "bert.embeddings.position_ids"),

@@ -194,7 +194,7 @@ impl MultiTensor {
         }
         let tensors: Vec<&Tensor> = new.iter().map(|row| &self.slots[*row].tensor).collect();
         let states = self.method.state_names().len();
-        for (flat, members) in Flat::gather(&tensors, states)? {
+        for (flat, members) in Flat::pack(&tensors, states)? {
             let rows: Vec<usize> = members.iter().map(|i| new[*i]).collect();
             for (member, row) in rows.iter().enumerate() {
                 let slot = &mut self.slots[*row];

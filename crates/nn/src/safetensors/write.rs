@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_back() {
+    fn written_values_are_read_back() {
         let dir = TempDir::new();
         let path = dir.path().join("model.safetensors");
         let many: Vec<f32> = (0..50_000).map(|i| i as f32 * -0.1).collect();

@@ -9,20 +9,20 @@ use crate::adapter::{AdapterDescription, MatrixUnit};
 pub struct Emulated {
     /// Invocations in a subgroup: a power of two.
     pub subgroup_size: u32,
-    /// What its matrix units compute, if it has some.
+    /// The product that its matrix units compute, if it has matrix units.
     pub matrix_unit: Option<MatrixUnit>,
     /// How long a launch may take; beyond it the launch fails.
     pub limit: Option<Duration>,
-    /// Whether it is counted what kernels do (see [`crate::Device::take_counts`]).
+    /// Whether the work of kernels is counted (see [`crate::Device::take_counts`]).
     pub counts: bool,
 }
 
-/// What a kernel of an emulated GPU may use of workgroup memory, in bytes, and of invocations.
+/// The limits of an emulated GPU's kernels: bytes of workgroup memory, and invocations.
 const WORKGROUP_BYTES: u32 = 48 << 10;
 const INVOCATIONS: u32 = 1024;
 
 impl Emulated {
-    /// Lets `description`, `features` and `limits` of an adapter say what this GPU is.
+    /// Changes `description`, `features` and `limits` of an adapter to those of this GPU.
     pub(crate) fn describe(
         self,
         description: &mut AdapterDescription,

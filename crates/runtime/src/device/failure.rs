@@ -12,12 +12,12 @@ pub(crate) enum Failure {
     Refused(String),
 }
 
-/// Keeps the first failure until somebody takes it.
+/// Keeps the first failure until it is taken.
 #[derive(Clone, Default)]
 pub(crate) struct FailureSlot(Arc<Mutex<Option<Failure>>>);
 
 impl FailureSlot {
-    /// Has `raw` report its errors here.
+    /// Makes `raw` report its errors here.
     pub(crate) fn listen(&self, raw: &wgpu::Device) {
         let slot = self.clone();
         raw.on_uncaptured_error(Arc::new(move |error: wgpu::Error| slot.note(error.into())));
@@ -29,7 +29,7 @@ impl FailureSlot {
         });
     }
 
-    /// Keeps `failure`, unless an earlier one waits to be taken. A lost device replaces everything.
+    /// Keeps `failure`, unless an earlier one was not taken yet. A lost device replaces any other failure.
     pub(crate) fn note(&self, failure: Failure) {
         let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if slot.is_none() || matches!(failure, Failure::Lost(_)) {

@@ -1,14 +1,14 @@
-//! What a device is asked for and what kernels may use of it: the adapter's features and limits, less what the
-//! options take away.
+//! The features and limits that a device is opened with, and those that kernels may use: the adapter's, reduced by the
+//! options.
 
 use super::options::DeviceOptions;
 use crate::adapter::{self, AdapterDescription, MatrixUnit};
 
 /// Features and limits of a device that is about to open.
 pub(crate) struct Capabilities {
-    /// What the driver is asked for.
+    /// The features and limits requested from the driver.
     pub(crate) requested: (wgpu::Features, wgpu::Limits),
-    /// What kernels may use: of an emulated GPU more than the adapter beneath has.
+    /// The features and limits that kernels may use; an emulated GPU may have more than the real adapter.
     pub(crate) features: wgpu::Features,
     pub(crate) limits: wgpu::Limits,
     pub(crate) description: AdapterDescription,
@@ -34,7 +34,7 @@ impl Capabilities {
         if let Some(bytes) = options.max_buffer_bytes {
             limits.max_buffer_size = bytes.min(limits.max_buffer_size);
         }
-        // An emulated GPU asks the adapter beneath for no more than that has.
+        // With an emulated GPU, request no more than the real adapter has.
         let requested = (features, limits.clone());
         let mut capabilities = Self {
             requested,
@@ -55,7 +55,7 @@ impl Capabilities {
         capabilities
     }
 
-    /// Gives kernels what an emulated GPU of this shape has.
+    /// Sets the kernels' limits to those of an emulated GPU of this shape.
     #[cfg(feature = "emulator")]
     fn emulate(&mut self, shape: super::emulated::Emulated, webgpu_limits: bool) {
         shape.describe(&mut self.description, &mut self.features, &mut self.limits);
@@ -67,7 +67,7 @@ impl Capabilities {
     }
 }
 
-/// What [`DeviceOptions::webgpu_limits`] takes away.
+/// Removes what [`DeviceOptions::webgpu_limits`] forbids.
 fn beyond_webgpu() -> wgpu::Features {
     wgpu::Features::SUBGROUP
         | wgpu::Features::SUBGROUP_BARRIER

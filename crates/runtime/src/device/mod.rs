@@ -1,4 +1,4 @@
-//! The open device below the handle: its limits and its failures. Nothing here knows memory, kernels or
+//! The open device below the handle: its limits and its failures. Nothing here depends on memory, kernels or
 //! recordings.
 
 #[cfg(feature = "emulator")]

@@ -1,4 +1,4 @@
-//! The open device below the handle: wgpu's device and queue, what they may do, and what went wrong on them.
+//! The open device below the handle: wgpu's device and queue, their limits, and their failures.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +11,7 @@ use super::options::DeviceOptions;
 use crate::adapter::{self, AdapterDescription, MatrixUnit};
 use crate::error::{Error, Result};
 
-/// What wgpu will answer about the calls in an error scope.
+/// wgpu's pending answer about the calls in an error scope.
 type Answer = Pin<Box<dyn Future<Output = Option<wgpu::Error>> + Send>>;
 
 /// An open device without memory, kernels or a recording: these take it as an argument.
@@ -28,7 +28,7 @@ pub(crate) struct Gpu {
     /// Error scopes that had no answer when they ended.
     unanswered: Mutex<Vec<Answer>>,
     ids: AtomicU64,
-    /// Tells devices of one adapter apart.
+    /// Distinguishes devices of one adapter.
     number: u64,
 }
 
@@ -121,7 +121,7 @@ impl Gpu {
         }
     }
 
-    /// What went wrong since the last call, if anything.
+    /// The failure since the last call, if any.
     pub(crate) fn failure(&self) -> Option<Failure> {
         let mut unanswered = self
             .unanswered
@@ -140,7 +140,7 @@ impl Gpu {
         self.failure.take()
     }
 
-    /// Acts as if the driver had given up on the device.
+    /// Marks the device as lost, as the driver would.
     pub(crate) fn lose(&self, reason: &str) {
         self.failure.note(Failure::Lost(reason.to_owned()));
         self.raw.destroy();
@@ -151,7 +151,7 @@ impl Gpu {
     }
 }
 
-/// Whether the answer is there.
+/// Whether the answer has arrived.
 fn look(answer: &mut Answer) -> Poll<Option<wgpu::Error>> {
     answer
         .as_mut()

@@ -1,4 +1,4 @@
-//! What a caller chooses when a device opens.
+//! The options for opening a device.
 
 #[cfg(feature = "emulator")]
 use super::emulated::Emulated;
@@ -15,8 +15,8 @@ pub struct DeviceOptions {
     pub checked: bool,
     /// Put guard bytes behind every buffer and poison fresh ones (see [`crate::Device::check_guards`]).
     pub guard: bool,
-    /// Run kernels on the host, as a GPU of this shape would, and report races and stray indices: for checks of
-    /// kernels that no adapter at hand takes. Needs the feature `emulator`.
+    /// Run kernels on the host, as a GPU of this shape would, and report races and stray indices. This checks kernels
+    /// that no adapter of this machine can run. Needs the feature `emulator`.
     #[cfg(feature = "emulator")]
     pub emulated: Option<Emulated>,
     /// Lowers the most bytes that one kernel binding reaches, so that small tensors take the path of tensors beyond
@@ -24,7 +24,7 @@ pub struct DeviceOptions {
     pub max_binding_bytes: Option<u64>,
     /// Lowers the largest buffer that the device makes, in bytes: for tests.
     pub max_buffer_bytes: Option<u64>,
-    /// What an earlier [`crate::Device::pipeline_cache`] returned on the same adapter and driver.
+    /// The bytes that an earlier [`crate::Device::pipeline_cache`] returned on the same adapter and driver.
     pub pipeline_cache: Option<Vec<u8>>,
     /// Tuned choices of the user's own; they win over the shipped ones (see [`crate::Device::variant`]).
     pub variants: VariantTable,

@@ -1,4 +1,4 @@
-//! What the device can do.
+//! The device's features and limits.
 
 use super::Device;
 use crate::adapter::{AdapterDescription, MatrixUnit};
@@ -22,7 +22,7 @@ impl Device {
         (low == high && self.0.gpu.has(wgpu::Features::SUBGROUP)).then_some(low)
     }
 
-    /// What the adapter's matrix units compute, where it has such units and kernels may use them.
+    /// The product that the adapter's matrix units compute, if it has matrix units and kernels may use them.
     pub fn matrix_unit(&self) -> Option<MatrixUnit> {
         self.0.gpu.matrix_unit
     }
@@ -42,12 +42,12 @@ impl Device {
             & !255
     }
 
-    /// What the first byte of a binding must be a multiple of, in its memory.
+    /// The alignment of a binding's first byte in its buffer.
     pub(crate) fn binding_alignment(&self) -> u64 {
         self.0.gpu.limits.min_storage_buffer_offset_alignment.into()
     }
 
-    /// About how many workgroups keep the whole adapter busy. No API tells how many units a GPU has.
+    /// About how many workgroups keep the whole adapter busy. No API reports the number of compute units.
     pub fn groups_to_fill(&self) -> usize {
         match self.0.gpu.description.device_type.as_str() {
             "DiscreteGpu" => 256,
@@ -84,7 +84,7 @@ impl Device {
         texture::fits(&self.0.gpu.limits, buffer.padded_size())
     }
 
-    /// Acts as if the driver had given up on the device: for tests of recovery.
+    /// Marks the device as lost, for tests of recovery.
     pub fn lose(&self, reason: &str) {
         self.0.gpu.lose(reason);
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Device;
 use crate::error::Result;
 use crate::kernel::{Defines, Kernel, KernelText};
-use crate::variants::{Choice, Wanted};
+use crate::variants::{Choice, Target};
 
 impl Device {
     /// The kernel of shader file `name` in the variant `defines`, compiled on first use.
@@ -30,7 +30,7 @@ impl Device {
     ///
     /// # Safety
     /// For every launch: no index is out of range of its tensor, every loop ends, and workgroup memory is written before
-    /// it is read. Otherwise the kernel reads or writes memory of anybody on the device, or the driver gives up on it.
+    /// it is read. Otherwise the kernel may read or write any memory of the device, or the device is lost.
     pub unsafe fn compile_trusted(&self, name: &str, text: &str) -> Result<Kernel> {
         let gpu = &self.0.gpu;
         Kernel::compile(gpu, name, text, gpu.options.checked)
@@ -46,7 +46,7 @@ impl Device {
     /// ```
     pub fn variant(&self, kernel: &str, sizes: &[(&str, u64)]) -> Option<Choice> {
         let adapter = self.adapter();
-        let wanted = Wanted {
+        let target = Target {
             adapter: &adapter.name,
             driver: &adapter.driver,
             backend: &adapter.backend,
@@ -54,6 +54,6 @@ impl Device {
             invocations: self.0.gpu.limits.max_compute_invocations_per_workgroup,
             workgroup_bytes: self.0.gpu.limits.max_compute_workgroup_storage_size.into(),
         };
-        self.0.variants.lookup(kernel, sizes, &wanted)
+        self.0.variants.lookup(kernel, sizes, &target)
     }
 }

@@ -1,4 +1,4 @@
-//! Memory: taking it, giving it back, filling, copying and packing it.
+//! Memory: allocating, freeing, filling, copying and packing.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,8 +16,8 @@ use crate::submit::command::Command;
 impl Device {
     /// Memory of `size` bytes (rounded up to 4). Its contents are unspecified.
     ///
-    /// It does not wait for the device, but where memory has run out: then it gives back what lies free, as
-    /// [`Device::trim`] does, and asks once more.
+    /// It waits for the device only when memory has run out: it then gives free memory back, as [`Device::trim`] does,
+    /// and tries once more.
     ///
     /// # Errors
     /// `size` is more than a buffer may hold; out of memory.
@@ -25,7 +25,7 @@ impl Device {
         self.with_room(|| self.0.pool.alloc(size)).map(Buffer::new)
     }
 
-    /// `ask`, and once more after what lies free was given back, where memory runs out.
+    /// Calls `ask`; if memory runs out, gives free memory back and calls it once more.
     pub(crate) fn with_room<T>(&self, ask: impl Fn() -> Result<T>) -> Result<T> {
         match ask() {
             Err(Error::OutOfMemory { .. }) => {
@@ -36,8 +36,8 @@ impl Device {
         }
     }
 
-    /// Gives all free buffers and textures back to the driver. Waits for the device: what work under way uses
-    /// stays allocated until it is done.
+    /// Gives all free buffers and textures back to the driver. Waits for the device, because running work keeps its
+    /// memory allocated.
     pub fn trim(&self) -> Result<()> {
         self.synchronize()?;
         let mut recorder = self.lock(&self.0.recorder);
@@ -49,12 +49,12 @@ impl Device {
         Ok(())
     }
 
-    /// What is allocated now, and the peak.
+    /// The bytes allocated now, and the peak.
     pub fn memory(&self) -> MemoryReport {
         self.0.pool.report()
     }
 
-    /// Starts the peak anew from what is in use now.
+    /// Resets the peak to the bytes in use now.
     pub fn reset_peak(&self) {
         self.0.pool.reset_peak();
     }
@@ -62,14 +62,14 @@ impl Device {
     /// Copies `bytes` into `buffer` at `offset` (both multiples of 4), after all work recorded so far.
     ///
     /// # Errors
-    /// They do not fit the buffer; an earlier submit failed.
+    /// The bytes do not fit the buffer, or an earlier submit failed.
     pub fn upload(&self, buffer: &Buffer, offset: u64, bytes: &[u8]) -> Result<()> {
         upload::check(buffer, offset, bytes.len())?;
         let (taken, start) = buffer.place();
         self.check_here("upload", "the buffer", &taken)?;
         let mut at = start + offset;
         for chunk in bytes.chunks(upload::chunk(&self.0.pool)) {
-            // The queue writes before the next submit: work recorded earlier must have gone by then.
+            // The queue writes before the next submit, so work recorded earlier must be submitted first.
             if self.lock(&self.0.recorder).number() == taken.last_use.load(Ordering::Relaxed) {
                 self.flush()?;
             }
@@ -89,7 +89,7 @@ impl Device {
         taken.check_device(&self.0.pool, || format!("{work}: {what}"))
     }
 
-    /// Refuses watched buffers, which a layer above must be asked for.
+    /// Refuses watched buffers, which may be used only through the layer that watches them.
     fn check_watch(work: &str, buffer: &Buffer) -> Result<()> {
         match buffer.watch().and_then(Access::refusal) {
             None => Ok(()),

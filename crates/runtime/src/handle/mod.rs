@@ -1,4 +1,4 @@
-//! The device as callers hold it: a handle over memory, kernels and a recording, which do not know it.
+//! The device as callers hold it: a handle over memory, kernels and a recording, which do not import it.
 
 mod capabilities;
 mod kernels;
@@ -39,7 +39,7 @@ pub(crate) struct Inner {
     pub(crate) recorder: Mutex<Recorder>,
     pub(crate) staging: Staging,
     pub(crate) profile: Mutex<Option<Profile>>,
-    /// Of an emulated device, by kernel.
+    /// The counts of an emulated device, by kernel.
     #[cfg(feature = "emulator")]
     pub(crate) counted: Mutex<Counted>,
     self_tests: Mutex<SelfTests>,
@@ -72,8 +72,8 @@ impl Device {
         })))
     }
 
-    /// Locks, and goes on if another thread panicked while it held the lock: all states behind these
-    /// locks are valid between any two statements that change them.
+    /// Locks, even if another thread panicked while it held the lock: the states behind these locks are valid after
+    /// every statement that changes them.
     pub(crate) fn lock<'a, T>(&self, mutex: &'a Mutex<T>) -> MutexGuard<'a, T> {
         mutex
             .lock()

@@ -1,4 +1,4 @@
-//! Reading device memory back: asynchronous, and the same blocking.
+//! Reading device memory back, asynchronously or blocking.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ impl Device {
         Ok(())
     }
 
-    /// [`Device::read_into`] for callers that must not block: a thread of the device's own waits meanwhile.
+    /// [`Device::read_into`] for callers that must not block: a thread of the device waits meanwhile.
     pub async fn read_async(&self, buffer: &Buffer, offset: u64, out: &mut [u8]) -> Result<()> {
         let (taken, start) = self.before_read(buffer, offset, out.len())?;
         let waiting = Waiting::Elsewhere(&self.0.waiter);
@@ -46,7 +46,7 @@ impl Device {
                 ),
             });
         }
-        // Before the flush: where another thread moves the buffer in between, its new place is not written yet.
+        // Before the flush: if another thread moves the buffer in between, its new memory is not written yet.
         let (taken, start) = buffer.place();
         taken.check_device(&self.0.pool, || "read: the buffer".into())?;
         self.flush()?;
@@ -65,7 +65,7 @@ impl Device {
         if out.is_empty() {
             return Ok(());
         }
-        // The first staging buffer is made here, where what lies free may be given back for it.
+        // The first staging buffer is allocated here, where free memory can be given back to make room for it.
         let first = out.len() as u64;
         let first = first.min(crate::memory::staging::Staging::chunk(pool));
         let staged = self.with_room(|| staging.take(pool, first))?;

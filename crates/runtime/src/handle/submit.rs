@@ -1,4 +1,4 @@
-//! The recording of a device: adding to it and sending it on its way.
+//! The recording of a device: adding commands and submitting it.
 
 #[cfg(feature = "emulator")]
 use std::collections::BTreeMap;
@@ -24,7 +24,7 @@ impl Device {
         }
     }
 
-    /// Submits what is recorded. It waits only where more than three submits are under way: for the oldest of them.
+    /// Submits what is recorded. If more than three submits are running, it waits for the oldest.
     pub fn flush(&self) -> Result<()> {
         let recorder = self.lock(&self.0.recorder);
         if !recorder.is_empty() {
@@ -53,15 +53,15 @@ impl Device {
         self.lock(&self.0.recorder).counters()
     }
 
-    /// Bytes that launches and copies recorded so far read and write in device memory, were nothing
-    /// cached: what a launch binds counts whole, once if it reads it and once if it writes it; a copy
-    /// counts twice. Uploads and readbacks are not counted. The second number is the part of it that
-    /// copies into textures make up, which kernels of the software adapter read faster than buffers.
+    /// Bytes that launches and copies recorded so far read and write in device memory, as if nothing were cached. A
+    /// binding counts completely, once if the launch reads it and once if it writes it; a copy counts twice. Uploads and
+    /// readbacks are not counted. The second number is the part of copies into textures, which kernels of the software
+    /// adapter read faster than buffers.
     pub fn bytes_moved(&self) -> (u64, u64) {
         self.lock(&self.0.recorder).bytes_moved()
     }
 
-    /// What kernels did since the last call on an emulated device that counts it, by name.
+    /// The counts of each kernel since the last call, by name, on an emulated device that counts.
     #[cfg(feature = "emulator")]
     pub fn take_counts(&self) -> Result<BTreeMap<String, KernelCounts>> {
         self.flush()?;

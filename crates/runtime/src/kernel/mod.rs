@@ -18,7 +18,7 @@ pub use source::Defines;
 pub struct Kernel {
     /// The shader file's name.
     pub name: String,
-    /// What the WGSL says of itself.
+    /// The interface reflected from the WGSL.
     pub info: KernelInfo,
     /// Unique in this process; a part of the bind-group key.
     pub(crate) id: u64,
@@ -26,7 +26,7 @@ pub struct Kernel {
     text: String,
 }
 
-/// What runs when a kernel is launched.
+/// The compiled form that a launch runs.
 pub(crate) enum Code {
     Compiled {
         pipeline: wgpu::ComputePipeline,
@@ -43,7 +43,7 @@ pub struct KernelText {
     pub name: String,
     /// The variant, by [`Defines::key`].
     pub variant: String,
-    /// The whole WGSL, imports and defines put in.
+    /// The complete WGSL, with imports and defines.
     pub text: String,
 }
 
@@ -159,7 +159,7 @@ impl Code {
     }
 }
 
-/// The pipeline of `text`. What wgpu refuses, it reports.
+/// The pipeline of `text`. wgpu reports errors through the device.
 fn compiled(
     gpu: &Gpu,
     raw: &wgpu::Device,

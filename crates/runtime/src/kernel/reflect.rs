@@ -1,5 +1,5 @@
-//! What a kernel says of itself: bindings, parameters and workgroup size, read by naga from the WGSL,
-//! so that Rust never states them a second time.
+//! A kernel's interface: bindings, parameters and workgroup size. naga reads them from the WGSL, so that Rust does not
+//! repeat them.
 
 use naga::{AddressSpace, ArraySize, ScalarKind, StorageAccess, TypeInner};
 
@@ -21,7 +21,7 @@ pub struct BindingInfo {
     pub name: String,
     /// How the kernel uses it.
     pub kind: BindingKind,
-    /// Whether the kernel looks at what it holds; a `read_write` binding may be for writing only.
+    /// Whether the kernel reads the contents; a `read_write` binding may be for writing only.
     pub read: bool,
 }
 
@@ -37,7 +37,7 @@ impl BindingInfo {
 pub struct ParamInfo {
     /// The member's name.
     pub name: String,
-    /// Its place in the struct, in bytes.
+    /// Its offset in the struct, in bytes.
     pub offset: usize,
     /// The number of 32-bit words.
     pub words: usize,
@@ -45,7 +45,7 @@ pub struct ParamInfo {
     pub float: bool,
 }
 
-/// All that is known of a kernel before it is compiled.
+/// The interface of a kernel, known before it is compiled.
 #[derive(Debug, Clone)]
 pub struct KernelInfo {
     /// The name of its one entry point.

@@ -1,4 +1,4 @@
-//! Time on the device: by kernel, of a stretch of work, and what the adapter reaches at best.
+//! Time on the device: by kernel, of a piece of work, and the adapter's limits.
 
 pub(crate) mod peak;
 pub(crate) mod profile;

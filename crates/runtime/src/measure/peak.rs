@@ -1,4 +1,4 @@
-//! What an adapter reaches at best, measured: the roof that kernels are held against.
+//! Measures an adapter's limits: the roof that kernels are compared with.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,8 +11,8 @@ use crate::memory::buffer::Buffer;
 
 /// Best of this many samples at least.
 const SAMPLES: usize = 5;
-/// Samples are taken for this long at least, all probes by turns: clocks and other programs change within tenths of a
-/// second, and a limit is what is reached when nothing is in the way.
+/// Samples are taken by turns for at least this long, because clock rates and other programs change within tenths of a
+/// second and the limit is the best rate without disturbance.
 const SECONDS: f64 = 1.0;
 /// A sample of the driver's copy lasts at least this long, so that the submit does not count.
 const COPY_SECONDS: f64 = 0.02;
@@ -32,7 +32,7 @@ pub struct Peak {
     pub fma_gflops: f64,
     /// The same in f16, where kernels may use it.
     pub fma_f16_gflops: Option<f64>,
-    /// The same by the adapter's matrix units, where it has some: products of f16 (or f32, as
+    /// The rate of the adapter's matrix units, if it has any: products of f16 (or f32, as
     /// [`Device::matrix_unit`] says) summed in f32.
     pub matrix_gflops: Option<f64>,
 }
@@ -74,12 +74,12 @@ impl Device {
     /// Copies by a kernel and by the driver.
     fn copy_probes(&self) -> Result<[Probe<'_>; 2]> {
         // A GPU's last-level cache holds up to 100 MB, a CPU's share of one less.
-        let wanted = if self.adapter().is_software() {
+        let most_bytes = if self.adapter().is_software() {
             64
         } else {
             256
         } << 20;
-        let bytes = self.max_binding_bytes().min(wanted);
+        let bytes = self.max_binding_bytes().min(most_bytes);
         let (x, y) = (self.alloc(bytes)?, self.alloc(bytes)?);
         let kernel = self.kernel("peak_copy", &Defines::new())?;
         let amount = 2.0 * bytes as f64;
@@ -171,7 +171,7 @@ impl Device {
         })
     }
 
-    /// The probe that `of` makes of some groups, of so many that a launch is long enough to measure.
+    /// The probe that `of` makes for a number of groups, with enough groups for a launch long enough to measure.
     fn grown<'a>(
         &'a self,
         mut groups: u64,

@@ -22,8 +22,8 @@ impl Device {
     }
 
     /// Stops profiling and returns launches, device time and bytes of each kernel by name; of copies, which
-    /// no timestamp surrounds, numbers and bytes only, under names in parentheses. What another thread submits
-    /// meanwhile may be missing.
+    /// have no timestamps, only numbers and bytes, under names in parentheses. Work that another thread submits meanwhile
+    /// may be missing.
     pub fn stop_profile(&self) -> Result<BTreeMap<String, KernelTime>> {
         self.synchronize()?;
         let profile = self.lock(&self.0.profile).take();

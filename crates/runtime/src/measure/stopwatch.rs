@@ -121,7 +121,7 @@ impl Stopwatch {
             });
         }
         if stamps.used == 0 {
-            // What was recorded before goes on its way, so that a recording never fills up because of it.
+            // Submit what was recorded before, so that marks never fill up a recording.
             self.device.flush()?;
         }
         let stamp = Stamp {

@@ -1,4 +1,4 @@
-//! Handles to device memory. A handle says where its memory is, and that may change ([`crate::Device::pack`]).
+//! Handles to device memory. A handle holds the position of its memory, which may change ([`crate::Device::pack`]).
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -46,7 +46,7 @@ impl Buffer {
         }
     }
 
-    /// The same memory under the mark `watch`, or under none: see [`Watch`].
+    /// The same memory with the mark `watch`, or without a mark: see [`Watch`].
     pub fn watched(&self, watch: Option<Watch>) -> Self {
         Self {
             handle: self.handle.clone(),
@@ -59,7 +59,7 @@ impl Buffer {
         self.watch.as_ref()
     }
 
-    /// The size asked for, in bytes (a multiple of 4).
+    /// The requested size, in bytes (a multiple of 4).
     pub fn size(&self) -> u64 {
         self.handle.size
     }
@@ -74,20 +74,20 @@ impl Buffer {
         self.handle.versions.count()
     }
 
-    /// Says that its bytes were written: whoever remembers an earlier version has lost them. For work whose launch
-    /// does not say so ([`crate::Launch::without_marks`]).
+    /// Marks its bytes as written, so that saved earlier versions become invalid. For launches that do not mark their
+    /// buffers themselves ([`crate::Launch::without_marks`]).
     pub fn mark_written(&self) {
         self.mark_bytes(0, self.size());
     }
 
-    /// The same of `bytes` bytes from `offset` on.
+    /// Marks `bytes` bytes from `offset` on as written.
     pub(crate) fn mark_bytes(&self, offset: u64, bytes: u64) {
         let (outer, at) = self.outermost();
         let start = at + offset;
         outer.handle.versions.written(start, start + bytes);
     }
 
-    /// Whether both lie in one piece of device memory: a launch cannot read one and write the other.
+    /// Whether both are parts of one buffer of the driver. A launch cannot read one and write the other then.
     pub fn same(&self, other: &Buffer) -> bool {
         Arc::ptr_eq(&self.place().0, &other.place().0)
     }
@@ -149,7 +149,7 @@ impl Buffer {
         Ok(part.watched(self.watch.clone()))
     }
 
-    /// Lets the handle stand for a part of `outer` from now on.
+    /// Makes the handle refer to a part of `outer` from now on.
     pub(crate) fn move_into(&self, outer: &Buffer, at: u64) {
         let mut place = self
             .handle

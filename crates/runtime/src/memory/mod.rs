@@ -1,5 +1,5 @@
 //! Device memory: the pool of buffers and the handles to them, copies and fills as data, buffers laid side by side,
-//! buffers seen as textures, staging. Nothing here knows kernels or recordings.
+//! buffers seen as textures, staging. Nothing here depends on kernels or recordings.
 
 pub(crate) mod buffer;
 pub(crate) mod pack;

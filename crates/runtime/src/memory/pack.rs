@@ -7,7 +7,7 @@ use super::buffer::Buffer;
 use super::pool::Taken;
 use super::transfer::Transfer;
 
-/// What packed buffers begin at multiples of, in bytes: the largest alignment that a binding may need.
+/// The alignment of packed buffers, in bytes: the largest that a binding may need.
 pub const PACK_ALIGN: u64 = 256;
 
 /// Buffers that will lie side by side: the outermost ones, each once.
@@ -25,7 +25,7 @@ impl Packing {
         Self(outer)
     }
 
-    /// The buffer that all of them lie in already, if there is one.
+    /// The buffer that contains all of them already, if there is one.
     pub(crate) fn done(&self) -> Option<&Buffer> {
         match self.0.as_slice() {
             [only] if only.size().is_multiple_of(PACK_ALIGN) => Some(only),
@@ -38,8 +38,8 @@ impl Packing {
         self.0.iter().map(padded).sum()
     }
 
-    /// Moves the handles into `all`, and gives `record` the work that moves the bytes, with the memory that each step
-    /// reads. Whatever is recorded later finds the buffers at their new places.
+    /// Moves the handles into `all`, and passes the copies of the bytes to `record`, with the memory that each copy
+    /// reads. Work recorded later uses the new positions.
     pub(crate) fn move_into(
         &self,
         all: &Buffer,

@@ -29,7 +29,7 @@ pub(crate) struct Pool {
 #[derive(Default)]
 struct Books {
     free: BTreeMap<u64, Vec<Slot>>,
-    /// Guard mode: buffers given back and not yet looked at.
+    /// Guard mode: buffers given back and not yet checked.
     returned: Vec<Returned>,
     in_use: u64,
     allocated: u64,
@@ -37,7 +37,7 @@ struct Books {
     buffers: u64,
 }
 
-/// What a device has allocated. All in bytes.
+/// The memory that a device has allocated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryReport {
     /// Held by live tensors.
@@ -55,7 +55,7 @@ pub(crate) struct Slot {
     pub(crate) id: u64,
     pub(crate) raw: wgpu::Buffer,
     capacity: u64,
-    /// The recording (by number) that last used it: an upload must not overtake that.
+    /// The number of the recording that last used it. An upload must wait for that recording.
     pub(crate) last_use: AtomicU64,
     /// Whether its contents are lost: a submit failed that should have written them.
     pub(crate) lost: AtomicBool,
@@ -68,13 +68,13 @@ pub(crate) struct Returned {
 }
 
 impl Returned {
-    /// Its memory, and where the bytes lie that nobody may have written.
+    /// Its memory, and the offset of its guard bytes.
     pub(crate) fn guarded(&self) -> (&wgpu::Buffer, u64, u64) {
         let bytes = self.slot.capacity - self.size;
         (&self.slot.raw, self.size, bytes)
     }
 
-    /// Whether those bytes are what they were.
+    /// Whether the guard bytes are unchanged.
     pub(crate) fn is_intact(bytes: &[u8]) -> bool {
         bytes.iter().all(|byte| *byte == POISON[0])
     }
@@ -88,19 +88,19 @@ pub(crate) struct Taken {
 }
 
 impl Taken {
-    /// The bytes asked for.
+    /// The requested bytes.
     pub(crate) fn size(&self) -> u64 {
         self.size
     }
 
-    /// Notes that `bytes` bytes from `offset` on will hold new values: whole buffers are not lost any more then.
+    /// Notes that `bytes` bytes from `offset` on get new values. If these are the whole buffer, it is not lost any more.
     pub(crate) fn overwrite(&self, offset: u64, bytes: u64) {
         if offset == 0 && bytes >= self.size {
             self.lost.store(false, Ordering::Relaxed);
         }
     }
 
-    /// Refuses work of another device than its own.
+    /// Refuses use on another device.
     pub(crate) fn check_device(&self, here: &Arc<Pool>, what: impl Fn() -> String) -> Result<()> {
         if std::ptr::eq(self.pool.as_ptr(), Arc::as_ptr(here)) {
             return Ok(());
@@ -113,7 +113,7 @@ impl Taken {
         })
     }
 
-    /// Refuses to have `reader` read contents that are lost.
+    /// An error if `reader` would read contents that are lost.
     pub(crate) fn check_read(&self, reader: &str) -> Result<()> {
         if self.lost.load(Ordering::Relaxed) {
             return Err(Error::ResultLost {
@@ -174,7 +174,7 @@ impl Pool {
         &self.gpu
     }
 
-    /// A thread that panicked left the books valid: each statement that changes them does so whole.
+    /// Locks even after another thread panicked: the state is valid after every statement that changes it.
     fn books(&self) -> MutexGuard<'_, Books> {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -183,7 +183,7 @@ impl Pool {
     pub(crate) fn alloc(self: &Arc<Self>, size: u64) -> Result<Taken> {
         let size = size.max(4).next_multiple_of(4);
         let behind = if self.guard { GUARD_BYTES } else { 0 };
-        // Whole texels: buffers are read as such, and a class is rounded up to one.
+        // Sizes are whole texels, because buffers can be read as textures.
         let max = self.gpu.limits.max_buffer_size.saturating_sub(behind) & !15;
         if size > max {
             return Err(Error::Limit {
@@ -261,7 +261,7 @@ impl Pool {
         })
     }
 
-    /// What `make` asks the driver for, `bytes` of device memory. Does not wait.
+    /// Calls `make`, which allocates `bytes` of device memory from the driver. Does not wait.
     pub(crate) fn allocate<T>(
         &self,
         bytes: u64,
@@ -269,7 +269,7 @@ impl Pool {
     ) -> Result<T> {
         match self.gpu.caught(wgpu::ErrorFilter::OutOfMemory, make) {
             (made, None) => Ok(made),
-            (_, Some(_)) => Err(self.out_of_memory(format!("{bytes} more bytes were asked for"))),
+            (_, Some(_)) => Err(self.out_of_memory(format!("{bytes} more bytes were requested"))),
         }
     }
 
@@ -282,7 +282,7 @@ impl Pool {
         }
     }
 
-    /// The error that came in since the last call, if any: errors that wgpu reports late surface here.
+    /// The error since the last call, if any. Errors that wgpu reports late are returned here.
     pub(crate) fn check(&self, recent: impl FnOnce() -> String) -> Result<()> {
         match self.gpu.failure() {
             None => Ok(()),
@@ -312,7 +312,7 @@ impl Pool {
         drop(books);
     }
 
-    /// Guard mode: the buffers given back since the last call. They are gone from the books.
+    /// Guard mode: takes the buffers given back since the last call.
     pub(crate) fn take_returned(&self) -> Vec<Returned> {
         let mut books = self.books();
         let returned = std::mem::take(&mut books.returned);

@@ -1,4 +1,4 @@
-//! Host-visible buffers that device memory is read through, kept for the next read.
+//! Host-visible buffers for reading device memory, reused by the next read.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -9,7 +9,7 @@ use crate::error::Result;
 /// One read stages no more than this at a time.
 const CHUNK: u64 = 16 << 20;
 
-/// The free ones, by capacity. Its lock is a leaf.
+/// The free buffers, by capacity. No other lock is taken while this lock is held.
 #[derive(Default)]
 pub(crate) struct Staging(Mutex<BTreeMap<u64, Vec<wgpu::Buffer>>>);
 

@@ -1,4 +1,4 @@
-//! Buffers seen as textures. On Mesa's software adapter a storage-buffer load costs more than ten times a
+//! Buffers copied into textures. On Mesa's software adapter a storage-buffer load costs more than ten times a
 //! texel load (docs/decisions/0003), so kernels there read their operands from a texture that a
 //! buffer was copied into. The texture is flat memory: texel `t` lies at (t % WIDTH, t / WIDTH). It is a
 //! storage texture because the adapter compiles a load from one in place, and one from a sampled
@@ -8,8 +8,8 @@ use super::pool::{Pool, Slot};
 use super::transfer::{TEXEL, TEXTURE_WIDTH, Transfer};
 use crate::error::{Error, Result};
 
-/// Texels after each row that nobody reads: without them rows of a matrix whose length is a power of two
-/// all fall into the same few sets of the processor's caches.
+/// Unused texels after each row. Without them, rows whose length is a power of two share a few sets of the processor's
+/// cache.
 const TEXTURE_PADDING: u32 = 4;
 
 /// A texture that a launch reads an operand from.
@@ -59,7 +59,7 @@ impl Textures {
         Ok((scratch, copy))
     }
 
-    /// Takes textures back once the launch that reads them is recorded: whatever is recorded later runs later.
+    /// Takes textures back once the launch that reads them is recorded. Later commands run after that launch.
     pub(crate) fn give_back(&mut self, used: Vec<Scratch>) {
         self.0.extend(used);
     }

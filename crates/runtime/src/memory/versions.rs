@@ -1,9 +1,9 @@
-//! How often memory was written: whoever remembers an earlier version of what it read has lost it.
+//! Counts how often memory was written, so that a saved tensor can detect that its values were overwritten.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-/// The version of a buffer, and of the parts that handles stand for: a write is seen by all that it overlaps.
+/// The versions of a buffer and of the parts that handles refer to. A write counts for every part that it overlaps.
 #[derive(Default)]
 pub(crate) struct Versions {
     count: AtomicU64,

@@ -1,13 +1,13 @@
-//! Buffers that a layer above watches: commands must reach them through that layer.
+//! Buffers that a higher layer watches: commands may use them only through that layer.
 //!
-//! Autograd watches the memory of tensors that want gradients. A kernel launched on them beside the graph would cut
-//! their gradients without a word.
+//! Autograd watches the memory of tensors that require gradients. A kernel launched on them outside of the graph would
+//! cut their gradients silently.
 
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// A mark on a buffer handle, shared with whoever switches it on and off.
+/// A mark on a buffer handle, shared with the layer that switches it on and off.
 #[derive(Debug, Clone, Default)]
 pub struct Watch(Arc<AtomicBool>);
 
@@ -28,7 +28,7 @@ impl Watch {
     }
 }
 
-/// What commands of a thread may do with watched buffers.
+/// The access of a thread's commands to watched buffers.
 #[derive(Debug, Clone, Default)]
 pub enum Access {
     /// Nothing.

@@ -1,4 +1,4 @@
-//! What a recording is made of, as data.
+//! The commands of a recording, as data.
 
 use std::sync::Arc;
 
@@ -71,7 +71,7 @@ pub(crate) struct Stamp {
 
 impl Stamp {
     pub(crate) fn encode(&self, encoder: &mut wgpu::CommandEncoder) {
-        // The first stands behind its own launch and all others in front of theirs.
+        // The first timestamp comes after its launch, all others before theirs.
         let (begin, end) = match self.index {
             0 => (None, Some(0)),
             n => (Some(n), None),

@@ -1,5 +1,5 @@
-//! A device that runs its kernels on the host, as a GPU of another shape would, and reports what they do wrong
-//! (`wgrad-emulator`). Buffers, copies and everything above the kernels are those of the adapter beneath.
+//! A device that runs its kernels on the host, as a GPU of another shape would, and reports their faults
+//! (`wgrad-emulator`). Buffers, copies and everything else use the real adapter.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -17,22 +17,22 @@ use crate::memory::pool::Pool;
 use crate::memory::staging::Staging;
 use crate::memory::transfer::TEXTURE_WIDTH;
 
-/// What launches of a kernel did on an emulated device.
+/// The counts of a kernel's launches on an emulated device.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KernelCounts {
     /// How often it was launched.
     pub launches: u64,
-    /// Of all lines together.
+    /// The counts of all lines together.
     pub all: Counts,
-    /// By the text of the line.
+    /// The counts by the text of the line.
     pub lines: BTreeMap<String, Counts>,
 }
 
-/// What kernels did, by name.
+/// The counts of kernels, by name.
 pub(crate) type Counted = BTreeMap<String, KernelCounts>;
 
-/// Runs what was recorded: launches here, all else on the device beneath. It waits for the device before each launch,
-/// and the caller holds the recorder's lock meanwhile, so that everything runs in the order of recording.
+/// Runs what was recorded: launches on the host, everything else on the real device. It waits for the device before
+/// each launch, while the caller holds the recorder's lock, so that everything runs in the order of recording.
 pub(crate) fn run(
     pool: &Pool,
     staging: &Staging,

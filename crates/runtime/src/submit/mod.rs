@@ -1,5 +1,5 @@
-//! What launches gather in, the one place that submits it, the one place that waits, and reading back. Nothing here
-//! knows the handle.
+//! The recording of launches, the place that submits it, the place that waits, and reading back. Nothing here imports
+//! the handle.
 
 pub(crate) mod command;
 #[cfg(feature = "emulator")]

@@ -1,4 +1,4 @@
-//! The one place that submits recorded work.
+//! Submits recorded work. No other code does.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -14,10 +14,10 @@ use crate::memory::pool::Pool;
 #[cfg(feature = "emulator")]
 use crate::memory::staging::Staging;
 
-/// Submits under way at most; a training loop that never reads back would queue without end.
+/// The largest number of running submits. Without it, a training loop that never reads back would queue without end.
 const IN_FLIGHT: usize = 3;
 
-/// What a submit needs besides the recording.
+/// The parts of the device that a submit needs besides the recording.
 pub(crate) struct Context<'a> {
     pub(crate) pool: &'a Pool,
     pub(crate) profile: &'a Mutex<Option<Profile>>,
@@ -27,7 +27,7 @@ pub(crate) struct Context<'a> {
     pub(crate) counted: &'a Mutex<Counted>,
 }
 
-/// What is left to do after a submit, when the recorder is no longer locked.
+/// The work that remains after a submit, when the recorder is no longer locked.
 #[must_use]
 #[derive(Default)]
 pub(crate) struct Submitted {
@@ -73,7 +73,7 @@ pub(crate) fn submit(recorder: &mut Recorder, context: &Context) -> Submitted {
     });
     let failure = gpu.failure();
     let error = failure.map(|failure| context.pool.error(failure, recorder.recent()));
-    // A lost device says so at every call: its buffers need no mark of their own.
+    // Every call on a lost device is an error, so its buffers need no mark.
     let results_lost = matches!(&error, Some(error) if !matches!(error, Error::DeviceLost(_)));
     recorder.next(results_lost);
     recorder.in_flight.push(index.clone());
@@ -86,7 +86,7 @@ pub(crate) fn submit(recorder: &mut Recorder, context: &Context) -> Submitted {
 }
 
 impl Submitted {
-    /// Waits for the oldest of too many submits under way, and for a profile's times. The recorder's lock is free.
+    /// Waits for the oldest submit if too many are running, and for a profile's times. The recorder is not locked.
     ///
     /// # Errors
     /// Why the submit failed.

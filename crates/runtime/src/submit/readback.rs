@@ -25,7 +25,7 @@ pub(crate) async fn read(
         if matches!(started, Err(Error::OutOfMemory { .. }))
             && let Some((chunk, part)) = under_way.take()
         {
-            // There is memory for one staging buffer only.
+            // There was memory for only one staging buffer.
             chunk.finish(pool, staging, part, waiting).await?;
             started = Chunk::start(pool, staging, (from, at), bytes);
         }
@@ -40,7 +40,7 @@ pub(crate) async fn read(
     }
 }
 
-/// A part of a read that the device was asked for.
+/// A requested part of a read.
 struct Chunk {
     staged: wgpu::Buffer,
     mapped: Mapped,

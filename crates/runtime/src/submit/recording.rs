@@ -1,4 +1,4 @@
-//! The recording: what ops ask for gathers here as data, and is encoded in one go.
+//! The recording: the commands of ops, collected as data and encoded together.
 //!
 //! A recording is a list of commands plus the bytes of their parameters. Nothing in it refers to the
 //! code that made it, so it can be encoded again.
@@ -16,7 +16,7 @@ use crate::memory::transfer::Transfer;
 
 /// Bytes of the parameter arena: what one submit can hold.
 const ARENA_BYTES: u64 = 1 << 20;
-/// Uploads beyond this are sent on their way, so that the driver's staging memory stays small.
+/// Uploads beyond this are submitted, so that the driver's staging memory stays small.
 const STAGED_BYTES: u64 = 64 << 20;
 /// Bind groups kept. Each costs the driver a descriptor set.
 const BIND_GROUPS: usize = 8192;
@@ -26,8 +26,8 @@ const SUBMIT_TARGET: Duration = Duration::from_millis(400);
 /// The identity of a bind group: kernel, then (resource, offset, size) of every binding.
 pub(crate) type BindKey = (u64, Vec<(u64, u64, u64)>);
 
-/// The open recording of a device, and what outlives it from one to the next. Its owner keeps it behind a lock; the
-/// locks of the pool, of staging and of the profile may be taken while that one is held, not the other way round.
+/// The open recording of a device, and the state that is kept from one recording to the next. Its owner keeps it behind
+/// a lock; the locks of the pool, of staging and of the profile may be taken while that lock is held, not the reverse.
 pub(crate) struct Recorder {
     pub(super) commands: Vec<Command>,
     pub(super) arena: wgpu::Buffer,
@@ -101,8 +101,8 @@ impl Recorder {
         }
     }
 
-    /// Puts a launch's parameters into the arena and returns their offset. [`Recorder::has_room`] answered yes
-    /// under the same lock.
+    /// Puts a launch's parameters into the arena and returns their offset. [`Recorder::has_room`] must have returned
+    /// true under the same lock.
     pub(crate) fn push_params(&mut self, bytes: &[u8]) -> u32 {
         let offset = self.params.len() as u32;
         self.params.extend_from_slice(bytes);
@@ -117,7 +117,7 @@ impl Recorder {
         (self.commands.len() as u64) < MOST_COMMANDS && end as u64 <= self.arena.size()
     }
 
-    /// Whether the recording is long enough to be sent on its way.
+    /// Whether the recording is long enough to be submitted.
     pub(crate) fn is_full(&self) -> bool {
         self.commands.len() as u64 >= self.most.load(Ordering::Relaxed)
             || self.staged > STAGED_BYTES

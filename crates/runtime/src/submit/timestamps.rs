@@ -66,7 +66,7 @@ impl Queries {
 /// The queries of one submit: its own, so that other submits may follow before they are read.
 pub(super) struct Timed {
     queries: Queries,
-    /// By the launch's place among the commands: its first query. The second follows.
+    /// The first query of each launch, by the launch's index among the commands. The second query follows it.
     first: BTreeMap<usize, u32>,
     /// The kernels, in the order of their queries.
     kernels: Vec<String>,
@@ -106,7 +106,7 @@ impl Profile {
         }
     }
 
-    /// What was counted so far.
+    /// The counts so far.
     pub(crate) fn rows(&self) -> BTreeMap<String, KernelTime> {
         let book = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         book.rows.clone()
@@ -128,7 +128,7 @@ impl Timed {
         self.kernels.len() as u64 * 16
     }
 
-    /// Has the submit that `encoder` belongs to bring the stamps to host-visible memory.
+    /// Records in `encoder` the copy of the timestamps to host-visible memory.
     pub(super) fn resolve(&self, encoder: &mut wgpu::CommandEncoder) {
         let used = self.kernels.len() as u32 * 2;
         if used > 0 {

@@ -1,4 +1,4 @@
-//! The one place that waits for the device.
+//! Waits for the device. No other code does.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -12,7 +12,7 @@ use crate::device::open::Gpu;
 use crate::error::{Error, Result};
 use crate::memory::pool::Pool;
 
-/// How long another thread may take to tell this one that its buffer is mapped.
+/// How long another thread may take to report that this thread's buffer is mapped.
 const MAP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Blocks until the submission `index`, or all work so far, is done.
@@ -20,7 +20,7 @@ pub(crate) fn wait(pool: &Pool, index: Option<wgpu::SubmissionIndex>) -> Result<
     match poll(pool.gpu(), index) {
         Ok(()) => Ok(()),
         Err(text) => {
-            // An error that the driver reported says more.
+            // An error that the driver reported is more precise.
             pool.check(|| "wait".into())?;
             Err(Error::DeviceLost(text))
         }
@@ -48,7 +48,7 @@ enum State {
     Given(std::result::Result<(), String>),
 }
 
-/// Gives an [`Answer`]; dropped without a word, it gives an error.
+/// Gives an [`Answer`]. Dropping it without an answer gives an error.
 pub(crate) struct Promise(Arc<Answer>);
 
 impl Promise {
@@ -90,7 +90,7 @@ impl Answer {
         }
     }
 
-    /// Blocks until the answer is there.
+    /// Blocks until the answer has arrived.
     fn block(&self) -> std::result::Result<(), String> {
         let open = |state: &mut State| matches!(state, State::Open(_));
         let waited = self
@@ -131,7 +131,7 @@ pub(crate) enum Waiting<'a> {
 }
 
 impl Waiting<'_> {
-    /// Completes when `answer`, which the submission `index` gives rise to, is there.
+    /// Completes when `answer`, which follows the submission `index`, has arrived.
     pub(crate) async fn on(
         self,
         pool: &Pool,
@@ -194,7 +194,7 @@ thread_local! {
 }
 
 /// Whether a panic on this thread would come back to its caller as an [`Error`]: a panic hook should not report
-/// it. wgpu panics where a device is lost while somebody waits for it.
+/// it. wgpu panics if a device is lost during a wait.
 pub fn panic_is_an_error() -> bool {
     CATCHING.get()
 }

@@ -27,7 +27,7 @@ fn table(entries: &[Entry]) -> VariantTable {
     table
 }
 
-const WANTED: Wanted = Wanted {
+const TARGET: Target = Target {
     adapter: "a",
     driver: "1",
     backend: "Vulkan",
@@ -37,7 +37,7 @@ const WANTED: Wanted = Wanted {
 };
 
 fn width(table: &VariantTable, n: u64) -> Option<(u32, Source)> {
-    let choice = table.lookup("softmax", &[("n", n)], &WANTED)?;
+    let choice = table.lookup("softmax", &[("n", n)], &TARGET)?;
     Some((choice.get("WIDTH")?, choice.source))
 }
 
@@ -51,7 +51,7 @@ fn the_nearest_device_wins_then_the_nearest_shape() {
     ]);
     assert_eq!(width(&all, 1000), Some((64, Source::Exact)));
     assert_eq!(width(&all, 100), Some((32, Source::Exact)));
-    let choice = all.lookup("softmax", &[("n", 100)], &WANTED).unwrap();
+    let choice = all.lookup("softmax", &[("n", 100)], &TARGET).unwrap();
     assert_eq!(choice.file(), Some("softmax"));
     let others = table(&[entry("b", "1", 1024, 8), entry("a", "2", 1024, 16)]);
     assert_eq!(width(&others, 1024), Some((16, Source::Adapter)));
@@ -63,8 +63,8 @@ fn the_nearest_device_wins_then_the_nearest_shape() {
 fn without_a_fitting_entry_there_is_no_choice() {
     let all = table(&[entry("a", "1", 1024, 8)]);
     assert_eq!(width(&all, 1 << 20), None, "ten octaves away");
-    assert_eq!(all.lookup("matmul", &[("n", 1024)], &WANTED), None);
-    assert_eq!(all.lookup("softmax", &[("m", 1024)], &WANTED), None);
+    assert_eq!(all.lookup("matmul", &[("n", 1024)], &TARGET), None);
+    assert_eq!(all.lookup("softmax", &[("m", 1024)], &TARGET), None);
     assert_eq!(
         width(&table(&[entry("a", "1", 1024, 512)]), 1024),
         None,

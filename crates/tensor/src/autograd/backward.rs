@@ -1,4 +1,4 @@
-//! The walk over the graph, and what it gives.
+//! The backward walk over the graph, and its gradients.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -106,7 +106,7 @@ impl Tensor {
 pub(super) enum Reach {
     /// To the leaves.
     Leaves,
-    /// To leaves, and to what was there before this tensor was made: gradients are left there.
+    /// To the leaves, and to tensors that are older than this one; their gradients are kept.
     Since(u64),
 }
 

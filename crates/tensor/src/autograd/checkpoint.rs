@@ -1,4 +1,4 @@
-//! Memory for time: a part of the graph that is computed again in the backward pass.
+//! Checkpoints: a part of the graph is computed again in the backward pass, which saves memory.
 
 use std::collections::BTreeMap;
 
@@ -11,15 +11,15 @@ use crate::tensor::Tensor;
 
 const OP: &str = "checkpoint";
 
-/// `f(inputs)`, of which the graph keeps the inputs alone: the backward pass runs `f` again. The memory of a deep
+/// `f(inputs)`. The graph keeps only the inputs; the backward pass runs `f` again. The memory of a deep
 /// model's activations falls to that of one part, for about a third more time. As PyTorch's
 /// `checkpoint(use_reentrant=False)`.
 ///
 /// The second run draws the same random numbers as the first, so that results and gradients are those of `f(inputs)`
 /// to the bit. Gradients flow to `inputs`, and to the parameters that `f` captures. Checkpoints may be nested.
 ///
-/// `f` must compute the same both times, from values that are still there: it is an error, which says so, if its
-/// inputs, its parameters, or the generator's step changed before `backward`.
+/// `f` must compute the same both times. It is an error if its inputs, its parameters, or the generator's step changed
+/// before `backward`.
 ///
 /// ```
 /// use wgrad_tensor::autograd::checkpoint;
@@ -69,7 +69,7 @@ pub fn checkpoint(
     Ok(y.detach().with_node(node))
 }
 
-/// The tensors that want gradients and were there before tensor `first`, of the graph that leads to `y`.
+/// The tensors that require gradients and are older than tensor `first`, of the graph that leads to `y`.
 fn outside(y: &Tensor, first: u64) -> Vec<Tensor> {
     let mut pending = BTreeMap::from([(y.id(), y.clone())]);
     let mut found = Vec::new();

@@ -10,7 +10,7 @@ pub(crate) struct Draws(Vec<(u64, u32)>);
 enum Frame {
     /// Notes the first op of every generator.
     Trace(Draws),
-    /// Counts on from these numbers, beside the generators.
+    /// Continues from these numbers instead of the generators' counts.
     Replay(Draws),
 }
 
@@ -18,7 +18,7 @@ thread_local! {
     static FRAMES: RefCell<Vec<Frame>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Takes its frame away again, also where the function panics.
+/// Removes its frame when dropped, also if the function panics.
 struct Pop;
 
 impl Drop for Pop {
@@ -27,7 +27,7 @@ impl Drop for Pop {
     }
 }
 
-/// Runs `f`; what it drew.
+/// Runs `f`; also returns the draws it made.
 pub(crate) fn traced<T>(f: impl FnOnce() -> T) -> (T, Draws) {
     FRAMES.with_borrow_mut(|frames| frames.push(Frame::Trace(Draws::default())));
     let pop = Pop;
@@ -40,7 +40,7 @@ pub(crate) fn traced<T>(f: impl FnOnce() -> T) -> (T, Draws) {
     (result, draws)
 }
 
-/// Runs `f`, which draws what it drew when `draws` were traced. The generators' own counts stay.
+/// Runs `f` with the same random numbers as when `draws` were traced. The generators' own counts do not change.
 pub(crate) fn replayed<T>(draws: &Draws, f: impl FnOnce() -> T) -> T {
     FRAMES.with_borrow_mut(|frames| frames.push(Frame::Replay(draws.clone())));
     let _pop = Pop;

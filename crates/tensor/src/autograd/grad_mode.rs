@@ -1,5 +1,5 @@
-//! Whether ops on this thread are put into the graph. Where they are, a launch beside the graph may not use tensors that
-//! want gradients: one state of the thread says both.
+//! Whether ops on this thread are put into the graph. While they are, a launch outside of the graph may not use tensors
+//! that require gradients; both follow from one state of the thread.
 
 use std::marker::PhantomData;
 use std::mem::take;
@@ -95,12 +95,12 @@ pub fn enable_grad<T>(f: impl FnOnce() -> T) -> T {
 
 /// Runs the forward pass of an op with these inputs: without a graph, on no other tensors that want gradients.
 pub(super) fn forward<T>(inputs: &[&Tensor], f: impl FnOnce() -> T) -> T {
-    // Within another op's forward pass, that one's inputs count.
+    // Within another op's forward pass, the inputs of the outer op count.
     if !is_grad_enabled() {
         return f();
     }
-    let wanted = inputs.iter().filter(|input| input.requires_grad());
-    let known: Vec<Watch> = wanted
+    let differentiable = inputs.iter().filter(|input| input.requires_grad());
+    let known: Vec<Watch> = differentiable
         .filter_map(|input| input.buffer().watch().cloned())
         .collect();
     let _guard = Guard::new(Access::Only(known));

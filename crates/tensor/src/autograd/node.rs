@@ -93,7 +93,7 @@ impl Node {
         self.0.backward(dy)
     }
 
-    /// The tensor that this node sees in another shape, if that is all it does.
+    /// The input, if this node only reshapes it.
     pub(crate) fn reshaped(&self) -> Option<&Tensor> {
         self.0.inputs.first().filter(|_| self.0.reshapes)
     }
@@ -152,8 +152,7 @@ impl NodeInner {
 }
 
 impl Drop for NodeInner {
-    /// Takes long chains of nodes apart one by one: dropping them through recursion would overflow
-    /// the stack.
+    /// Drops long chains of nodes one by one, because recursion would overflow the stack.
     fn drop(&mut self) {
         let mut stack = std::mem::take(&mut self.inputs);
         while let Some(tensor) = stack.pop() {
@@ -167,7 +166,7 @@ impl Drop for NodeInner {
 }
 
 impl SavedTensor {
-    /// Refuses values that are no longer there: rules read them where they lie, as PyTorch's do.
+    /// An error if the saved values were overwritten: rules read them in place, as PyTorch's do.
     fn check(&self, op: &'static str) -> Result<()> {
         if self.tensor.buffer().version() == self.version {
             return Ok(());
@@ -184,7 +183,7 @@ impl SavedTensor {
     }
 }
 
-/// What a forward pass hands to its backward rule; see [`record`](super::record()).
+/// The tensors that a forward pass saves for its backward rule; see [`record`](super::record()).
 pub struct Saved<'a> {
     needs: &'a [bool],
     tensors: Vec<SavedTensor>,
@@ -215,7 +214,7 @@ impl<'a> Saved<'a> {
         self.count - 1
     }
 
-    /// Whether input `i` wants a gradient: what only its gradient reads need not be saved otherwise.
+    /// Whether input `i` requires a gradient. If not, tensors that only its gradient reads need not be saved.
     pub fn needs(&self, i: usize) -> bool {
         self.needs.get(i).copied().unwrap_or(false)
     }
@@ -226,7 +225,7 @@ impl<'a> Saved<'a> {
     }
 }
 
-/// What a backward rule is given besides the gradient of the output.
+/// The inputs of a backward rule besides the gradient of the output.
 pub struct Context<'a> {
     op: &'static str,
     inputs: &'a [Tensor],

@@ -1,4 +1,4 @@
-//! The way into the graph.
+//! Puts ops into the graph.
 
 use super::grad_mode::{self, is_grad_enabled};
 use super::node::{Context, Node, Saved};

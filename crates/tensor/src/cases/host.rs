@@ -1,4 +1,4 @@
-//! Arrays of float64 on the host: what references compute with. Plain loops, no cleverness.
+//! Arrays of float64 on the host, for references. Plain loops.
 
 use crate::shape::{contiguous_strides, numel};
 
@@ -40,7 +40,7 @@ impl HostArray {
         }
     }
 
-    /// The place of an index in `data`.
+    /// The position of an index in `data`.
     pub fn place(&self, at: &[usize]) -> usize {
         let strides = contiguous_strides(&self.shape);
         at.iter().zip(&strides).map(|(i, s)| i * s).sum()

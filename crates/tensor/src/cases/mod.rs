@@ -1,4 +1,4 @@
-//! The op matrix: for every op the rows that check it, and the machine that runs a row. A row holds
+//! The op matrix: for every op the rows that check it, and the code that runs a row. A row holds
 //! the inputs (shape, type, layout, range), the op as called, its float64 reference with the same
 //! parameters and the PyTorch expression; forward, gradient, guard bytes, error texts, the comparison
 //! with PyTorch and the benchmark all read the same row.
@@ -94,7 +94,7 @@ impl Input {
 type Run = Box<dyn Fn(&[Tensor]) -> Result<Tensor> + Send + Sync>;
 type Reference = Box<dyn Fn(&[HostArray]) -> HostArray + Send + Sync>;
 
-/// What is expected of a case.
+/// The expected result of a case.
 pub enum Expect {
     /// The values, and by finite differences the gradients, of this float64 function.
     Values(Reference),
@@ -112,11 +112,11 @@ pub struct Case {
     pub inputs: Vec<Input>,
     /// The call that is checked.
     pub run: Run,
-    /// Its right result.
+    /// The expected result.
     pub expect: Expect,
     /// Largest error allowed, relative to max(1, largest reference value).
     pub tolerance: f64,
-    /// Shown behind the op's name where shapes do not tell cases apart.
+    /// Shown behind the op's name if shapes do not distinguish the cases.
     pub note: String,
 }
 

@@ -22,11 +22,11 @@ pub enum Outcome {
     },
     /// What went wrong.
     Failed(String),
-    /// The device cannot run it; why.
+    /// The device cannot run the row, for this reason.
     Skipped(String),
 }
 
-/// What a row computed, for comparison elsewhere.
+/// The inputs and results of a row, for comparison elsewhere.
 #[derive(Default)]
 pub struct Dump {
     /// The inputs, rounded to their types.
@@ -116,7 +116,7 @@ fn place(device: &Device, input: &Input, values: &HostArray) -> Result<Tensor> {
             upload(device, &stored.data, &stored.shape, input.dtype)?.transpose(-2, -1)?
         }
         Layout::Sliced if rank >= 1 => {
-            // One more in every dimension in front and two behind; what lies around is poison.
+            // One more element in every dimension in front and two behind; these are poison.
             let outer: Vec<usize> = input.shape.iter().map(|s| s + 3).collect();
             let poison = if input.dtype.is_float() {
                 f64::NAN

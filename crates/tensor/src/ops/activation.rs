@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
 /// A nonlinearity by its name in configuration files. [`Tensor::linear`] computes the exact GELU in its kernel, and the
-/// others behind it.
+/// others in a kernel of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activation {
     /// Exact GELU: `gelu`.
@@ -39,7 +39,7 @@ impl Activation {
         })
     }
 
-    /// Element by element.
+    /// Applies the activation to each element.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match self {
             Activation::Gelu => x.gelu(),

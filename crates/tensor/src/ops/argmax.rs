@@ -14,8 +14,8 @@ const SERIAL: usize = 1024;
 
 impl Tensor {
     /// The index (u32) of the largest element along dimension `at`, which is left out of the shape or
-    /// kept as 1; the first one where several are equal. Has no gradient. NaNs are passed over, but
-    /// for one in front.
+    /// kept as 1; the first one where several are equal. Has no gradient. NaNs are ignored, except
+    /// in the first position.
     ///
     /// ```
     /// # use wgrad_tensor::{Device, DeviceOptions, Tensor};
@@ -29,7 +29,7 @@ impl Tensor {
         best("argmax", "a > b", self, at, keepdim)
     }
 
-    /// The same of the smallest element.
+    /// The index of the smallest element, as [`Tensor::argmax`].
     pub fn argmin(&self, at: isize, keepdim: bool) -> Result<Tensor> {
         best("argmin", "a < b", self, at, keepdim)
     }

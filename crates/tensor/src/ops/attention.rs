@@ -13,11 +13,11 @@ use crate::error::{Error, Result};
 use crate::random::Generator;
 use crate::shape::broadcast_strides;
 use crate::tensor::Tensor;
-use fused::{Fused, Rows, Sizes};
+use fused::{Fused, Sizes, StridedRows};
 
 const OP: &str = "scaled_dot_product_attention";
 
-/// What attention does besides weighing values by `softmax(scale * q k^T)`; the default is nothing.
+/// Options of attention besides `softmax(scale * q k^T) v`. By default there is no mask, bias or dropout.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Attention<'a> {
     /// u32 (B, Tk), 0 where a key is padding.
@@ -27,22 +27,22 @@ pub struct Attention<'a> {
     /// Query i sees keys 0..=i + Tk - Tq only: the last query sees all keys, whether or not earlier keys come from a
     /// cache (PyTorch's `causal_lower_right`; the same as `is_causal` where Tq is Tk).
     pub causal: bool,
-    /// 1 / sqrt(D) if not given.
+    /// The scale; 1 / sqrt(D) if `None`.
     pub scale: Option<f32>,
-    /// The probability with which a weight is zeroed, and where the random numbers come from.
+    /// The probability that a weight is zeroed, and the generator of the random numbers.
     pub dropout: Option<(f32, &'a Generator)>,
 }
 
-/// The ways to the same result.
+/// The kernels that compute the same result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Variant {
+pub enum AttentionVariant {
     /// Matrix product, softmax, dropout and matrix product, with the scores in memory.
     Composed,
     /// `attention_tiled` and its backward: workgroup memory; for GPUs.
     Tiled,
     /// `attention_subgroup` and its backward: textures and shuffles; for the software adapter.
     Subgroup,
-    /// `attention_cooperative` and its backward: an adapter's matrix units, f16 alone.
+    /// `attention_cooperative` and its backward: an adapter's matrix units, f16 only.
     Cooperative,
 }
 
@@ -106,11 +106,11 @@ fn part(qkv: &Tensor, at: usize) -> Result<Tensor> {
     Ok(part.view(vec![b, h, t, d], strides, part.offset()))
 }
 
-/// The same by a chosen variant, as far as it can run: for benchmarks and checks.
+/// The same by a chosen variant, if it can run, for benchmarks and checks.
 pub fn attention_packed_with(
     qkv: &Tensor,
     options: &Attention,
-    variant: Option<Variant>,
+    variant: Option<AttentionVariant>,
 ) -> Result<Tensor> {
     if qkv.rank() != 5 || qkv.shape()[2] != 3 {
         return Err(Error::op(
@@ -135,7 +135,7 @@ pub fn attention_packed_with(
     let forward = |ctx: &mut Saved| {
         // The software adapter's kernels read float32 texels.
         let dtype = match variant {
-            Variant::Subgroup => DType::F32,
+            AttentionVariant::Subgroup => DType::F32,
             _ => plain.dtype(),
         };
         let whole = plain.is_contiguous() && plain.offset().is_multiple_of(4);
@@ -146,7 +146,7 @@ pub fn attention_packed_with(
             plain.copy_into(&packed)?;
             packed
         };
-        let one = |at| Rows::new(&part(&source, at)?);
+        let one = |at| StridedRows::new(&part(&source, at)?);
         let rows = [one(0)?, one(1)?, one(2)?];
         let fused = Fused::new(rows, true, sizes, options, variant, qkv.dtype())?;
         let (y, statistics) = fused.forward()?;
@@ -171,8 +171,8 @@ pub fn attention_packed_with(
     )
 }
 
-/// Saves what the backward kernels read; the number of the result. The statistics, which nobody else has, are not saved:
-/// the backward pass writes to them.
+/// Saves what the backward kernels read; the number of the result. The statistics are not saved: no other code has
+/// them, and the backward pass writes to them.
 fn save(ctx: &mut Saved, fused: &Fused, y: &Tensor) -> usize {
     for tensor in fused.tensors() {
         ctx.save(tensor);
@@ -180,13 +180,13 @@ fn save(ctx: &mut Saved, fused: &Fused, y: &Tensor) -> usize {
     ctx.save(y)
 }
 
-/// The same by a chosen variant, as far as it can run: for benchmarks and checks.
+/// The same by a chosen variant, if it can run, for benchmarks and checks.
 pub fn attention_with(
     q: &Tensor,
     k: &Tensor,
     v: &Tensor,
     options: &Attention,
-    variant: Option<Variant>,
+    variant: Option<AttentionVariant>,
 ) -> Result<Tensor> {
     let sizes = Sizes::new(q, k, v, options)?;
     if variant.is_none() && sizes.tq == 1 && options.bias.is_none() {
@@ -199,8 +199,8 @@ pub fn attention_with(
     let dtype = q.dtype();
     let forward = |ctx: &mut Saved| {
         let wide = |x: &Tensor| match variant {
-            Variant::Subgroup => Rows::new(&x.cast(DType::F32)?),
-            _ => Rows::new(x),
+            AttentionVariant::Subgroup => StridedRows::new(&x.cast(DType::F32)?),
+            _ => StridedRows::new(x),
         };
         let rows = [wide(&parts[0])?, wide(&parts[1])?, wide(&parts[2])?];
         let fused = Fused::new(rows, false, sizes, options, variant, dtype)?;
@@ -236,8 +236,8 @@ pub fn attention_with(
     record_with(OP, &[q, k, v], forward, rule)
 }
 
-/// One query of each head, as when text is generated: it sees all keys, and the heads that share keys become the queries
-/// of one. Products of few rows share out the keys; the fused kernels would have one workgroup walk all of them.
+/// One query of each head, as when text is generated. It sees all keys, and the heads that share keys become the queries
+/// of one head. Products of few rows divide the keys among workgroups; the fused kernels would use one workgroup for all.
 fn one_query(
     q: &Tensor,
     k: &Tensor,
@@ -259,7 +259,7 @@ fn one_query(
     composed(&q, k, v, &folded, &options)?.reshape(&[b, h, 1, d])
 }
 
-/// The same from other ops, with their gradients.
+/// Attention composed of other ops, with their gradients.
 fn composed(
     q: &Tensor,
     k: &Tensor,
@@ -299,7 +299,7 @@ fn composed(
     weights.matmul(&heads(v)?)
 }
 
-/// Refuses a mask or bias that wants a gradient or does not fit.
+/// Refuses a mask or bias that does not fit, and a mask that requires a gradient.
 fn check_extras(sizes: &Sizes, options: &Attention, dtype: DType) -> Result<()> {
     let Sizes { b, h, tq, tk, .. } = *sizes;
     if let Some(mask) = options.mask {

@@ -10,7 +10,7 @@ use crate::autograd::{record_with, refuse_grad};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ops::elementwise::{Elementwise, compute};
-use crate::ops::rows::Variant;
+use crate::ops::rows::RowVariant;
 use crate::ops::unary::mentions;
 use crate::shape::broadcast;
 use crate::tensor::Tensor;
@@ -160,9 +160,14 @@ fn row(name: &str) -> Result<&'static Binary> {
         .ok_or_else(|| Error::op("binary", format!("there is no pointwise op {name}")))
 }
 
-/// The pointwise function `name` (as its method is called), by a chosen variant, as far as it can run:
-/// for benchmarks and checks.
-pub fn binary_with(a: &Tensor, b: &Tensor, name: &str, variant: Option<Variant>) -> Result<Tensor> {
+/// The pointwise function `name` (the name of its method) by a chosen variant, if it can run, for
+/// benchmarks and checks.
+pub fn binary_with(
+    a: &Tensor,
+    b: &Tensor,
+    name: &str,
+    variant: Option<RowVariant>,
+) -> Result<Tensor> {
     let row = row(name)?;
     if a.dtype() != b.dtype() {
         return Err(Error::op(
@@ -191,7 +196,7 @@ pub fn binary_with(a: &Tensor, b: &Tensor, name: &str, variant: Option<Variant>)
             Ok((y, [a, b]))
         },
         move |saved, ctx, dy| {
-            // What no derivative reads is not there; the kernel has a binding for it all the same.
+            // A tensor that the derivative does not read was not saved, but the kernel still has a binding for it.
             let operand = |side: usize| saved[side].map_or(Ok(dy), |i| ctx.saved(i));
             let operands = [dy, operand(0)?, operand(1)?];
             let part = |side: usize| {
@@ -283,7 +288,7 @@ impl Tensor {
     }
 }
 
-fn forward(row: &Binary, a: &Tensor, b: &Tensor, variant: Option<Variant>) -> Result<Tensor> {
+fn forward(row: &Binary, a: &Tensor, b: &Tensor, variant: Option<RowVariant>) -> Result<Tensor> {
     let shape = broadcast(row.name, a.shape(), b.shape())?;
     let arithmetic = row.gradient.is_some();
     if ["pow", "swiglu"].contains(&row.name) && !a.dtype().is_float() {
@@ -317,7 +322,7 @@ fn backward(
     op: &'static str,
     code: &str,
     [dy, a, b]: [&Tensor; 3],
-    variant: Option<Variant>,
+    variant: Option<RowVariant>,
 ) -> Result<Tensor> {
     let dx = Tensor::empty(dy.device(), dy.shape(), dy.dtype())?;
     let line = format!("fn derivative(dy: f32, a: f32, b: f32) -> f32 {{ return {code}; }}");

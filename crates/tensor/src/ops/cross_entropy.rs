@@ -13,7 +13,7 @@ use crate::ops::pieces::row_halves;
 use crate::tensor::{Observer, Tensor};
 
 pub use super::losses::Reduction;
-use super::rows::Rows;
+use super::rows::RowLayout;
 
 /// How [`Tensor::cross_entropy`] computes its loss; the default is PyTorch's.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -22,10 +22,10 @@ pub struct CrossEntropy {
     pub ignore_index: Option<u32>,
     /// The part of the target, in 0..=1, that is spread evenly over all classes (arXiv:1512.00567).
     pub label_smoothing: f32,
-    /// What becomes of the losses of the rows.
+    /// How the losses of the rows are reduced.
     pub reduction: Reduction,
     /// The backward pass writes the gradient over the logits, if they are the result of an op and
-    /// nobody else has a handle to them then; it can run once only. Saves the memory of the largest
+    /// have no other handle at that time; it can then run only once. Saves the memory of the largest
     /// tensor of a language model.
     pub in_place: bool,
 }
@@ -105,7 +105,7 @@ impl Tensor {
     }
 }
 
-/// Of logits larger than one binding of the adapter.
+/// The loss of logits larger than one binding of the adapter.
 fn in_halves(logits: &Tensor, targets: &Tensor, options: &CrossEntropy) -> Result<Tensor> {
     let of_rows = CrossEntropy {
         reduction: Reduction::None,
@@ -128,7 +128,7 @@ fn in_halves(logits: &Tensor, targets: &Tensor, options: &CrossEntropy) -> Resul
     }
 }
 
-/// The loss; the statistics of each row; how many rows count, where only the device knows: at least 1.
+/// The loss, the statistics of each row, and the number of rows that count (at least 1) if only the device knows it.
 fn forward(
     logits: &Tensor,
     targets: &Tensor,
@@ -141,7 +141,7 @@ fn forward(
     let sides: &[usize] = if counted { &[2, rows] } else { &[rows] };
     let losses = Tensor::empty(device, sides, DType::F32)?;
     let statistics = Tensor::empty(device, &[2, rows], DType::F32)?;
-    let defines = Rows::new(None, classes, 0, &[logits])
+    let defines = RowLayout::new(None, classes, 0, &[logits])
         .defines()
         .flag_if(options.label_smoothing > 0.0, "SMOOTH")
         .flag_if(options.ignore_index.is_some(), "IGNORE")
@@ -211,7 +211,7 @@ impl Rule {
             Reduction::Mean => 1.0 / rows as f32,
             Reduction::Sum | Reduction::None => 1.0,
         };
-        let defines = Rows::new(None, classes, 0, &[x])
+        let defines = RowLayout::new(None, classes, 0, &[x])
             .defines()
             .flag_if(in_place, "IN_PLACE")
             .flag_if(self.options.ignore_index.is_some(), "IGNORE")
@@ -235,7 +235,7 @@ impl Rule {
             .bind(statistics.buffer())
             .bind(count.unwrap_or(statistics).buffer());
         let launch = match in_place {
-            // `overwritten` says so, with a message of its own.
+            // `overwritten` reports this with its own message.
             true => launch.without_marks(),
             false => launch.bind(dx.buffer()),
         };

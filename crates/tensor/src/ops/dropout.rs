@@ -52,7 +52,7 @@ impl Tensor {
     }
 }
 
-/// One use of dropout: what fixes which elements it zeroes.
+/// One use of dropout: the numbers that fix its mask.
 pub(crate) struct Drop {
     p: f32,
     op: u32,
@@ -60,7 +60,7 @@ pub(crate) struct Drop {
 }
 
 impl Drop {
-    /// The generator's next random op; nothing for `p` 0, for which the generator does not move.
+    /// The generator's next random op; `None` for `p` 0, which uses no random op.
     pub fn new(p: f32, generator: &Generator) -> Option<Drop> {
         (p > 0.0).then(|| Drop {
             p,
@@ -80,7 +80,7 @@ impl Drop {
     }
 }
 
-/// Refuses what is no probability of a zero.
+/// Refuses a `p` outside of 0..1.
 pub(crate) fn check_p(p: f32) -> Result<()> {
     if (0.0..1.0).contains(&p) {
         return Ok(());
@@ -172,8 +172,8 @@ pub fn cases(out: &mut Vec<Case>) {
                     let words = state(seed, step, micro_batch).unwrap_or_default();
                     let mut y = x[0].clone();
                     for (i, value) in y.data.iter_mut().enumerate() {
-                        let keep = p == 0.0 || word(words, 1, i) >= threshold(p);
-                        *value *= f64::from(u8::from(keep)) / (1.0 - f64::from(p));
+                        let kept = p == 0.0 || word(words, 1, i) >= threshold(p);
+                        *value *= f64::from(u8::from(kept)) / (1.0 - f64::from(p));
                     }
                     y
                 };

@@ -1,15 +1,15 @@
-//! Launches of element-wise kernels: one value from the elements at the same place of some tensors.
+//! Launches of element-wise kernels: each value is computed from the elements at the same position of some tensors.
 //!
-//! An operand need not lie in memory as the result does: rows, columns and numbers that repeat, transposed and sliced
-//! tensors are read where they are. A kernel asks for an operand's share by functions whose text is made here: for
-//! element `i` of the result `one_NAME(i)`, or for its vector `i` of 4 `four_NAME(i)`, and it writes to `to_NAME(i)`.
+//! Operands may have any layout: broadcast, transposed and sliced tensors are read without a copy. This file writes the
+//! WGSL functions through which a kernel reads an operand: `one_NAME(i)` for element `i` of the result, `four_NAME(i)`
+//! for its vector `i` of 4. The kernel writes to `to_NAME(i)`.
 //!
 //! Tensors larger than one binding of the adapter are taken in pieces, one launch each.
 
 use wgrad_runtime::Defines;
 
 use super::pieces::{Binding, pieces};
-use super::rows::{EACH, Variant, few};
+use super::rows::{EACH, RowVariant, few};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::shape::{MAX_RANK, Walk, broadcast_strides};
@@ -19,17 +19,17 @@ use crate::tensor::Tensor;
 pub(crate) struct Elementwise<'a> {
     pub op: &'static str,
     pub kernel: &'static str,
-    pub variant: Option<Variant>,
-    /// They broadcast to the shape of the output.
+    pub variant: Option<RowVariant>,
+    /// The inputs, which broadcast to the shape of the output.
     pub inputs: &'a [(&'static str, &'a Tensor)],
     pub output: (&'static str, &'a Tensor),
-    /// The op's own choices.
+    /// The op's defines.
     pub defines: Defines,
-    /// Its numbers.
+    /// The op's parameters.
     pub floats: &'a [(&'static str, f32)],
 }
 
-/// How an operand lies under the result's elements.
+/// The layout of an operand relative to the result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Access {
     /// As the result, row-major.
@@ -109,7 +109,7 @@ impl Elementwise<'_> {
     }
 }
 
-/// What kernels compute a type in.
+/// The type in which kernels compute.
 pub(crate) fn compute(dtype: DType) -> DType {
     match dtype.is_float() {
         true => DType::F32,
@@ -117,7 +117,7 @@ pub(crate) fn compute(dtype: DType) -> DType {
     }
 }
 
-/// The dimensions that a kernel walks: few values, so that few kernels are compiled.
+/// The number of dimensions that a kernel walks, rounded up so that few kernels are compiled.
 pub(crate) fn rank(walk: &Walk) -> u32 {
     match walk.rank {
         0 | 1 => 1,
@@ -151,9 +151,9 @@ fn access(walk: &Walk, strides: &[u32; MAX_RANK]) -> Access {
 }
 
 /// Adds `LANES`, `EACH`, `RANK`, `VECTORS`, `TEXELS`, and for each operand (the output is the last) the type of its memory
-/// `S_NAME` and the functions that reach it; and says how many elements an invocation takes.
+/// `S_NAME` and its access functions. Returns how many elements an invocation takes.
 fn defines(
-    variant: Option<Variant>,
+    variant: Option<RowVariant>,
     walk: &Walk,
     operands: &[Operand],
     defines: Defines,
@@ -168,16 +168,16 @@ fn defines(
     };
     let whole = n > 0
         && n.is_multiple_of(4)
-        && variant != Some(Variant::Plain)
+        && variant != Some(RowVariant::Plain)
         && matches!(output.access, Access::Flat | Access::Row)
         && operands.iter().all(aligned);
     let device = output.tensor.device();
-    let wanted = match variant {
+    let in_use = match variant {
         None => device.adapter().is_software() && !few(n),
-        Some(variant) => variant == Variant::Subgroup,
+        Some(variant) => variant == RowVariant::Subgroup,
     };
     let texels = whole
-        && wanted
+        && in_use
         && device.subgroup_size() == Some(8)
         && inputs.iter().all(|o| {
             o.tensor.dtype() == DType::F32
@@ -214,7 +214,7 @@ fn defines(
     (defines, lanes * each)
 }
 
-/// The place of element `i` of an operand.
+/// The position of element `i` of an operand.
 fn place(name: &str, i: &str) -> String {
     format!(
         "(walk({i}, params.shape[0], params.shape[1], params.{name}_strides[0], params.{name}_strides[1]) + params.{name}_offset)"

@@ -16,8 +16,8 @@ use crate::tensor::Tensor;
 /// The rows of `weight` (V, C) that `ids` (u32, any shape) name: the shape of `ids` with C behind it.
 /// The row `padding_idx` is read like any other but gets no gradient, as in PyTorch.
 ///
-/// Ids beyond the table cannot be seen from the host without waiting for the device: they read the
-/// last row, and their gradient goes there. Check ids where they are made.
+/// Ids beyond the table read the last row, and their gradient goes there: the host cannot check them without
+/// waiting for the device. Check ids where they are made.
 ///
 /// Errors name what does not fit: types, ranks, an empty table, a `padding_idx` beyond it.
 ///
@@ -35,7 +35,7 @@ pub fn embedding(weight: &Tensor, ids: &Tensor, padding_idx: Option<usize>) -> R
     embedding_within(weight, ids, padding_idx, most)
 }
 
-/// The same with at most `max_bytes` of the table in a binding.
+/// [`embedding`] with at most `max_bytes` of the table in a binding.
 fn embedding_within(
     weight: &Tensor,
     ids: &Tensor,
@@ -77,7 +77,7 @@ fn embedding_within(
     )
 }
 
-/// Whole rows of a table that one binding holds.
+/// A window: whole rows of a table that fit one binding.
 pub(crate) struct Window {
     pub first: usize,
     pub count: usize,

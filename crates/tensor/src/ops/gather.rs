@@ -17,8 +17,8 @@ use crate::tensor::Tensor;
 /// Entries of the index that one launch of the backward kernel walks: some drivers cut loops off at
 /// 65,535 rounds.
 const SPAN: usize = 32_768;
-/// Entries, and places of x along the dimension, up to which the backward pass looks through all entries for each place:
-/// beyond both, sorting is less work.
+/// Up to this many entries, or positions of x along the dimension, the backward pass searches all entries for each
+/// position. Beyond both, sorting is less work.
 const FEW_ENTRIES: usize = 4;
 const FEW_PLACES: usize = 256;
 
@@ -26,8 +26,8 @@ impl Tensor {
     /// `y[i][j][k] = self[i][index[i][j][k]][k]` for dimension 1 of 3, PyTorch's `gather`. `index` (u32)
     /// has the rank of `self` and is no larger except along `at`.
     ///
-    /// Indices beyond the dimension cannot be seen from the host without waiting for the device: they
-    /// read its last element, and their gradient goes there.
+    /// Indices beyond the dimension read its last element, and their gradient goes there: the host cannot
+    /// check them without waiting for the device.
     ///
     /// ```
     /// # use wgrad_tensor::{Device, DeviceOptions, Tensor};
@@ -204,7 +204,7 @@ fn backward(dy: &Tensor, at: usize, index: &Tensor, shape: &[usize]) -> Result<T
     Ok(dx)
 }
 
-/// The same where each place of x would have to look through many entries: by sorting the entries.
+/// The gradient by sorting the entries, for many entries and positions.
 fn backward_sorted(dy: &Tensor, at: usize, index: &Tensor, shape: &[usize]) -> Result<Tensor> {
     let device = dy.device();
     let places = Tensor::empty(device, index.shape(), DType::U32)?;

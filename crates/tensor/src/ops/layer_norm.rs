@@ -15,13 +15,13 @@ use crate::random::Generator;
 use crate::tensor::Tensor;
 
 use super::dropout::{Drop, check_p};
-use super::rows::{Rows, Variant, numbered, row_texels, tuned};
+use super::rows::{RowLayout, RowVariant, numbered, row_texels, tuned};
 use crate::ops::pieces::row_halves;
 use backward::Kept;
 
-/// Values of a row that a lane keeps at most (see [`Rows::new`]).
+/// The most values of a row that a lane caches (see [`RowLayout::new`]).
 const CACHED: usize = 32;
-/// Rows at a time on the software adapter, where weight and bias stay in registers meanwhile.
+/// The most subgroups of a launch on the software adapter. Each holds weight and bias in registers for all of its rows.
 const GROUPS: usize = 64;
 
 impl Tensor {
@@ -65,8 +65,8 @@ impl Tensor {
         norm_with(self, &norm, None)
     }
 
-    /// `norm` of `residual + dropout(self)`, what stands between the parts of a transformer block, in
-    /// one kernel, and two or three in the backward pass. The same elements are dropped as by
+    /// `norm` of `residual + dropout(self)`, the step between the parts of a transformer block, in one
+    /// kernel, with two or three in the backward pass. The same elements are dropped as by
     /// [`Tensor::dropout`].
     pub fn add_norm(&self, norm: &Norm) -> Result<Tensor> {
         if norm.residual.is_none() {
@@ -94,10 +94,10 @@ pub struct Norm<'a> {
     pub dropout: Option<(f32, &'a Generator)>,
 }
 
-/// The norm of `x` by a chosen variant, as far as it can run: for benchmarks and checks.
-pub fn norm_with(x: &Tensor, norm: &Norm, variant: Option<Variant>) -> Result<Tensor> {
+/// The norm of `x` by a chosen variant, if it can run, for benchmarks and checks.
+pub fn norm_with(x: &Tensor, norm: &Norm, variant: Option<RowVariant>) -> Result<Tensor> {
     let length = norm.check(x)?;
-    if norm.residual.is_some() && (variant == Some(Variant::Composed) || x.numel() == 0) {
+    if norm.residual.is_some() && (variant == Some(RowVariant::Composed) || x.numel() == 0) {
         return norm.composed(x);
     }
     let x = x.contiguous()?;
@@ -125,13 +125,13 @@ pub fn norm_with(x: &Tensor, norm: &Norm, variant: Option<Variant>) -> Result<Te
     )
 }
 
-/// The result for contiguous tensors, and what the backward pass reads.
+/// The result for contiguous tensors, and the tensors that the backward pass reads.
 fn forward(
     x: &Tensor,
     residual: Option<&Tensor>,
     norm: &Norm,
     length: usize,
-    variant: Option<Variant>,
+    variant: Option<RowVariant>,
 ) -> Result<(Tensor, Kept)> {
     let dropout = norm
         .dropout
@@ -140,20 +140,20 @@ fn forward(
     let device = x.device();
     let y = Tensor::empty(device, x.shape(), x.dtype())?;
     let statistics = Tensor::empty(device, &[2, rows], DType::F32)?;
-    // What is normalised, kept for the backward pass.
+    // The normalised tensor, saved for the backward pass.
     let total = match residual {
         Some(_) => Tensor::empty(device, x.shape(), x.dtype())?,
         None => x.detach(),
     };
     let mut read = vec![x];
     read.extend([residual, norm.weight, norm.bias].into_iter().flatten());
-    let said = tuned("layer_norm", x, length);
-    let chosen = variant.or(said.as_ref().map(|said| said.variant));
+    let tuned = tuned("layer_norm", x, length);
+    let chosen = variant.or(tuned.as_ref().map(|tuned| tuned.variant));
     let texels = row_texels(chosen, length, &read);
     let defines = match texels {
         Some(count) => Defines::new().constant("COUNT", count),
-        None => Rows::new(chosen, length, CACHED, &read)
-            .tuned(device, length, said.as_ref())
+        None => RowLayout::new(chosen, length, CACHED, &read)
+            .tuned(device, length, tuned.as_ref())
             .defines_with(norm.weight.or(norm.bias).map(Tensor::dtype)),
     };
     let defines = defines
@@ -222,7 +222,7 @@ impl Norm<'_> {
         }
     }
 
-    /// The same from other ops.
+    /// The norm composed of other ops.
     fn composed(&self, x: &Tensor) -> Result<Tensor> {
         let mut sum = x.clone();
         if let Some((p, generator)) = self.dropout {
@@ -236,7 +236,7 @@ impl Norm<'_> {
             dropout: None,
             ..*self
         };
-        norm_with(&sum, &plain, Some(Variant::Plain))
+        norm_with(&sum, &plain, Some(RowVariant::Plain))
     }
 
     /// The side that is normalised.

@@ -1,4 +1,4 @@
-//! Losses made of other ops, whose gradients follow from theirs.
+//! Losses composed of other ops, which also give the gradients.
 
 use crate::cases::{Case, HostArray, Input, Layout, shapes};
 use crate::dtype::DType;
@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::shape::broadcast;
 use crate::tensor::Tensor;
 
-/// What becomes of the losses of single elements or rows.
+/// How the losses of single elements or rows are reduced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Reduction {
     /// Their mean.
@@ -14,7 +14,7 @@ pub enum Reduction {
     Mean,
     /// Their sum.
     Sum,
-    /// They are returned as they are.
+    /// No reduction: all losses are returned.
     None,
 }
 
@@ -37,7 +37,7 @@ impl Reduction {
     }
 }
 
-/// Both as f32, if they fit each other.
+/// Both tensors as f32, if their shapes and types are equal.
 fn pair(op: &'static str, input: &Tensor, target: &Tensor) -> Result<(Tensor, Tensor)> {
     if input.shape() != target.shape() || input.dtype() != target.dtype() {
         return Err(Error::op(

@@ -24,7 +24,7 @@ use gemm::{Epilogue, gemm};
 
 /// The kernels that compute the same product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Variant {
+pub enum MatmulVariant {
     /// `matmul`: one output an invocation, any layout.
     Simple,
     /// `matmul_tiled`: workgroup memory and register tiles, any layout; for GPUs.
@@ -37,7 +37,7 @@ pub enum Variant {
     Cooperative,
 }
 
-/// What a linear layer does besides its product: see [`Tensor::linear_with`].
+/// Options of a linear layer besides its product: see [`Tensor::linear_with`].
 #[derive(Clone, Copy)]
 pub struct LinearOptions<'a> {
     /// (out), of f32 or the type of the weight.
@@ -65,14 +65,14 @@ impl Default for LinearOptions<'_> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Kernel {
     /// The algorithm.
-    pub variant: Variant,
+    pub variant: MatmulVariant,
     /// BM, BN, BK, TM, TN of the tiled kernel, of the one with matrix units or of the subgroup kernel, which has
-    /// rows x 32 x 4 / rows x 4 only; else as table or rule say.
+    /// rows x 32 x 4 / rows x 4 only; `None` lets the table or the rule decide.
     pub tile: Option<[usize; 5]>,
 }
 
-impl From<Variant> for Kernel {
-    fn from(variant: Variant) -> Self {
+impl From<MatmulVariant> for Kernel {
+    fn from(variant: MatmulVariant) -> Self {
         Self {
             variant,
             tile: None,
@@ -80,24 +80,24 @@ impl From<Variant> for Kernel {
     }
 }
 
-impl Variant {
-    /// All of them, for benchmarks that compare them.
-    pub const ALL: [Variant; 5] = [
-        Variant::Simple,
-        Variant::Tiled,
-        Variant::Subgroup,
-        Variant::Vector,
-        Variant::Cooperative,
+impl MatmulVariant {
+    /// All variants, for benchmarks that compare them.
+    pub const ALL: [MatmulVariant; 5] = [
+        MatmulVariant::Simple,
+        MatmulVariant::Tiled,
+        MatmulVariant::Subgroup,
+        MatmulVariant::Vector,
+        MatmulVariant::Cooperative,
     ];
 
     /// Its shader file.
     pub fn file(self) -> &'static str {
         match self {
-            Variant::Simple => "matmul",
-            Variant::Tiled => "matmul_tiled",
-            Variant::Subgroup => "matmul_subgroup",
-            Variant::Vector => "matmul_vector",
-            Variant::Cooperative => "matmul_cooperative",
+            MatmulVariant::Simple => "matmul",
+            MatmulVariant::Tiled => "matmul_tiled",
+            MatmulVariant::Subgroup => "matmul_subgroup",
+            MatmulVariant::Vector => "matmul_vector",
+            MatmulVariant::Cooperative => "matmul_cooperative",
         }
     }
 }
@@ -130,13 +130,13 @@ impl Tensor {
         self.matmul_with(other, None)
     }
 
-    /// [`Tensor::matmul`] of two tensors of rank 2 or more by the kernel `variant`, for benchmarks; the
-    /// fitting one if `None`, or where the adapter or the operands do not allow `variant`.
-    pub fn matmul_with(&self, other: &Tensor, variant: Option<Variant>) -> Result<Tensor> {
+    /// [`Tensor::matmul`] of two tensors of rank 2 or more by the kernel `variant`, for benchmarks. `None`, or a
+    /// `variant` that the adapter or the operands do not allow, lets the op choose.
+    pub fn matmul_with(&self, other: &Tensor, variant: Option<MatmulVariant>) -> Result<Tensor> {
         self.matmul_by(other, variant.map(Kernel::from))
     }
 
-    /// [`Tensor::matmul_with`], with a tile that is tried too.
+    /// [`Tensor::matmul_with`] with a given tile.
     ///
     /// # Errors
     /// Where the device cannot launch the tile, besides those of [`Tensor::matmul`].
@@ -268,10 +268,10 @@ fn linear_rows(
     x: &Tensor,
     weight: &Tensor,
     layer: &LinearOptions,
-    variant: Option<Variant>,
+    variant: Option<MatmulVariant>,
 ) -> Result<Tensor> {
     let LinearOptions { bias, scale, .. } = *layer;
-    // The kernel computes the exact GELU alone, and needs a bias binding for it.
+    // The kernel can compute only the exact GELU, and only with a bias.
     let fused = layer.activation == Some(Activation::Gelu) && bias.is_some();
     if let (Some(activation), false) = (layer.activation, fused) {
         let plain = LinearOptions {
@@ -320,13 +320,13 @@ fn linear_rows(
             parts[0] = Some(gemm("linear", &through, ctx.saved(w)?, &epilogue, kernel)?.y);
         }
         let behind = 2 + usize::from(of_bias.is_some());
-        let wanted = Wanted {
+        let needed = NeededGradients {
             weight: ctx.needs(1).then_some(types[1]),
             bias: of_bias.filter(|_| ctx.needs(2)),
             scale,
         };
         let a = a.map(|a| ctx.saved(a)).transpose()?;
-        let (dw, db) = layer_gradients(&through, a, wanted, kernel)?;
+        let (dw, db) = layer_gradients(&through, a, needed, kernel)?;
         parts[1] = dw;
         if of_bias.is_some() {
             parts[2] = db;
@@ -338,34 +338,34 @@ fn linear_rows(
     })
 }
 
-/// Which gradients of a linear layer's parameters are wanted, and of which types.
+/// Which gradients of a linear layer's parameters are needed, and of which types.
 #[derive(Clone, Copy)]
-struct Wanted {
+struct NeededGradients {
     weight: Option<DType>,
     bias: Option<DType>,
-    /// Of the product.
+    /// The factor of the product.
     scale: f32,
 }
 
-/// The gradients of a linear layer's weight (out, in) and bias (out), as far as they are wanted, in one
-/// kernel: dyᵀ x, and the sums of the rows of dyᵀ on the way. Only the weight's needs `x`.
+/// The gradients of a linear layer's weight (out, in) and bias (out), as far as they are needed, in one
+/// kernel: dyᵀ x, and the sums of the rows of dyᵀ. Only the weight's gradient needs `x`.
 fn layer_gradients(
     dy: &Tensor,
     x: Option<&Tensor>,
-    wanted: Wanted,
+    needed: NeededGradients,
     kernel: Option<Kernel>,
 ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-    let as_bias = |sums: Option<Tensor>| match (sums, wanted.bias) {
+    let as_bias = |sums: Option<Tensor>| match (sums, needed.bias) {
         (Some(sums), Some(dtype)) => sums.cast(dtype).map(Some),
         _ => Ok(None),
     };
-    let (Some(dtype), Some(x)) = (wanted.weight, x) else {
-        let sums = wanted.bias.map(|_| dy.sum_to(&dy.shape()[1..]));
+    let (Some(dtype), Some(x)) = (needed.weight, x) else {
+        let sums = needed.bias.map(|_| dy.sum_to(&dy.shape()[1..]));
         return Ok((None, as_bias(sums.transpose()?)?));
     };
     let epilogue = Epilogue {
-        scale: wanted.scale,
-        row_sums: wanted.bias.is_some(),
+        scale: needed.scale,
+        row_sums: needed.bias.is_some(),
         ..Epilogue::of(dtype)
     };
     let made = gemm("linear", &dy.transpose(0, 1)?, x, &epilogue, kernel)?;

@@ -39,7 +39,7 @@ use crate::cases::Case;
 /// run may take other kernels than the one it continues.
 pub fn run_self_tests(device: &Device) {
     if matmul::may_use_units(device) {
-        // The results are kept; the kernels ask for them.
+        // The results are stored; the choice of kernels reads them.
         let _ = matmul::cooperative_self_test(device);
         let _ = attention::cooperative_self_test(device);
     }

@@ -1,6 +1,6 @@
 //! Updates of parameters in place: AdamW and Adam, SGD, and the norm of all gradients that clips them.
 //!
-//! These are no ops of the graph: they overwrite their tensors and have no gradient. What changes from
+//! These are not ops of the graph: they overwrite their tensors and have no gradient. What changes from
 //! one step to the next (learning rate, bias corrections, clip coefficient) is read from device memory,
 //! so that a recorded step stays valid when it is run again.
 
@@ -27,7 +27,7 @@ const PIECE: usize = 16384;
 /// Elements that one workgroup of `adamw` and `sgd` updates.
 const BLOCK: usize = 4096;
 
-/// What every update of one parameter reads, besides its state.
+/// The inputs of every update of one parameter, besides its state.
 #[derive(Clone, Copy)]
 pub struct Update<'a> {
     /// The parameter, f32 and contiguous. Overwritten.
@@ -245,7 +245,7 @@ pub fn sgd(update: &Update, momentum: Option<Momentum>, weight_decay: f64) -> Re
     Ok(())
 }
 
-/// Checks an update and returns its gradient contiguous and apart from what is overwritten.
+/// Checks an update and returns its gradient, contiguous and in memory that the update does not overwrite.
 fn checked(op: &'static str, update: &Update, state: &[&Tensor]) -> Result<Tensor> {
     let p = update.parameter;
     same_device(

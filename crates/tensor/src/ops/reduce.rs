@@ -140,14 +140,14 @@ fn reduce(
     // A subgroup of 8 is Mesa's software adapter: few lanes, and workgroup memory slower than work.
     let few_lanes = device.subgroup_size() == Some(8);
     let tree = !columns && !few_lanes && length > 32 && compute == DType::F32;
-    let (width, most, wanted) = match (tree, few_lanes) {
+    let (width, most, most_groups) = match (tree, few_lanes) {
         (false, true) => (64, SERIAL, 256),
         (false, false) => (64, SERIAL, 65_536),
         (true, _) if length <= 1024 => (64, 64 * TREE_SERIAL, 512),
         (true, _) => (256, 256 * TREE_SERIAL, 512),
     };
     let least = if tree { 4 * width } else { 64 };
-    let chunks = (wanted / places.max(1))
+    let chunks = (most_groups / places.max(1))
         .min(length / least)
         .max(length.div_ceil(most))
         .max(1);

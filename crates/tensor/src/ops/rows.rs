@@ -9,7 +9,7 @@ use crate::tensor::Tensor;
 
 /// The kernels that compute the same op on rows, or on elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Variant {
+pub enum RowVariant {
     /// The op from other ops, where it is a fused one; else as `Plain`.
     Composed,
     /// A row to a workgroup, sums in workgroup memory; an element to an invocation.
@@ -21,26 +21,27 @@ pub enum Variant {
     Subgroup,
 }
 
-impl Variant {
+impl RowVariant {
     /// Those of ops on rows.
-    pub(crate) const ROWS: [Variant; 4] = [
-        Variant::Composed,
-        Variant::Plain,
-        Variant::Vectors,
-        Variant::Subgroup,
+    pub(crate) const ROWS: [RowVariant; 4] = [
+        RowVariant::Composed,
+        RowVariant::Plain,
+        RowVariant::Vectors,
+        RowVariant::Subgroup,
     ];
     /// Those of ops on elements.
-    pub(crate) const ELEMENTS: [Variant; 3] = [Variant::Plain, Variant::Vectors, Variant::Subgroup];
+    pub(crate) const ELEMENTS: [RowVariant; 3] =
+        [RowVariant::Plain, RowVariant::Vectors, RowVariant::Subgroup];
 }
 
-/// What a table may say of kernels on rows: see [`Tunable`].
+/// The choices that a table may hold for kernels on rows: see [`Tunable`].
 pub const TUNABLE: &[Tunable] = &[
-    said(SOFTMAX, "softmax", &[("WIDTH", 8), ("CACHE", 0)]),
-    said(SOFTMAX, "softmax", &[("WIDTH", 32), ("CACHE", 1)]),
-    // No workgroup is as wide, or no tree of sums has this width: the rule's is taken.
-    said(SOFTMAX, "softmax", &[("WIDTH", 96), ("CACHE", 1)]),
-    said(NORM, "layer_norm", &[("WIDTH", 8), ("CACHE", 1)]),
-    said(NORM, "layer_norm", &[("WIDTH", 512), ("CACHE", 0)]),
+    tunable(SOFTMAX, "softmax", &[("WIDTH", 8), ("CACHE", 0)]),
+    tunable(SOFTMAX, "softmax", &[("WIDTH", 32), ("CACHE", 1)]),
+    // The tree of sums needs a power of two, so the rule's width is used.
+    tunable(SOFTMAX, "softmax", &[("WIDTH", 96), ("CACHE", 1)]),
+    tunable(NORM, "layer_norm", &[("WIDTH", 8), ("CACHE", 1)]),
+    tunable(NORM, "layer_norm", &[("WIDTH", 512), ("CACHE", 0)]),
 ];
 
 type Names = (&'static [&'static str], &'static [&'static str]);
@@ -53,7 +54,7 @@ const NORM: Names = (
     &["layer_norm", "rms_norm", "add_norm"],
 );
 
-const fn said(
+const fn tunable(
     (kernels, ops): Names,
     file: &'static str,
     values: &'static [(&'static str, u32)],
@@ -70,65 +71,65 @@ const fn said(
 const FEW: usize = 2048;
 /// Texels of a row that a lane holds at most: compile time grows with them.
 const MOST_TEXELS: usize = 32;
-/// Values that a lane keeps where a table says that it keeps some: registers.
+/// The most values that a lane caches in registers if a table asks for a cache.
 const MOST_CACHED: usize = 64;
 /// Rounds of a pass at most: the software adapter cuts an invocation short at 65,535 steps of its loops.
 const MOST_ROUNDS: usize = 12_500;
 
-/// What a table says of `kernel` for the rows of `length` of `x`.
+/// A table's choice for `kernel` and the rows of `length` of `x`.
 pub(crate) fn tuned(kernel: &str, x: &Tensor, length: usize) -> Option<Tuned> {
     let rows = x.numel() / length.max(1);
     let sizes = [("rows", rows as u64), ("length", length as u64)];
     let choice = x.device().variant(kernel, &sizes)?;
     let variant = match choice.file()?.ends_with("_subgroup") {
-        true => Variant::Subgroup,
-        false => Variant::Vectors,
+        true => RowVariant::Subgroup,
+        false => RowVariant::Vectors,
     };
     Some(Tuned { variant, choice })
 }
 
-/// A table's word.
+/// A table's choice.
 pub(crate) struct Tuned {
-    /// The kernel's.
-    pub variant: Variant,
+    /// The variant of the chosen kernel.
+    pub variant: RowVariant,
     choice: Choice,
 }
 
-/// One row of a contiguous tensor to one workgroup.
+/// How one workgroup processes one row of a contiguous tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Rows {
+pub(crate) struct RowLayout {
     /// Lanes that share a row: the workgroup.
     width: usize,
     /// Values that a lane takes at a time: 1 or 4.
     lanes: usize,
-    /// How often a lane takes some and keeps them, or `None` where the row is read again for each pass.
+    /// The number of steps in which a lane caches its values, or `None` if each pass reads the row again.
     kept: Option<usize>,
     /// The workgroup is one subgroup of 8 lanes and needs no workgroup memory.
     subgroup8: bool,
     dtype: DType,
 }
 
-impl Rows {
+impl RowLayout {
     /// A layout for rows of `length` of `tensors`, which are of one type; a lane keeps at most `most`
     /// values of its row between passes.
     pub(crate) fn new(
-        variant: Option<Variant>,
+        variant: Option<RowVariant>,
         length: usize,
         most: usize,
         tensors: &[&Tensor],
-    ) -> Rows {
+    ) -> RowLayout {
         let device = tensors.first().map(|x| x.device());
         let vectors =
-            variant != Some(Variant::Plain) && length.is_multiple_of(4) && in_vectors(tensors);
+            variant != Some(RowVariant::Plain) && length.is_multiple_of(4) && in_vectors(tensors);
         let lanes = if vectors { 4 } else { 1 };
         let dtype = tensors.first().map_or(DType::F32, |x| x.dtype());
         // A subgroup of 8 is Mesa's software adapter. Its workgroup memory is slow, private arrays
         // take long to compile and to clear (keeping values was measured to gain nothing), and an
         // invocation is cut short at 65,535 steps of loops.
-        let forced = matches!(variant, Some(Variant::Plain | Variant::Vectors));
+        let forced = matches!(variant, Some(RowVariant::Plain | RowVariant::Vectors));
         if !forced && device.and_then(Device::subgroup_size) == Some(8) && length <= 100_000 * lanes
         {
-            return Rows {
+            return RowLayout {
                 width: 8,
                 lanes,
                 kept: None,
@@ -139,7 +140,7 @@ impl Rows {
         let elements = length / lanes;
         let width = if elements <= 512 { 64 } else { 256 };
         let kept = elements.div_ceil(width).next_power_of_two();
-        Rows {
+        RowLayout {
             width,
             lanes,
             kept: (kept * lanes <= most).then_some(kept),
@@ -148,7 +149,7 @@ impl Rows {
         }
     }
 
-    /// [`Rows::defines`], and `W`: a vector or value of parameters of this type.
+    /// [`RowLayout::defines`], and `W`: a vector or value of parameters of this type.
     pub(crate) fn defines_with(&self, parameters: Option<DType>) -> Defines {
         match parameters {
             Some(dtype) => self.defines().alias("W", &self.memory(dtype)),
@@ -156,7 +157,7 @@ impl Rows {
         }
     }
 
-    /// What of a type a lane takes at a time.
+    /// The WGSL type that a lane loads at once.
     fn memory(&self, dtype: DType) -> String {
         match self.lanes {
             4 => format!("vec4<{}>", dtype.wgsl()),
@@ -164,11 +165,10 @@ impl Rows {
         }
     }
 
-    /// With `WIDTH` and `CACHE` as a table has them for the kernel that this is for, where `device` can launch
-    /// that.
-    pub(crate) fn tuned(self, device: &Device, length: usize, tuned: Option<&Tuned>) -> Rows {
+    /// The layout with a table's `WIDTH` and `CACHE` for this kernel, if `device` can launch it.
+    pub(crate) fn tuned(self, device: &Device, length: usize, tuned: Option<&Tuned>) -> RowLayout {
         let choice = match tuned {
-            Some(tuned) if tuned.variant == Variant::Vectors => &tuned.choice,
+            Some(tuned) if tuned.variant == RowVariant::Vectors => &tuned.choice,
             _ => return self,
         };
         let Some(width) = choice.get("WIDTH").map(|width| width as usize) else {
@@ -184,7 +184,7 @@ impl Rows {
         }
         let kept = rounds.next_power_of_two();
         let keeps = choice.get("CACHE") == Some(1) && kept * self.lanes <= MOST_CACHED;
-        Rows {
+        RowLayout {
             width,
             kept: keeps.then_some(kept),
             subgroup8: width == 8 && device.subgroup_size() == Some(8),
@@ -192,7 +192,7 @@ impl Rows {
         }
     }
 
-    /// `WIDTH`, `SUBGROUP8`, `LANES` and `VECTORS`, `V`, which is what lies in memory, and `CACHED` with
+    /// `WIDTH`, `SUBGROUP8`, `LANES` and `VECTORS`, `V` (the type in memory), and `CACHED` with
     /// the flag `CACHE`.
     pub(crate) fn defines(&self) -> Defines {
         let defines = Defines::new()
@@ -210,16 +210,16 @@ impl Rows {
 
 /// Whether `tensors` are to be read as textures, and can be: float32 in whole texels, and not a small part of
 /// their buffers, which are copied as they are.
-pub(crate) fn in_texels(variant: Option<Variant>, tensors: &[&Tensor]) -> bool {
+pub(crate) fn in_texels(variant: Option<RowVariant>, tensors: &[&Tensor]) -> bool {
     let Some(first) = tensors.first() else {
         return false;
     };
     let device = first.device();
-    let wanted = match variant {
+    let in_use = match variant {
         None => device.adapter().is_software() && first.numel() >= FEW,
-        Some(variant) => variant == Variant::Subgroup,
+        Some(variant) => variant == RowVariant::Subgroup,
     };
-    wanted && in_vectors(tensors) && tensors.iter().all(|x| is_worth_texels(x))
+    in_use && in_vectors(tensors) && tensors.iter().all(|x| is_worth_texels(x))
 }
 
 /// Whether rows of whole texels of `x` pay for a copy of its buffer into a texture, on the software adapter.
@@ -227,7 +227,7 @@ pub(crate) fn rows_in_texels(x: &Tensor) -> bool {
     x.device().adapter().is_software() && x.numel() >= FEW && is_worth_texels(x)
 }
 
-/// Whether so few elements are no reason to fill a texture.
+/// Whether there are too few elements to fill a texture for.
 pub(crate) fn few(n: usize) -> bool {
     n < FEW
 }
@@ -256,7 +256,7 @@ pub(crate) const EACH: usize = 4;
 
 /// The texels a lane holds where `tensors` of rows of `length` suit the `_subgroup` kernels.
 pub(crate) fn row_texels(
-    variant: Option<Variant>,
+    variant: Option<RowVariant>,
     length: usize,
     tensors: &[&Tensor],
 ) -> Option<u32> {

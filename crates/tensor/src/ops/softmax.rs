@@ -6,7 +6,7 @@ pub use cases::cases;
 
 use wgrad_runtime::Defines;
 
-use super::rows::{Rows, Variant, row_texels, tuned};
+use super::rows::{RowLayout, RowVariant, row_texels, tuned};
 use crate::autograd::{record_with, refuse_grad};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -14,7 +14,7 @@ use crate::ops::pieces::row_halves;
 use crate::shape::dim;
 use crate::tensor::Tensor;
 
-/// Values of a row that a lane keeps at most (see [`Rows::new`]), and of each of two rows.
+/// The most values of a row that a lane caches (see [`RowLayout::new`]), and of each of two rows.
 const CACHED: usize = 32;
 const CACHED_OF_TWO: usize = 16;
 
@@ -77,34 +77,39 @@ impl Tensor {
                 ));
             }
         };
-        let asked = Asked {
+        let options = Options {
             scale,
             mask,
             causal,
             queries,
             rows_per_batch: heads * queries,
-            ..Asked::default()
+            ..Options::default()
         };
-        rows_of(op, &self.contiguous()?, asked)
+        rows_of(op, &self.contiguous()?, options)
     }
 }
 
-/// Softmax, or with `log` its logarithm, along dimension `at`, by a chosen variant, as far as it can
-/// run: for benchmarks and checks.
-pub fn softmax_with(x: &Tensor, at: isize, log: bool, variant: Option<Variant>) -> Result<Tensor> {
+/// Softmax, or with `log` its logarithm, along dimension `at`, by a chosen variant, if it can
+/// run, for benchmarks and checks.
+pub fn softmax_with(
+    x: &Tensor,
+    at: isize,
+    log: bool,
+    variant: Option<RowVariant>,
+) -> Result<Tensor> {
     let op = if log { "log_softmax" } else { "softmax" };
-    let asked = Asked {
+    let options = Options {
         log,
         variant,
-        ..Asked::default()
+        ..Options::default()
     };
-    along(op, x, at, asked)
+    along_dim(op, x, at, options)
 }
 
-/// What a row kernel is asked for beyond plain softmax.
-struct Asked {
+/// What a row kernel computes beyond plain softmax.
+struct Options {
     log: bool,
-    variant: Option<Variant>,
+    variant: Option<RowVariant>,
     scale: f32,
     mask: Option<Tensor>,
     causal: bool,
@@ -112,9 +117,9 @@ struct Asked {
     rows_per_batch: usize,
 }
 
-impl Default for Asked {
+impl Default for Options {
     fn default() -> Self {
-        Asked {
+        Options {
             log: false,
             variant: None,
             scale: 1.0,
@@ -126,25 +131,25 @@ impl Default for Asked {
     }
 }
 
-fn along(op: &'static str, x: &Tensor, at: isize, asked: Asked) -> Result<Tensor> {
+fn along_dim(op: &'static str, x: &Tensor, at: isize, options: Options) -> Result<Tensor> {
     let at = dim(op, at, x.rank())?;
     if x.rank() == 0 {
-        return rows_of(op, x, asked);
+        return rows_of(op, x, options);
     }
     if at + 1 == x.rank() {
-        return rows_of(op, &x.contiguous()?, asked);
+        return rows_of(op, &x.contiguous()?, options);
     }
     let packed = x.transpose(at as isize, -1)?.contiguous()?;
-    rows_of(op, &packed, asked)?.transpose(at as isize, -1)
+    rows_of(op, &packed, options)?.transpose(at as isize, -1)
 }
 
 /// Over the last dimension of a contiguous tensor.
-fn rows_of(op: &'static str, x: &Tensor, asked: Asked) -> Result<Tensor> {
-    let hides = asked.mask.is_some() || asked.causal;
+fn rows_of(op: &'static str, x: &Tensor, options: Options) -> Result<Tensor> {
+    let hides = options.mask.is_some() || options.causal;
     if !x.fits_binding() && !hides && x.numel() > x.shape().last().copied().unwrap_or(1) {
-        let of_part = || Asked {
+        let of_part = || Options {
             mask: None,
-            ..asked
+            ..options
         };
         return row_halves(x, |part, _| rows_of(op, part, of_part()))?.reshape(x.shape());
     }
@@ -152,22 +157,22 @@ fn rows_of(op: &'static str, x: &Tensor, asked: Asked) -> Result<Tensor> {
         op,
         &[x],
         |ctx| {
-            let y = forward(op, x, &asked)?;
+            let y = forward(op, x, &options)?;
             ctx.save(&y);
-            // The rule needs no mask: what is hidden is 0 in y.
+            // The rule needs no mask: hidden keys are 0 in y.
             Ok((
                 y,
-                Asked {
+                Options {
                     mask: None,
-                    ..asked
+                    ..options
                 },
             ))
         },
-        |asked, ctx, dy| Ok(vec![Some(backward(dy, ctx.saved(0)?, asked)?)]),
+        |options, ctx, dy| Ok(vec![Some(backward(dy, ctx.saved(0)?, options)?)]),
     )
 }
 
-fn forward(op: &'static str, x: &Tensor, asked: &Asked) -> Result<Tensor> {
+fn forward(op: &'static str, x: &Tensor, options: &Options) -> Result<Tensor> {
     if !x.dtype().is_float() {
         return Err(Error::op(
             op,
@@ -180,34 +185,36 @@ fn forward(op: &'static str, x: &Tensor, asked: &Asked) -> Result<Tensor> {
     let device = x.device();
     let length = x.shape().last().copied().unwrap_or(1);
     let rows = x.numel() / length.max(1);
-    let mask = asked.mask.as_ref();
-    let hides = mask.is_some() || asked.causal;
+    let mask = options.mask.as_ref();
+    let hides = mask.is_some() || options.causal;
     let bound = x.bindable()?;
     let y = Tensor::empty(device, x.shape(), x.dtype())?;
-    let said = tuned("softmax", x, length);
-    let variant = asked.variant.or(said.as_ref().map(|said| said.variant));
+    let tuned = tuned("softmax", x, length);
+    let variant = options
+        .variant
+        .or(tuned.as_ref().map(|tuned| tuned.variant));
     let texels = row_texels(variant, length, &[x]).filter(|_| !hides);
     if let Some(count) = texels {
         let defines = Defines::new()
             .constant("COUNT", count)
-            .flag_if(asked.log, "LOG");
+            .flag_if(options.log, "LOG");
         let kernel = device.kernel("softmax_subgroup", &defines)?;
         device
             .launch(&kernel)
             .u32("rows", rows)
             .u32("length", length)
             .u32("offset", bound.offset())
-            .f32("scale", asked.scale)
+            .f32("scale", options.scale)
             .bind(bound.buffer())
             .bind(y.buffer())
             .groups(rows as u64)?;
     } else {
-        let defines = Rows::new(variant, length, CACHED, &[x])
-            .tuned(device, length, said.as_ref())
+        let defines = RowLayout::new(variant, length, CACHED, &[x])
+            .tuned(device, length, tuned.as_ref())
             .defines()
-            .flag_if(asked.log, "LOG")
+            .flag_if(options.log, "LOG")
             .flag_if(mask.is_some(), "MASK")
-            .flag_if(asked.causal, "CAUSAL")
+            .flag_if(options.causal, "CAUSAL")
             .flag_if(hides, "HIDES");
         let kernel = device.kernel("softmax", &defines)?;
         let launch = device
@@ -215,10 +222,10 @@ fn forward(op: &'static str, x: &Tensor, asked: &Asked) -> Result<Tensor> {
             .u32("rows", rows)
             .u32("length", length)
             .u32("offset", bound.offset())
-            .f32("scale", asked.scale)
+            .f32("scale", options.scale)
             .u32("mask_offset", mask.map_or(0, Tensor::offset))
-            .u32("queries", asked.queries.max(1))
-            .u32("rows_per_batch", asked.rows_per_batch.max(1))
+            .u32("queries", options.queries.max(1))
+            .u32("rows_per_batch", options.rows_per_batch.max(1))
             .bind(bound.buffer())
             .bind(y.buffer());
         let launch = match mask {
@@ -230,14 +237,16 @@ fn forward(op: &'static str, x: &Tensor, asked: &Asked) -> Result<Tensor> {
     Ok(y)
 }
 
-fn backward(dy: &Tensor, y: &Tensor, asked: &Asked) -> Result<Tensor> {
+fn backward(dy: &Tensor, y: &Tensor, options: &Options) -> Result<Tensor> {
     let device = y.device();
     let dy = dy.contiguous()?.bindable()?;
     let length = y.shape().last().copied().unwrap_or(1);
     let rows = y.numel() / length.max(1);
     let dx = Tensor::empty(device, y.shape(), y.dtype())?;
-    let said = tuned("softmax_backward", y, length);
-    let variant = asked.variant.or(said.as_ref().map(|said| said.variant));
+    let tuned = tuned("softmax_backward", y, length);
+    let variant = options
+        .variant
+        .or(tuned.as_ref().map(|tuned| tuned.variant));
     let (name, defines) = match row_texels(variant, length, &[&dy, y]) {
         Some(count) => (
             "softmax_backward_subgroup",
@@ -245,19 +254,19 @@ fn backward(dy: &Tensor, y: &Tensor, asked: &Asked) -> Result<Tensor> {
         ),
         None => (
             "softmax_backward",
-            Rows::new(variant, length, CACHED_OF_TWO, &[&dy, y])
-                .tuned(device, length, said.as_ref())
+            RowLayout::new(variant, length, CACHED_OF_TWO, &[&dy, y])
+                .tuned(device, length, tuned.as_ref())
                 .defines()
                 .flag("TWO"),
         ),
     };
-    let kernel = device.kernel(name, &defines.flag_if(asked.log, "LOG"))?;
+    let kernel = device.kernel(name, &defines.flag_if(options.log, "LOG"))?;
     device
         .launch(&kernel)
         .u32("rows", rows)
         .u32("length", length)
         .u32("dy_offset", dy.offset())
-        .f32("scale", asked.scale)
+        .f32("scale", options.scale)
         .bind(dy.buffer())
         .bind(y.buffer())
         .bind(dx.buffer())

@@ -1,4 +1,4 @@
-//! What a table of tuned choices may say of the ops: a check of every variant goes through it.
+//! The choices that a table may hold for the ops; `doctor --all-variants` checks all of them.
 
 use super::{matmul, rows};
 
@@ -15,7 +15,7 @@ pub struct Tunable {
     pub ops: &'static [&'static str],
 }
 
-/// All of them. Where a device or a shape does not allow one, the op's rule decides.
+/// All choices. If a device or a shape does not allow one, the op's rule decides.
 pub fn all() -> impl Iterator<Item = &'static Tunable> {
     matmul::TUNABLE.iter().chain(rows::TUNABLE)
 }

@@ -11,17 +11,17 @@ use wgrad_runtime::Defines;
 use crate::autograd::record;
 use crate::error::{Error, Result};
 use crate::ops::elementwise::Elementwise;
-use crate::ops::rows::Variant;
+use crate::ops::rows::RowVariant;
 use crate::tensor::Tensor;
 use table::{Unary, row};
 
-/// The pointwise function `name` (as its method is called) with its parameters, by a chosen variant, as
-/// far as it can run: for benchmarks and checks.
+/// The pointwise function `name` (as its method is called) with its parameters, by a chosen variant, if
+/// it can run, for benchmarks and checks.
 pub fn unary_with(
     x: &Tensor,
     name: &str,
     [a, b]: [f32; 2],
-    variant: Option<Variant>,
+    variant: Option<RowVariant>,
 ) -> Result<Tensor> {
     let row = row(name)?;
     if !x.dtype().is_float() {
@@ -155,7 +155,12 @@ impl Tensor {
     }
 }
 
-fn forward(row: &Unary, x: &Tensor, [a, b]: [f32; 2], variant: Option<Variant>) -> Result<Tensor> {
+fn forward(
+    row: &Unary,
+    x: &Tensor,
+    [a, b]: [f32; 2],
+    variant: Option<RowVariant>,
+) -> Result<Tensor> {
     let y = Tensor::empty(x.device(), x.shape(), x.dtype())?;
     let line = format!(
         "fn op(x: f32, a: f32, b: f32) -> f32 {{ return {}; }}",
@@ -179,7 +184,7 @@ fn backward(
     dy: &Tensor,
     v: &Tensor,
     [a, b]: [f32; 2],
-    variant: Option<Variant>,
+    variant: Option<RowVariant>,
 ) -> Result<Tensor> {
     let dx = Tensor::empty(dy.device(), dy.shape(), dy.dtype())?;
     let name = if row.from_result { "y" } else { "x" };

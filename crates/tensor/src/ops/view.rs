@@ -99,7 +99,7 @@ impl Tensor {
             dim("transpose", b, self.rank())?,
         );
         let mut dims: Vec<usize> = (0..self.rank()).collect();
-        // A scalar has dimension 0 by courtesy.
+        // PyTorch allows dimension 0 for a scalar.
         if self.rank() > 0 {
             dims.swap(a, b);
         }

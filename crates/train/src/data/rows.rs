@@ -111,7 +111,7 @@ fn read_utf8(path: &Path) -> Result<String> {
     })
 }
 
-/// Where the wanted columns stand in a table with a header.
+/// Where the requested columns stand in a table with a header.
 struct Places {
     count: usize,
     text: usize,
@@ -122,15 +122,15 @@ struct Places {
 impl Places {
     fn find(path: &Path, header: &[&str], columns: &Columns) -> Result<Places> {
         let header: Vec<&str> = header.iter().map(|name| name.trim()).collect();
-        let find = |wanted: &str| {
-            let mut hits = (0..header.len()).filter(|&i| header[i] == wanted);
+        let find = |column: &str| {
+            let mut hits = (0..header.len()).filter(|&i| header[i] == column);
             match (hits.next(), hits.next()) {
                 (Some(_), Some(_)) => bail!(
-                    "{}, line 1: column `{wanted}` is there twice; rename one of them",
+                    "{}, line 1: column `{column}` is there twice; rename one of them",
                     path.display()
                 ),
                 (Some(i), None) => Ok(i),
-                (None, _) => Err(no_column(path, 1, wanted, &header)),
+                (None, _) => Err(no_column(path, 1, column, &header)),
             }
         };
         Ok(Places {
@@ -279,9 +279,9 @@ fn label(value: &Value) -> Option<Label> {
     }
 }
 
-fn no_column<S: AsRef<str>>(path: &Path, line: usize, wanted: &str, there: &[S]) -> anyhow::Error {
+fn no_column<S: AsRef<str>>(path: &Path, line: usize, column: &str, there: &[S]) -> anyhow::Error {
     anyhow!(
-        "{}, line {line}: no column `{wanted}`; the columns there are {}: name one of these, or rename one",
+        "{}, line {line}: no column `{column}`; the columns there are {}: name one of these, or rename one",
         path.display(),
         quote_list(there)
     )

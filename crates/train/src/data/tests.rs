@@ -300,7 +300,7 @@ fn a_class_for_every_row_is_refused() {
 }
 
 #[test]
-fn the_models_own_order_of_the_same_labels_is_taken() {
+fn the_models_order_of_the_same_labels_is_kept() {
     let dir = test_dir("data");
     let path = dir.path().join("a.tsv");
     std::fs::write(&path, "text\tlabel\na\tneg\nb\tpos\n").unwrap();

@@ -101,7 +101,7 @@ fn accumulation_equals_the_big_batch() {
 }
 
 #[test]
-fn a_batch_without_items_counts_for_nothing() {
+fn a_batch_without_items_has_no_weight() {
     let folder = Folder::new();
     let mut task = Line::new(&device());
     task.counts = vec![2, 1, 0, 0, 3, 1];
@@ -193,7 +193,7 @@ fn best_early_and_plateau_go_by_a_named_metric() {
 }
 
 #[test]
-fn what_watches_an_evaluation_needs_one() {
+fn early_stopping_and_plateau_need_an_evaluation() {
     let folder = Folder::new();
     let mut task = Line::new(&device());
     for arguments in [

@@ -1,7 +1,7 @@
 //! Scaled dot-product attention: the op with the kernel it chooses, against products and softmax one by one.
 
 use anyhow::{Result, bail};
-use wgrad_tensor::ops::attention::{Variant, attention_with};
+use wgrad_tensor::ops::attention::{AttentionVariant, attention_with};
 use wgrad_tensor::{Attention, DType, Device, Tensor, no_grad};
 
 use super::row::Work;
@@ -37,7 +37,7 @@ impl Size {
 
     /// Two products forward (of the pairs that may be seen); with the backward pass five more, or four where the scores
     /// were kept. Bytes of q, k, v and the result; backward those once more, dy, and three gradients.
-    fn work(&self, backward: bool, variant: Option<Variant>) -> Work {
+    fn work(&self, backward: bool, variant: Option<AttentionVariant>) -> Work {
         let (t, d) = (self.t as f64, self.d as f64);
         let heads = (self.b * self.h) as f64;
         let pairs = match self.causal {
@@ -47,7 +47,9 @@ impl Size {
         let product = 2.0 * heads * pairs * d;
         let tensor = heads * t * d * self.dtype.size() as f64;
         let work = match backward {
-            true if variant == Some(Variant::Composed) => Work::new(6.0 * product, 12.0 * tensor),
+            true if variant == Some(AttentionVariant::Composed) => {
+                Work::new(6.0 * product, 12.0 * tensor)
+            }
             true => Work::new(7.0 * product, 12.0 * tensor),
             false => Work::new(2.0 * product, 4.0 * tensor),
         };
@@ -72,7 +74,7 @@ impl Size {
 }
 
 /// Attention by a chosen variant, or as the op chooses.
-fn attend(x: &[Tensor; 3], causal: bool, variant: Option<Variant>) -> Result<Tensor> {
+fn attend(x: &[Tensor; 3], causal: bool, variant: Option<AttentionVariant>) -> Result<Tensor> {
     let options = Attention {
         causal,
         ..Attention::default()
@@ -96,11 +98,11 @@ pub fn run(bench: &mut Bench, sizes: &[Size]) -> Result<()> {
             }
         };
         let (inputs, dy, causal) = (&inputs, &dy, size.causal);
-        let mut ways = vec![("composed ", Some(Variant::Composed)), ("", None)];
+        let mut ways = vec![("composed ", Some(AttentionVariant::Composed)), ("", None)];
         // GPUs use matrix units for f16 by rule; this row shows what they gain.
         let units = bench.device.matrix_unit().is_some_and(|unit| unit.half);
         if size.dtype == DType::F16 && units && !bench.device.adapter().is_software() {
-            ways.push(("tiled ", Some(Variant::Tiled)));
+            ways.push(("tiled ", Some(AttentionVariant::Tiled)));
         }
         let forward = ways.iter().map(|&(way, variant)| -> Way {
             let call = move || no_grad(|| attend(inputs, causal, variant)).map(|_| ());
@@ -144,7 +146,7 @@ mod tests {
         let causal = size.work(false, None).operations;
         assert_eq!(causal, work.operations * 10.0 / 16.0);
         assert_eq!(size.work(true, None).operations, 3.5 * causal);
-        let composed = size.work(true, Some(Variant::Composed));
+        let composed = size.work(true, Some(AttentionVariant::Composed));
         assert_eq!(composed.operations, 3.0 * causal);
     }
 }

@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_compared_is_unclear() {
+    fn rows_that_cannot_be_compared_are_unclear() {
         let why = |new: Row, old: Row| {
             let found = only(new, old);
             assert_eq!(found.verdict, Verdict::Unclear);
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn what_differs_is_said() {
+    fn differences_between_results_are_reported() {
         let old = results(Vec::new());
         let mut new = old.clone();
         assert!(new.cautions(&old).is_empty());

@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn the_roofline_is_what_rows_are_held_against() {
+    fn rows_give_their_share_of_the_roofline() {
         assert_eq!(roofline(&ROOF), "copy 10.0 GB/s, f32 100 GFLOP/s");
         let slow = Roof {
             half_gflops: Some(13.3),

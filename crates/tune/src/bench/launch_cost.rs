@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_busy_machine_does_not_make_launches_dear() {
+    fn a_busy_machine_does_not_raise_the_launch_cost() {
         // Half of the readings were disturbed.
         let readings = [14.0, 15.0, 14.0, 33.0, 35.0, 14.0, 16.0, 40.0, 31.0];
         let cost = estimate(readings.into_iter(), f64::INFINITY);

@@ -1,7 +1,7 @@
 //! Matrix products.
 
 use anyhow::Result;
-use wgrad_tensor::ops::matmul::{Kernel, Variant};
+use wgrad_tensor::ops::matmul::{Kernel, MatmulVariant};
 use wgrad_tensor::{DType, Device, Tensor};
 
 use super::row::{Row, Work};
@@ -109,7 +109,7 @@ impl Product {
 }
 
 /// A variant's name on the command line.
-pub fn variant_name(variant: Variant) -> String {
+pub fn variant_name(variant: MatmulVariant) -> String {
     format!("{variant:?}").to_lowercase()
 }
 
@@ -127,7 +127,7 @@ pub fn kernel_name(kernel: Kernel) -> String {
 pub fn parse_kernel(text: &str) -> Option<Kernel> {
     let mut parts = text.split('/');
     let name = parts.next()?;
-    let variant = Variant::ALL
+    let variant = MatmulVariant::ALL
         .into_iter()
         .find(|variant| variant_name(*variant) == name)?;
     let sides: Vec<&str> = parts.flat_map(|part| part.split('x')).collect();
@@ -177,7 +177,11 @@ pub fn kernels(bench: &mut Bench, product: Product, kernels: &[Kernel]) -> Resul
 
 /// The kernel that runs in place of `variant`, since adapters and operands do not allow every variant. `None` where
 /// `variant` runs, where this cannot be seen, or where the call fails (its row then says so).
-fn instead(device: &Device, variant: Variant, call: impl Fn() -> Result<()>) -> Option<String> {
+fn instead(
+    device: &Device,
+    variant: MatmulVariant,
+    call: impl Fn() -> Result<()>,
+) -> Option<String> {
     device.start_profile().ok()?;
     let done = call();
     let ran = device.stop_profile().ok()?;
@@ -227,11 +231,11 @@ mod tests {
     }
 
     #[test]
-    fn a_kernel_that_cannot_run_is_no_row() {
+    fn a_kernel_that_cannot_run_gets_no_row() {
         let device = Device::open(wgrad_tensor::DeviceOptions::default()).unwrap();
         let mut bench = Bench::new(&device, Settings::quick(), |_, _| ()).unwrap();
         // Vectors are for a few rows.
-        let all = [Variant::Vector, Variant::Simple].map(Kernel::from);
+        let all = [MatmulVariant::Vector, MatmulVariant::Simple].map(Kernel::from);
         let product = Product::new(64, 64, 64, DType::F32);
         kernels(&mut bench, product, &all).unwrap();
         let [vector, simple] = bench.results.rows.as_slice() else {

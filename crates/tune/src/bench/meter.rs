@@ -130,7 +130,7 @@ impl Meter {
             }
         }
         let by_device = self.watch.by_device() && !self.settings.by_clock;
-        Ok(self.judge(runs, &temperatures, &long, by_device))
+        Ok(self.measurements(runs, &temperatures, &long, by_device))
     }
 
     /// The same of calls that were timed elsewhere by the clock and by turns: the first of each and its samples, and
@@ -146,10 +146,10 @@ impl Meter {
             first,
             samples,
         });
-        self.judge(runs.collect(), temperatures, temperatures, false)
+        self.measurements(runs.collect(), temperatures, temperatures, false)
     }
 
-    fn judge(
+    fn measurements(
         &self,
         runs: Vec<Run>,
         temperatures: &[Option<f64>],
@@ -320,12 +320,12 @@ const MOST_CALLS: usize = 100;
 
 /// More than the last cache of an adapter holds: a GPU's has up to 100 MB, a CPU's share of one less.
 pub fn cache_bytes(device: &Device) -> u64 {
-    let wanted = if device.adapter().is_software() {
+    let most_bytes = if device.adapter().is_software() {
         64 << 20
     } else {
         256 << 20
     };
-    device.max_binding_bytes().min(wanted)
+    device.max_binding_bytes().min(most_bytes)
 }
 
 /// One call of a sample: seconds of its stamps or by the clock, its share of what the stamps cost, its launches.

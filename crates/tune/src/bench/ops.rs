@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_stretched_says_why() {
+    fn rows_that_cannot_be_stretched_give_the_reason() {
         let device = Device::open(wgrad_tensor::DeviceOptions::default()).unwrap();
         let refused = |op: &str, shape: &[usize]| {
             let cases = wgrad_tensor::ops::cases();

@@ -183,7 +183,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn figures_that_are_no_numbers_are_left_out() {
+    fn figures_that_are_not_numbers_are_left_out() {
         let row = row("train", Work::new(1e9, 1e8), 1.0, 0.1)
             .figure("loss last", f64::NAN)
             .figure("items/s", f64::INFINITY)

@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use wgrad_tensor::ops::binary::binary_with;
 use wgrad_tensor::ops::layer_norm::norm_with;
-use wgrad_tensor::ops::rows::Variant;
+use wgrad_tensor::ops::rows::RowVariant;
 use wgrad_tensor::ops::softmax::softmax_with;
 use wgrad_tensor::ops::unary::unary_with;
 use wgrad_tensor::{DType, Norm, Tensor, no_grad};
@@ -23,7 +23,7 @@ struct Inputs {
     bias: Tensor,
 }
 
-fn call(op: &str, on: &Inputs, variant: Option<Variant>) -> Result<()> {
+fn call(op: &str, on: &Inputs, variant: Option<RowVariant>) -> Result<()> {
     let Inputs {
         x,
         other,
@@ -89,7 +89,7 @@ pub fn run(bench: &mut Bench, op: &str, [r, c]: [usize; 2], dtype: DType) -> Res
         _ => work,
     };
     let inputs = &inputs;
-    let ways = [(" plain", Some(Variant::Plain)), ("", None)].map(|(way, variant)| -> Way {
+    let ways = [(" plain", Some(RowVariant::Plain)), ("", None)].map(|(way, variant)| -> Way {
         let call = move || call(op, inputs, variant);
         (format!("{name}{way}"), work, Box::new(call))
     });

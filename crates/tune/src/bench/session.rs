@@ -209,7 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_way_that_fails_in_the_middle_costs_its_rows_only() {
+    fn a_failing_call_loses_only_its_own_rows() {
         let device = Device::open(DeviceOptions::default()).unwrap();
         let mut bench = Bench::new(&device, Settings::quick(), |_, _| ()).unwrap();
         let mut left = 4;
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_from_cold_caches_have_names_of_their_own() {
+    fn rows_from_cold_caches_have_other_names() {
         let device = Device::open(DeviceOptions::default()).unwrap();
         let settings = Settings {
             cache: Cache::Cold,

@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_too_large_is_refused_before_it_is_made() {
+    fn inputs_that_are_too_large_are_refused_before_they_are_made() {
         let device = Device::open(DeviceOptions::default()).unwrap();
         assert_eq!(count(&device, &[3, 4], DType::F16).unwrap(), 12);
         for shape in [&[200_000, 200_000][..], &[1 << 31, 1 << 31, 1 << 31]] {

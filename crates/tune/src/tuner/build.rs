@@ -13,7 +13,7 @@ use super::wgsl;
 /// Why a choice cannot be built, by the names of [`super::outcome::Status`].
 #[derive(Debug)]
 pub enum Refused {
-    /// The preprocessor, naga or a uniform without a value stops it; the message says which.
+    /// The preprocessor or naga refuses it, or a member of the uniform has no value; the message says which.
     Compile(String),
     /// A constraint of the spec or a limit of the adapter forbids it; the message names it.
     Constraint(String),
@@ -35,7 +35,7 @@ pub struct Built {
 /// The WGSL of `source` with `values` (parameters) at `sizes`, and how to launch it.
 ///
 /// # Errors
-/// `Compile` for what the preprocessor or naga refuses, a uniform's member that has no value.
+/// `Compile` if the preprocessor or naga refuses the text, or if a member of the uniform has no value.
 pub fn build(
     spec: &Spec,
     source: &Source,
@@ -62,8 +62,8 @@ pub fn build(
     })
 }
 
-/// The file of `source` with `values` in the place of its constants (in front of it where it has none of
-/// that name): for the user to keep.
+/// The file of `source` with `values` as its constants, for the user to keep. A constant that the file does not
+/// declare is put in front of it.
 pub fn tuned_text(
     spec: &Spec,
     source: &Source,
@@ -72,7 +72,7 @@ pub fn tuned_text(
 ) -> Result<String, String> {
     let scope = scope(spec, values, sizes)?;
     let text = assembled(spec, source, sizes, &scope)?;
-    // What stood in front and has found its place in the file leaves lines of spaces.
+    // Constants that moved from the front into the file leave lines of spaces behind.
     let left = |line: &&str| line.is_empty() || !line.trim().is_empty();
     let lines: Vec<&str> = text.lines().filter(left).collect();
     Ok(lines.join("\n") + "\n")
@@ -95,7 +95,7 @@ fn scope(spec: &Spec, values: &Scope, sizes: &Scope) -> Result<Scope, String> {
     Ok(scope)
 }
 
-/// The text with all constants in their places.
+/// The text with all constants set.
 fn assembled(spec: &Spec, source: &Source, sizes: &Scope, scope: &Scope) -> Result<String, String> {
     let with_sizes = spec
         .size_constants
@@ -186,7 +186,7 @@ fn word(name: &str, value: Value, float: bool) -> Result<u32, String> {
     }
 }
 
-/// Holds `built` against the device's limits, so that no driver has to.
+/// Checks `built` against the device's limits, so that a driver does not have to.
 pub fn check_limits(device: &Device, built: &Built) -> Result<(), Refused> {
     let limits: BTreeMap<&str, u64> = device.adapter().limits.iter().copied().collect();
     let limit = |name: &str| limits.get(name).copied().unwrap_or(u64::MAX);

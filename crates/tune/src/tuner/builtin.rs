@@ -7,7 +7,7 @@ use anyhow::{Result, anyhow};
 use super::job::{Job, Source};
 use super::spec::Spec;
 
-/// A problem: its name, a spec whose `kernel` names shader files, and what stands for each `{WORD}` in it.
+/// A problem: its name, a spec whose `kernel` names shader files, and the replacement of each `{WORD}` in the spec.
 type Problem = (&'static str, &'static str, &'static [Words]);
 type Words = &'static [(&'static str, &'static str)];
 
@@ -23,7 +23,7 @@ const F32: Words = &[
 const F16: Words = &[
     ("{T}", "f16"),
     ("{HALF}", "true"),
-    // Workgroup memory for the larger tile of matrix units, where they are taken.
+    // Workgroup memory for the larger tile of matrix units, if the kernel uses them.
     (
         "{ROOM}",
         "(!{UNITS} || max_workgroup_bytes >= 28672 - 4096 * (subgroup_size >= 32))",
@@ -35,7 +35,7 @@ const F16: Words = &[
     ("{BYTES}", "2"),
     ("{RTOL}", "1e-3"),
 ];
-/// b lies along its columns.
+/// b is row-major.
 const PRODUCT: Words = &[
     ("{NAME}", "matmul"),
     ("{B_ALONG_K}", "false"),
@@ -60,7 +60,7 @@ const TILES: Words = &[
         "m >= 96 && n >= 96 && 4 * ceil_div(m, 128) * ceil_div(n, 128) >= 256 + (3 * groups_to_fill - 256) * (!{UNITS})",
     ),
     ("{FEW}", "ceil_div(m, 64) * ceil_div(n, 64) < 32"),
-    // A subgroup takes the place of an invocation with matrix units.
+    // With matrix units a subgroup computes what an invocation computes otherwise.
     (
         "{THREADS}",
         "BM / TM * (BN / TN) * (1 + (subgroup_size - 1) * (KERNEL == 3))",
@@ -196,7 +196,7 @@ mod tests {
                         .iter()
                         .filter(|s| spec.allows(&values, s).unwrap());
                     let sizes = checks.next().unwrap_or_else(|| panic!("{name} {values:?}"));
-                    // One in so many, and the first of each kernel.
+                    // Every n-th choice, and the first of each kernel.
                     let kernel = kernel(&values);
                     if seen.contains(&(kernel, values.clone()))
                         || at % 97 > 0 && seen.iter().any(|(k, _)| *k == kernel)
@@ -213,16 +213,16 @@ mod tests {
     }
 
     #[test]
-    fn imported_files_count() {
+    fn the_hash_includes_imported_files() {
         let mut job = job("softmax").unwrap();
         let hash = job.hash();
-        // As if it imported nothing.
+        // The hash without the imported files.
         job.files.clear();
         assert_ne!(job.hash(), hash);
     }
 
     #[test]
-    fn adapters_and_sizes_have_their_kernels() {
+    fn constraints_allow_the_kernels_that_fit_adapter_and_size() {
         let kernels = |name: &str, facts: &Scope, rows: i64| {
             let spec = job(name).unwrap().spec().unwrap().on(facts).unwrap();
             let of_rows = |s: &&Scope| s["m"] == Value::Int(rows);

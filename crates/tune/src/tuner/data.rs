@@ -1,4 +1,4 @@
-//! What buffers hold: made from a seed, packed for the device, read back as float64.
+//! The contents of buffers: made from a seed, packed for the device, read back as float64.
 
 use std::path::Path;
 
@@ -44,8 +44,8 @@ impl Random {
     }
 }
 
-/// The first contents of `buffer` at the sizes `scope`, as the device holds them; `None` for an output
-/// without a fill.
+/// The first contents of `buffer` at the sizes `scope`, as bytes for the device; `None` for an output without a
+/// fill.
 pub fn contents(
     buffer: &BufferSpec,
     scope: &Scope,
@@ -84,7 +84,7 @@ pub fn contents(
     Ok(Some(pack(&values, buffer.dtype)))
 }
 
-/// `name` with each `{SIZE}` in it put in.
+/// `name` with each `{SIZE}` replaced by its value.
 pub fn file_name(name: &str, scope: &Scope) -> String {
     let mut name = name.to_owned();
     for (size, value) in scope {
@@ -93,7 +93,7 @@ pub fn file_name(name: &str, scope: &Scope) -> String {
     name
 }
 
-/// The raw values of file `name`, with each `{SIZE}` in it put in.
+/// The raw values of file `name`, with each `{SIZE}` replaced by its value.
 pub fn read_file(
     name: &str,
     scope: &Scope,
@@ -115,7 +115,7 @@ pub fn read_file(
     Ok(bytes)
 }
 
-/// `values` as the device holds them.
+/// `values` as bytes for the device.
 pub fn pack(values: &[f64], dtype: Dtype) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(values.len() * dtype.bytes() as usize);
     for &value in values {
@@ -129,7 +129,7 @@ pub fn pack(values: &[f64], dtype: Dtype) -> Vec<u8> {
     bytes
 }
 
-/// What the device holds, as float64 (exact for every type).
+/// Bytes from the device as float64 (exact for every type).
 pub fn unpack(bytes: &[u8], dtype: Dtype) -> Vec<f64> {
     match dtype {
         Dtype::F16 => bytes
@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_survive_the_way_to_the_device() {
+    fn packed_values_are_unpacked_unchanged() {
         for (dtype, values) in [
             (Dtype::F32, vec![0.0, -1.5, 3e30]),
             (Dtype::F16, vec![0.5, -2.0, 65504.0]),

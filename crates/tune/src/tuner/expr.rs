@@ -29,7 +29,7 @@ impl fmt::Display for Value {
         match self {
             Value::Bool(value) => write!(f, "{value}"),
             Value::Int(value) => write!(f, "{value}"),
-            // With its point: as an integer it would be another value.
+            // With a decimal point, or it would be read as an integer.
             Value::Float(value) => write!(f, "{value:?}"),
         }
     }
@@ -46,7 +46,7 @@ pub struct Expr {
     root: Node,
 }
 
-/// As it may stand in a file: a string, or a bare number or truth value.
+/// An expression in a file: a string, or a bare number or truth value.
 #[derive(Deserialize)]
 #[serde(
     untagged,
@@ -94,7 +94,7 @@ impl std::error::Error for ExprError {}
 
 #[derive(Debug, Clone)]
 struct Node {
-    /// The byte where it starts, or where its operator stands.
+    /// The byte where the expression starts, or the byte of its operator.
     at: usize,
     kind: Kind,
 }
@@ -141,14 +141,14 @@ impl Expr {
     /// Parses `text`.
     ///
     /// # Errors
-    /// The column of the first thing that does not fit, and what is expected there.
+    /// The column of the first mistake, and what is expected there.
     pub fn parse(text: &str) -> Result<Expr, ExprError> {
         let root = parse::parse(text, false).map_err(|e| wrong(text, e))?;
         let text = text.to_owned();
         Ok(Expr { text, root })
     }
 
-    /// Parses what Python writes: comparisons that chain, and `in` a list.
+    /// Parses Python's syntax: comparisons may chain, and `in` tests a list.
     ///
     /// # Errors
     /// As [`Expr::parse`].
@@ -161,8 +161,8 @@ impl Expr {
         Ok(Expr { text, root })
     }
 
-    /// As Python writes it. `name` says what stands for a name; `sample` has a value of each, which says whether a
-    /// quotient is one of floats.
+    /// The expression in Python's syntax. `name` gives the text for a name. `sample` has a value for each name, which
+    /// shows whether a quotient is one of floats.
     pub fn to_python(&self, name: &dyn Fn(&str) -> String, sample: &Scope) -> String {
         print::python(&self.root, name, sample)
     }
@@ -185,10 +185,10 @@ impl Expr {
         Ok(truth(self.eval(scope)?))
     }
 
-    /// Its value as a number of things.
+    /// Its value as a count.
     ///
     /// # Errors
-    /// As [`Expr::eval`], and a value that is negative or no integer.
+    /// As [`Expr::eval`], and a value that is negative or not an integer.
     pub fn count(&self, scope: &Scope) -> Result<u64, ExprError> {
         let value = self.eval(scope)?;
         match value {
@@ -216,7 +216,7 @@ impl Expr {
         found
     }
 
-    /// Fails where it uses a name that is not among `known`.
+    /// An error if the expression uses a name that is not in `known`.
     pub fn check_names(&self, known: &BTreeSet<String>) -> Result<(), ExprError> {
         let all = self.names();
         let Some((at, name)) = all.iter().find(|(_, name)| !known.contains(*name)) else {

@@ -1,13 +1,13 @@
-//! What expressions of a spec may ask of the adapter, by name.
+//! Facts of the adapter that a spec's expressions may use by name.
 
 use wgrad_runtime::{Device, MatrixUnit};
 
 use super::expr::{Scope, Value};
 
-/// The facts of `device`: `software` (a program on the CPU), `vulkan` (the way to it), `f16` (kernels may use it), `subgroup_size` (0
-/// where it is not one number), `matrix_side` (of the matrix units' matrices, 0 without units), `matrix_f16`
-/// (whether their factors are f16), `groups_to_fill` (workgroups that keep it busy, roughly), and the most of a buffer, a workgroup and its memory: `max_buffer_bytes`,
-/// `max_invocations`, `max_workgroup_bytes`.
+/// The facts of `device`: `software` (it runs on the CPU), `vulkan` (its back end is Vulkan), `f16` (kernels may use
+/// f16), `subgroup_size` (0 if it is not fixed), `matrix_side` (the side of the matrix units' matrices, 0 without
+/// units), `matrix_f16` (whether their factors are f16), `groups_to_fill` (roughly the number of workgroups that keep
+/// the device busy), and the limits `max_buffer_bytes`, `max_invocations` and `max_workgroup_bytes`.
 pub fn of(device: &Device) -> Scope {
     let unit = device.matrix_unit();
     Scope::from([
@@ -33,7 +33,7 @@ pub fn of(device: &Device) -> Scope {
     ])
 }
 
-/// Those of an adapter with nothing beyond WebGPU, before one is open.
+/// The facts of an adapter with WebGPU's default limits, for use before a device is open.
 pub fn none() -> Scope {
     Scope::from([
         ("software".into(), Value::Bool(false)),
@@ -56,7 +56,7 @@ fn int(name: &str, value: impl TryInto<i64>) -> (String, Value) {
     )
 }
 
-/// The matrix units that `facts` speak of.
+/// The matrix units that `facts` describe.
 pub fn matrix_unit(facts: &Scope) -> Option<MatrixUnit> {
     let Some(Value::Int(side)) = facts.get("matrix_side") else {
         return None;

@@ -1,4 +1,4 @@
-//! What a worker needs to know of a tuning problem, and what it answers.
+//! The tuning problem as a worker receives it, and the worker's requests and replies.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -27,7 +27,7 @@ pub struct Source {
 /// A tuning problem with all its texts.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Job {
-    /// The kernel's name in tables: the file's without its ending, or a built-in's.
+    /// The kernel's name in tables: the file's name without its ending, or the name of one of wgrad's kernels.
     pub name: String,
     /// The spec's file name, for messages.
     pub spec_name: String,
@@ -37,23 +37,23 @@ pub struct Job {
     pub kernels: Vec<Source>,
     /// The reference kernel.
     pub reference: Option<Source>,
-    /// For wgrad's own kernels: the shader files, in the order of `kernels`. Else empty.
+    /// The shader files of wgrad's own kernels, in the order of `kernels`; empty for a user's kernel.
     pub files: Vec<String>,
-    /// Where data files lie.
+    /// The folder of the data files.
     pub folder: PathBuf,
-    /// The adapter, as `DeviceOptions` takes it.
+    /// The adapter's name, as in `DeviceOptions`.
     pub adapter: Option<String>,
     /// Compile with bounds checks, loop bounds and zeroed workgroup memory.
     pub checked: bool,
-    /// Of the buffers' contents.
+    /// The seed of the buffers' contents.
     pub seed: u64,
 }
 
 impl Job {
-    /// Reads the spec file and the files that it names; `kernel` takes the place of the spec's.
+    /// Reads the spec file and the files that it names; `kernel` replaces the spec's kernel.
     ///
     /// # Errors
-    /// A file that cannot be read, and whatever [`Spec::parse`] refuses.
+    /// A file that cannot be read, or an error of [`Spec::parse`].
     pub fn load(spec_path: &std::path::Path, kernel: Option<&std::path::Path>) -> Result<Job> {
         let read = |path: &std::path::Path| {
             std::fs::read_to_string(path)
@@ -108,7 +108,7 @@ impl Job {
         })
     }
 
-    /// Of the texts that decide what a candidate does: the kernels with what they import, the reference and the spec.
+    /// The hash of all texts that a candidate depends on: the kernels and their imports, the reference and the spec.
     pub fn hash(&self) -> String {
         let imported = match self.files.is_empty() {
             true => None,
@@ -125,8 +125,8 @@ impl Job {
         text_hash(&all)
     }
 
-    /// Of the data files that `spec` names, at all of its sizes. One that cannot be read counts as none: whoever needs
-    /// it says so.
+    /// The hash of the data files that `spec` names, at all of its sizes. A file that cannot be read is left out; reading
+    /// it later gives the error.
     pub fn data_hash(&self, spec: &Spec) -> String {
         let of_buffers = spec.buffers.iter().filter_map(|b| b.file.as_ref());
         let names: Vec<&String> = of_buffers.chain(spec.reference.files.values()).collect();
@@ -140,7 +140,7 @@ impl Job {
         text_hash(&found)
     }
 
-    /// Parameters that neither a kernel nor an expression of `spec` names: all their values are the same.
+    /// Parameters that neither a kernel nor an expression of `spec` names, so that their values make no difference.
     pub fn unused(&self, spec: &Spec) -> Vec<String> {
         let uniform = spec.uniform.values().flat_map(|list| list.all());
         let all = spec.workgroups.iter().chain(&spec.constraints);
@@ -148,9 +148,9 @@ impl Job {
         let named: BTreeSet<&str> = all.flat_map(|e| e.names()).map(|(_, n)| n).collect();
         let unused = |name: &&String| {
             let kernels = &mut self.kernels.iter();
-            // Of ours, imported files may name it.
+            // In wgrad's own kernels, an imported file may name the parameter.
             let ours = !self.files.is_empty() || name.as_str() == "KERNEL";
-            // A member of the uniform has its value without a line.
+            // A member of the uniform with this name gets the value without a line in the spec.
             let in_text = kernels.any(|kernel| wgsl::mentions(&kernel.text, name));
             !ours && !in_text && !named.contains(name.as_str())
         };
@@ -163,13 +163,13 @@ impl Job {
     }
 }
 
-/// What the parent asks of a worker: one JSON value a line.
+/// A request of the parent process to a worker: one JSON value on each line.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Request {
-    /// First of all.
+    /// Opens the device. The first request.
     Open(Box<Job>),
-    /// Check `values` and time them at problem `size` (an index of `time`) by turns with `incumbent`; if they lead,
-    /// and `watch` says so, run them on an emulated GPU.
+    /// Check `values` and time them at problem `size` (an index of `time`) by turns with `incumbent`. If they take the
+    /// lead and `watch` is set, run them on an emulated GPU.
     Try {
         /// The candidate's parameters.
         values: Scope,
@@ -180,7 +180,7 @@ pub enum Request {
         /// Whether the emulated GPU runs a candidate that takes the lead.
         watch: bool,
     },
-    /// Time `values` and `against` by turns, longer: the last word.
+    /// Time `values` and `against` by turns for longer: the final comparison.
     Compare {
         /// The parameters of one side.
         values: Scope,
@@ -193,10 +193,10 @@ pub enum Request {
     Peak,
 }
 
-/// What a worker answers: any number of `Phase`, then one of the others.
+/// A worker's answer: any number of `Phase`, then one of the others.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Reply {
-    /// Where it is: what the parent says if it hears no more.
+    /// The worker's current phase. The parent process reports it if the worker then goes silent.
     Phase(Phase),
     /// The device is open.
     Opened(Machine),
@@ -220,7 +220,7 @@ pub enum Reply {
         /// 10^9 f32 operations a second of multiply-adds.
         fma_gflops: f64,
     },
-    /// The request makes no sense: a mistake in the spec, which no other candidate will mend.
+    /// The request is invalid: a mistake in the spec that affects every candidate.
     Failed(String),
 }
 
@@ -235,11 +235,11 @@ pub enum Phase {
     Check,
     /// The candidate is timed.
     Time,
-    /// On an emulated GPU.
+    /// The candidate runs on an emulated GPU.
     Watch,
 }
 
-/// Where the worker runs, and what moving and computing costs there at least.
+/// The worker's adapter, and the least work of each timed size.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Machine {
     /// The adapter's name.
@@ -253,7 +253,7 @@ pub struct Machine {
     /// See [`super::facts`].
     #[serde(default)]
     pub facts: Scope,
-    /// Bytes and operations of each timed size, where the spec knows.
+    /// Bytes of each timed size, if the spec gives them.
     pub bytes: Vec<f64>,
     /// Operations of each timed size.
     pub flops: Vec<f64>,

@@ -1,4 +1,4 @@
-//! Searching a kernel's best parameters: any WGSL kernel with a spec in TOML (see [`spec::Spec`]).
+//! Searches the best parameters of any WGSL kernel that has a spec in TOML (see [`spec::Spec`]).
 //!
 //! The path of a candidate: [`space`] lists the choices that the constraints allow, [`search`] picks one,
 //! a [`worker`] process builds it ([`build`]), checks it and times it by turns with the best so far

@@ -1,4 +1,4 @@
-//! What became of a candidate.
+//! The outcome of a candidate.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +13,7 @@ pub enum Status {
     Correct,
     /// The preprocessor, naga or the driver refused it.
     Compile,
-    /// It computed something else, wrote where it must not, or not twice the same.
+    /// It computed wrong values, wrote outside of its buffers, or gave different bytes in two runs.
     Correctness,
     /// The device or the worker was lost while it ran.
     Runtime,
@@ -24,7 +24,7 @@ pub enum Status {
 }
 
 impl Status {
-    /// The word in results files.
+    /// The status in results files.
     pub fn name(self) -> &'static str {
         match self {
             Status::Correct => "correct",
@@ -37,23 +37,23 @@ impl Status {
     }
 }
 
-/// What an emulated GPU saw of a candidate (see [`wgrad_runtime::Emulated`]): those that take the lead run there too.
+/// The result of running a candidate on an emulated GPU (see [`wgrad_runtime::Emulated`]), as all that take the lead do.
 /// Better ones come first.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Watched {
-    /// It never led, or watching was off.
+    /// It never took the lead, or emulation was off.
     #[default]
     No,
     /// It ran without a fault.
     Clean,
-    /// Something that is not emulated, or too slow there.
+    /// It uses something that is not emulated, or was too slow on the emulator.
     Unknown(String),
-    /// A race, a stray index, a barrier that not all reach: right here by luck.
+    /// A race, a stray index, or a barrier that not all invocations reach: its results on this device are right by luck.
     Fault(String),
 }
 
-/// What a launch asks of a device; a table is used only where these are met.
+/// What a launch needs of a device. A table's choice is used only on devices that have it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Needs {
     /// Invocations of a workgroup.
@@ -74,7 +74,7 @@ pub struct Outcome {
     /// Why it failed, in one line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// Of one launch; `None` unless correct.
+    /// The time of one launch; `None` unless the candidate is correct.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time: Option<Interval>,
     /// Its time over the incumbent's, from pairs of samples.
@@ -89,15 +89,15 @@ pub struct Outcome {
     /// Seconds spent on checking.
     #[serde(default)]
     pub check_seconds: f64,
-    /// What the kernel takes of the adapter.
+    /// What the kernel needs of the adapter.
     #[serde(default)]
     pub needs: Needs,
-    /// What the emulated GPU saw of it.
+    /// The result on the emulated GPU.
     #[serde(default)]
     pub watched: Watched,
 }
 
-/// A candidate takes the incumbent's place if it is surely faster by this much.
+/// A candidate replaces the incumbent if it is certainly faster by this share.
 const CLEARLY: f64 = 0.99;
 
 impl Outcome {
@@ -107,7 +107,7 @@ impl Outcome {
         ratio.map(|ratio| ratio.median)
     }
 
-    /// One that did not get to be timed.
+    /// A candidate that failed before it was timed.
     pub fn failed(values: Scope, size: usize, status: Status, message: impl Into<String>) -> Self {
         let message: String = message.into();
         let line = message.split_whitespace().collect::<Vec<_>>().join(" ");

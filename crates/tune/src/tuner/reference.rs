@@ -1,12 +1,12 @@
-//! The built-in references: what a kernel should compute, in float64 on the host, in plain loops.
+//! The built-in references: plain loops in float64 on the host.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-/// A result, of inputs and sizes.
+/// Computes a result from inputs and sizes.
 type Compute = fn(&[&[f64]], &[usize]) -> Vec<f64>;
 
-/// A built-in: its name, how many inputs it reads, the sizes it asks for, and what it computes.
+/// A built-in: its name, the number of its inputs, the sizes it needs, and its function.
 struct Builtin {
     name: &'static str,
     inputs: RangeInclusive<usize>,
@@ -129,7 +129,7 @@ pub fn names() -> Vec<&'static str> {
 /// Computes built-in `name` of `inputs`; `shape` gives its sizes by name. Most have one result.
 ///
 /// # Errors
-/// No such built-in, another number of inputs, a missing size, an input of another length.
+/// There is no such built-in, or the number of inputs, a size or an input's length is wrong.
 pub fn compute(
     name: &str,
     inputs: &[&[f64]],
@@ -220,7 +220,7 @@ fn mean_and_rstd(row: &[f64]) -> (f64, f64) {
     (mean, 1.0 / (variance + 1e-5).sqrt())
 }
 
-/// Of x, with weight and bias where they are given.
+/// Layer normalisation of x, with weight and bias if they are given.
 fn layer_norm(x: &[&[f64]], sizes: &[usize]) -> Vec<f64> {
     let row = |row: &[f64]| -> Vec<f64> {
         let (mean, rstd) = mean_and_rstd(row);

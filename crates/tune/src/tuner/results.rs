@@ -1,6 +1,5 @@
-//! Results as they come: a file of JSON lines that is only ever appended to. A `Head` starts a run, an
-//! `Outcome` is one candidate. Each line names its run, so that several runs may write at once. A killed run loses no
-//! more than the line it was writing.
+//! The results file: JSON lines, only appended to. A `Head` starts a run, an `Outcome` is one candidate. Each line
+//! names its run, so that several runs may write at once. A killed run loses at most the line it was writing.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -17,16 +16,16 @@ use super::job::Machine;
 use super::outcome::{Outcome, Status};
 use super::spec::show;
 
-/// What a run was about: outcomes are comparable where these agree.
+/// The subject of a run. Outcomes of runs with equal heads can be compared.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Head {
     /// The kernel's name.
     pub kernel: String,
-    /// Of the kernel files and of the spec: see `wgrad_runtime::text_hash`.
+    /// The hash of the kernel files and the spec: see `wgrad_runtime::text_hash`.
     pub hash: String,
-    /// Of the data files.
+    /// The hash of the data files.
     pub data: String,
-    /// Of the buffers' contents.
+    /// The seed of the buffers' contents.
     pub seed: u64,
     /// Where it ran.
     pub machine: Machine,
@@ -51,10 +50,10 @@ enum Line {
     },
 }
 
-/// What earlier runs say of a choice.
+/// The result of a choice in an earlier run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Known {
-    /// How the choice ended there.
+    /// The outcome of the choice.
     pub outcome: Outcome,
     /// Seconds of the default in the same run.
     pub default_seconds: Option<f64>,
@@ -67,7 +66,7 @@ pub struct Results {
 }
 
 impl Results {
-    /// Opens `path` to append a run to. A last line that is not whole is closed, so that it does no harm.
+    /// Opens `path` to append a run. An unfinished last line is ended, so that it does not spoil the next line.
     pub fn append(path: &Path, head: &Head) -> Result<Results> {
         let wrong = || format!("{} cannot be written", path.display());
         let mut file = OpenOptions::new()
@@ -112,16 +111,16 @@ impl Results {
     }
 }
 
-/// What the file at `path` holds of runs with this head, one of each choice: the last word on it, but once wrong is
-/// wrong. `defaults` are the default choices of the timed sizes. Nothing if there is no file; lines that are not whole
-/// are passed over.
+/// The results of runs with this head in the file at `path`: for each choice the last outcome, except that a choice
+/// that was wrong once stays wrong. `defaults` are the default choices of the timed sizes. Empty if there is no file;
+/// incomplete lines are skipped.
 pub fn known(path: &Path, head: &Head, defaults: &[Scope]) -> Result<Vec<Known>> {
     let text = match std::fs::read(path) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(e) => return Err(e).with_context(|| format!("{} cannot be read", path.display())),
     };
-    // Whether a run is ours, and what it says.
+    // For each run: whether its head equals `head`, and its outcomes.
     let mut runs: BTreeMap<String, Vec<Outcome>> = BTreeMap::new();
     let mut order = Vec::new();
     for line in text.lines() {

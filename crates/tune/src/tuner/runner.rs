@@ -1,4 +1,4 @@
-//! The device side of tuning: compiles candidates, checks them, times them. It lives in a worker process.
+//! The device side of tuning: compiles, checks and times candidates. It runs in a worker process.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,11 +25,11 @@ use problem::{Expected, Problem};
 
 /// Bytes behind every buffer while candidates are checked.
 const PADDING: u64 = 1024;
-/// NaN as f32 and as either f16 of the word, and an index out of every range.
+/// This word is NaN as f32 and as two f16, and an index beyond every range.
 const POISON: u32 = 0xffc5_ffc5;
-/// What outputs hold before the second run: a NaN again, but another one.
+/// The contents of outputs before the second run: another NaN.
 const POISON_AGAIN: u32 = 0x7fab_ffab;
-/// Pipelines kept at most.
+/// The largest number of cached pipelines.
 const KERNELS: usize = 200;
 
 /// A candidate compiled for one problem size.
@@ -39,7 +39,7 @@ struct Ready {
     built: Arc<Built>,
     /// The buffer of each binding.
     buffers: Vec<usize>,
-    /// Seconds of a launch by the clock; 0 until there was one.
+    /// Seconds of a launch by the host's clock; 0 before the first launch.
     first: f64,
 }
 
@@ -49,15 +49,15 @@ pub struct Runner {
     job: Arc<Job>,
     spec: Arc<Spec>,
     meter: Option<Meter>,
-    /// The checked sizes, then the timed ones; made when first needed, as what is expected of them.
+    /// The checked sizes, then the timed ones. Each is made when first needed, and so are its expected outputs.
     problems: Vec<Option<Arc<Problem>>>,
     expected: BTreeMap<usize, Arc<Expected>>,
-    /// Of the problem timed last: the buffers that kernels only read, by their place in the spec.
+    /// The read-only buffers of the problem timed last, by their index in the spec.
     inputs: (usize, BTreeMap<usize, Buffer>),
     compiled: BTreeMap<(String, usize), Ready>,
-    /// By text: where sizes are no constants, one pipeline serves all of them.
+    /// By WGSL text: if sizes are not constants, one pipeline serves all of them.
     kernels: BTreeMap<String, Arc<Kernel>>,
-    /// The same on an emulated GPU, once it was needed.
+    /// A runner on an emulated GPU, made when first needed.
     watcher: Option<Box<Runner>>,
 }
 
@@ -65,7 +65,7 @@ impl Runner {
     /// Opens the device.
     ///
     /// # Errors
-    /// No such adapter, or a spec that does not fit the kernel.
+    /// There is no such adapter, or the spec does not fit the kernel.
     pub fn open(job: Job) -> Result<Runner> {
         let device = Device::open(DeviceOptions {
             adapter: job.adapter.clone(),
@@ -122,7 +122,7 @@ impl Runner {
         })
     }
 
-    /// What the adapter reaches at best.
+    /// The adapter's measured limits.
     pub fn peak(&self) -> Result<Reply> {
         let peak = self.device.measure_peak()?;
         Ok(Reply::Peak {
@@ -131,11 +131,12 @@ impl Runner {
         })
     }
 
-    /// Checks `values` at every checked size and, if right, times them at timed size `size`; what then leads is
-    /// watched for what this device lets pass. That fails any but the first, which all others are like.
+    /// Checks `values` at every checked size and, if they are correct, times them at timed size `size`. A candidate that
+    /// takes the lead also runs on an emulated GPU. A fault there fails the candidate, except the default, whose fault
+    /// other candidates are likely to share.
     ///
     /// # Errors
-    /// What is wrong with the spec or the incumbent; a candidate's own failure is an outcome.
+    /// A mistake in the spec, or an incumbent that fails; a candidate's own failure is an outcome.
     pub fn attempt(
         &mut self,
         values: &Scope,
@@ -229,7 +230,7 @@ impl Runner {
         Ok(outcome)
     }
 
-    /// Compiles `values` for problem `at`, or finds it compiled.
+    /// Compiles `values` for problem `at`, or takes them from the cache.
     fn ready(&mut self, values: &Scope, at: usize) -> Result<Ready, Refused> {
         let key = (show(values), at);
         if let Some(found) = self.compiled.get(&key) {

@@ -22,31 +22,32 @@ pub enum Strategy {
     Anneal,
 }
 
-/// A search under way. Same seed and same costs, same order.
+/// A running search. The same seed and the same costs give the same order.
 pub struct Search<'a> {
     space: &'a Space,
     strategy: Strategy,
     random: Random,
-    /// What came out of each choice: `None` not tried, `Some(None)` failed, else its cost.
+    /// The result of each choice: `None` if not tried, `Some(None)` if it failed, else its cost.
     tried: Vec<Option<Option<f64>>>,
-    /// What is tried where nothing else decides, last first.
+    /// The order in which choices are tried if no other rule applies, last first.
     order: Vec<usize>,
-    /// Other kernels than the default's, each by its first choice: they differ more than tiles do.
+    /// The first choice of each kernel other than the default's. They are tried early, because kernels differ more than
+    /// tiles do.
     kernels: Vec<usize>,
     at: Option<usize>,
     temperature: f64,
     refused: usize,
 }
 
-/// The first temperature: a choice slower by this share is taken with a chance of 1/e.
+/// The first temperature: the search moves to a choice that is slower by this share with a probability of 1/e.
 const HOT: f64 = 0.5;
-/// What each step leaves of it.
+/// The factor by which each step lowers the temperature.
 const COOLING: f64 = 0.93;
-/// Steps in a row that led nowhere before a new start.
+/// Steps in a row without a move before a restart.
 const PATIENCE: usize = 8;
 
 impl<'a> Search<'a> {
-    /// A search that knows the cost of the default (1.0) only.
+    /// A search that knows only the cost of the default, 1.0.
     pub fn new(space: &'a Space, strategy: Strategy, seed: u64) -> Self {
         let mut random = Random::new(seed);
         let mut order: Vec<usize> = (0..space.choices.len()).rev().collect();
@@ -74,7 +75,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Takes in what is known from an earlier run, without moving there.
+    /// Records the cost of a choice from an earlier run.
     pub fn know(&mut self, choice: usize, cost: Option<f64>) {
         self.tried[choice] = Some(cost);
         let here = self.at.and_then(|at| self.tried[at]).flatten();
@@ -83,7 +84,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// How many are tried.
+    /// The number of choices tried.
     pub fn tried(&self) -> usize {
         self.tried.iter().filter(|t| t.is_some()).count()
     }
@@ -101,7 +102,7 @@ impl<'a> Search<'a> {
             if !near.is_empty() && self.refused < PATIENCE {
                 return Some(near[self.random.below(near.len())]);
             }
-            // All around is known, or nothing around is good: to the best, then elsewhere, and hot again.
+            // All neighbours are known, or none is better: restart from the best, or elsewhere, at the first temperature.
             self.at = self.best_with_more_around();
             self.temperature = HOT;
             self.refused = 0;
@@ -117,7 +118,7 @@ impl<'a> Search<'a> {
         None
     }
 
-    /// The best choice so far, if not all around it is tried.
+    /// The best choice so far, if it has a neighbour that was not tried.
     fn best_with_more_around(&self) -> Option<usize> {
         let cost = |at: usize| self.tried[at].flatten().filter(|cost| !cost.is_nan());
         let known = (0..self.tried.len()).filter_map(|at| Some((at, cost(at)?)));
@@ -129,7 +130,7 @@ impl<'a> Search<'a> {
             .then_some(best)
     }
 
-    /// Tells the cost (time over the default's) of the choice that [`Search::pick`] gave, or that it failed.
+    /// Records the cost (time over the default's) of the choice that [`Search::pick`] gave; `None` if it failed.
     pub fn report(&mut self, choice: usize, cost: Option<f64>) {
         self.tried[choice] = Some(cost);
         self.temperature *= COOLING;
@@ -148,7 +149,7 @@ impl<'a> Search<'a> {
     }
 }
 
-/// The first allowed choice of each value of the parameter `KERNEL` but the default's, last first.
+/// The first allowed choice for each value of the parameter `KERNEL` other than the default's, last first.
 fn other_kernels(space: &Space) -> Vec<usize> {
     let Some(at) = space
         .parameters
@@ -247,8 +248,8 @@ mod tests {
     }
 
     #[test]
-    fn the_best_is_looked_around_before_anything_else() {
-        // A kernel without parameters draws the search away from the best, which has some.
+    fn the_neighbours_of_the_best_come_first() {
+        // Kernel 2 has a single choice and is good, but not the best. Kernel 1 is the best and has neighbours to try.
         let spec = spec(
             "KERNEL = [0, 1, 2]\nA = [1, 2, 4]\nB = [1, 2, 4, 8, 16, 32, 64]",
             "\"KERNEL == 0 || B == 1\", \"KERNEL != 2 || A == 4\", \"KERNEL == 2 || A < 4\"",
@@ -287,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_is_not_tried_again() {
+    fn known_choices_are_not_tried_again() {
         let space = space();
         let mut search = Search::new(&space, Strategy::Anneal, 3);
         let known: Vec<usize> = (0..space.choices.len()).step_by(2).collect();

@@ -23,9 +23,9 @@ mod size;
 /// Settings of a tuning run.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// How the next choice is picked.
+    /// How the search picks the next choice.
     pub strategy: Strategy,
-    /// Seconds for all of it.
+    /// Seconds for the whole run.
     pub budget: f64,
     /// The seed of the search.
     pub seed: u64,
@@ -35,13 +35,13 @@ pub struct Options {
     pub results: PathBuf,
     /// Whether results that the file already holds are used and not measured again.
     pub resume: bool,
-    /// Choices that are said to be fast. They are tried first.
+    /// Choices that were tuned elsewhere. They are tried first.
     pub table: VariantTable,
 }
 
-/// Seconds for opening a device and its first reference.
+/// The time limit for opening a device and computing its first reference.
 const OPENING: Duration = Duration::from_secs(60);
-/// The progress of a run, told while it happens.
+/// The progress of a run, reported while it happens.
 #[derive(Debug)]
 pub enum Event<'a> {
     /// The device is open.
@@ -50,7 +50,7 @@ pub enum Event<'a> {
         machine: &'a Machine,
         /// Choices that the constraints allow.
         allowed: usize,
-        /// Choices that the constraints forbid, at the size with the most.
+        /// Choices that the constraints forbid, at the size with the most choices.
         forbidden: u64,
         /// Choices with a result from an earlier run.
         known: usize,
@@ -81,19 +81,19 @@ pub struct Tuned {
     pub default: Scope,
     /// The fastest correct candidate; the default where none beat it.
     pub best: Outcome,
-    /// Seconds of the default and of the best, from the last comparison.
+    /// Seconds of the default, from the final comparison.
     pub default_time: Interval,
-    /// Seconds of the best, from the same comparison.
+    /// Seconds of the best, from the final comparison.
     pub best_time: Interval,
-    /// Default over best: how many times as fast, from pairs.
+    /// How many times as fast as the default the best is, from pairs of samples.
     pub speedup: Interval,
-    /// The share of what the adapter allows, 0 to 1, where known.
+    /// The share of the adapter's measured limit that the best reaches, 0 to 1, if known.
     pub roofline: Option<f64>,
-    /// Candidates that were tried, this time or before.
+    /// Candidates that were tried, in this run or an earlier one.
     pub tried: usize,
-    /// Whether every allowed choice was.
+    /// Whether every allowed choice was tried.
     pub exhausted: bool,
-    /// Whether a table had a choice for this size, which then was tried too.
+    /// Whether a table had a choice for this size. It was then tried too.
     pub in_table: bool,
 }
 
@@ -118,8 +118,8 @@ pub struct Report {
 /// Tunes `job`.
 ///
 /// # Errors
-/// A spec that makes no sense, a device that cannot be opened, a default that fails: without a right
-/// answer to start from there is nothing to improve.
+/// An invalid spec, a device that cannot be opened, or a default that fails: the search needs a correct candidate to
+/// start from.
 pub fn run(
     job: &Job,
     command: &WorkerCommand,
@@ -193,12 +193,12 @@ fn head(job: &Job, spec: &Spec, machine: Machine) -> Head {
     }
 }
 
-/// Appends to `results` what the T4 file `text` says of `job`, as a run on this adapter: one that is resumed tries it
-/// no more, but checks and times what is said to be fast before it leads. How many results there were, and how many
-/// others.
+/// Appends the results of `job` in the T4 file `text` to `results`, as a run on this adapter. A resumed run does not
+/// try these choices again, but checks and times the fast ones before it uses them. Returns how many results belong to
+/// `job`, and how many do not.
 ///
 /// # Errors
-/// No T4, one without a result of this job, a device that cannot be opened.
+/// `text` is not a T4 file or has no result of this job, or the device cannot be opened.
 pub fn import_t4(
     job: &Job,
     command: &WorkerCommand,
@@ -223,13 +223,13 @@ struct Session<'a> {
     results: Results,
     outcomes: Vec<Outcome>,
     known: Vec<Known>,
-    /// The worst that was seen of a default.
+    /// The worst result of emulating the defaults.
     watched: Watched,
     start: Instant,
 }
 
 impl Session<'_> {
-    /// Tries `values`, and writes down what became of them.
+    /// Tries `values` and records the outcome.
     fn attempt(
         &mut self,
         values: &Scope,
@@ -243,7 +243,7 @@ impl Session<'_> {
             watch: !matches!(self.watched, Watched::Fault(_)),
         };
         let limit = Duration::from_secs_f64(self.options.time_limit);
-        // Nothing goes on without a default, so it may take longer.
+        // The run needs the default, so the default may take longer.
         let limit = if incumbent.is_none() {
             4 * limit
         } else {
@@ -251,7 +251,7 @@ impl Session<'_> {
         };
         let outcome = match self.worker()?.ask(&request, limit) {
             Ok(Reply::Tried(outcome)) => *outcome,
-            Ok(_) => bail!("the worker answered something else"),
+            Ok(_) => bail!("the worker gave an answer of another kind"),
             Err(Lost::Failed(message)) => bail!(message),
             Err(lost) => {
                 self.worker = None;
@@ -263,7 +263,7 @@ impl Session<'_> {
                 Outcome::failed(values.clone(), size, status, lost.describe())
             }
         };
-        // A lost device is lost for all that follow.
+        // A worker with a lost device cannot run later candidates.
         if outcome.status == Status::Runtime {
             self.worker = None;
         }
@@ -277,7 +277,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Of earlier runs and of this one, which counts where both tried a choice.
+    /// The outcomes of earlier runs and of this one. If both tried a choice, this run's outcome counts.
     fn all_outcomes(&self) -> Vec<Outcome> {
         let key = |outcome: &Outcome| (outcome.size, show(&outcome.values));
         let again: BTreeSet<_> = self.outcomes.iter().map(key).collect();
@@ -286,7 +286,7 @@ impl Session<'_> {
         known.chain(&self.outcomes).cloned().collect()
     }
 
-    /// The worker, a new one if the last was lost.
+    /// The worker; a new one is started if the last was lost.
     fn worker(&mut self) -> Result<&mut Worker> {
         let worker = match self.worker.take() {
             Some(worker) => worker,
@@ -295,7 +295,7 @@ impl Session<'_> {
         Ok(self.worker.insert(worker))
     }
 
-    /// What the adapter allows over what was reached. Left out where it cannot be measured.
+    /// Fills in the share of the adapter's limit that each best candidate reaches, if the limit can be measured.
     fn rooflines(&mut self, machine: &Machine, tuned: &mut [Tuned]) {
         let Ok(worker) = self.worker() else { return };
         let Ok(Reply::Peak {

@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use super::expr::{Scope, Value};
 use super::spec::{Spec, show};
 
-/// Combinations looked at, at most.
+/// The largest number of combinations.
 const MOST: u64 = 4_000_000;
 
 /// A choice: the index of a value for each parameter, in the order of their names.
@@ -20,7 +20,7 @@ pub struct Space {
     pub choices: Vec<Choice>,
     /// How many choices the constraints forbid.
     pub forbidden: u64,
-    /// The place of the default in `choices`.
+    /// The index of the default in `choices`.
     pub default: usize,
 }
 
@@ -82,7 +82,7 @@ impl Space {
         Ok(space)
     }
 
-    /// Counts up, the last parameter fastest.
+    /// Counts up; the last parameter changes fastest.
     fn advance(&self, choice: &mut Choice) {
         for (slot, (_, values)) in choice.iter_mut().zip(&self.parameters).rev() {
             *slot += 1;
@@ -93,9 +93,9 @@ impl Space {
         }
     }
 
-    /// The place of a choice, if it is allowed.
+    /// The index of a choice, if it is allowed.
     pub fn find(&self, choice: &Choice) -> Option<usize> {
-        // They were made in order.
+        // The choices were made in sorted order.
         self.choices.binary_search(choice).ok()
     }
 
@@ -107,7 +107,7 @@ impl Space {
             .collect()
     }
 
-    /// The values of the allowed choice at `at`.
+    /// The values of the allowed choice with index `at`.
     pub fn values(&self, at: usize) -> Scope {
         self.choices
             .get(at)
@@ -132,7 +132,7 @@ impl Space {
         found
     }
 
-    /// The place of the choice with these values.
+    /// The index of the choice with these values.
     pub fn locate(&self, values: &Scope) -> Option<usize> {
         let choice: Option<Choice> = self
             .parameters
@@ -151,7 +151,7 @@ impl Space {
 pub(super) mod tests {
     use super::*;
 
-    /// A spec with the given parts and nothing else of interest.
+    /// A spec with the given parts; the rest is the same for all tests.
     pub fn spec(parameters: &str, constraints: &str, default: &str) -> Spec {
         let text = format!(
             "workgroups = [1]\nconstraints = [{constraints}]\ncheck = [{{ N = 1 }}]\ntime = [{{ N = 2 }}]\n\
@@ -163,7 +163,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn constraints_thin_out_the_product() {
+    fn constraints_remove_choices() {
         let spec = spec(
             "A = [1, 2, 4]\nB = [8, 16]\nC = [false, true]",
             "\"A * B <= 32\", \"!C || A == 1\"",
@@ -191,7 +191,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn sizes_and_the_adapter_have_a_say() {
+    fn constraints_may_use_sizes_and_facts_of_the_adapter() {
         let mut spec = spec(
             "A = [1, 2, 4]",
             "\"A == 1 || A == N && subgroup_size == 8\"",
@@ -207,7 +207,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_default_of_ones_own() {
+    fn the_spec_may_name_a_default() {
         let spec = spec("A = [1, 2, 4]", "\"A > 1\"", "A = 4");
         let space = Space::new(&spec, &spec.time[0]).unwrap();
         assert_eq!(show(&space.values(space.default)), "A=4");

@@ -1,4 +1,4 @@
-//! The spec: what a kernel needs to run, to be checked and to be tuned, as a TOML file.
+//! The spec: a TOML file that says how to run, check and tune a kernel.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ mod check;
 ///
 /// Parameters, sizes and constants reach the WGSL as `const NAME: u32 = …;` in front of the file (`i32` for
 /// negative values, `f32` for floats); a truth value is a `const NAME: bool` and makes `#ifdef NAME` true.
-/// Constraints, constants, launch geometry and the uniform may also ask for [`super::facts`] of the adapter.
+/// Expressions of constraints, constants, launch geometry and the uniform may also use [`super::facts`] of the adapter.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Spec {
@@ -25,19 +25,19 @@ pub struct Spec {
     pub entry: Option<String>,
     /// Workgroups along x, y and z.
     pub workgroups: Vec<Expr>,
-    /// What must hold for a choice of parameters to be built at all. Where sizes are named, at those.
+    /// Conditions that a choice of parameters must meet to be built. A condition that names sizes applies to each size.
     #[serde(default)]
     pub constraints: Vec<Expr>,
     /// An output fails where |y - expected| > atol + rtol * |expected|. Default: 1e-5 and 1e-6; for integers 0.
     pub rtol: Option<f64>,
     /// The absolute part of the tolerance: see `rtol`.
     pub atol: Option<f64>,
-    /// Whether sizes reach the WGSL as constants too; they do where it has no uniform.
+    /// Whether sizes also reach the WGSL as constants. Default: true if the kernel has no uniform.
     pub size_constants: Option<bool>,
     /// Whether the timed sizes are checked too. Default: true.
     #[serde(default = "default_true")]
     pub check_timed: bool,
-    /// Bytes that must move at least. Default: every buffer once.
+    /// The least bytes that the kernel must move. Default: every buffer once.
     pub bytes: Option<Expr>,
     /// Operations, for the share of the roofline.
     pub flops: Option<Expr>,
@@ -56,22 +56,22 @@ pub struct Spec {
     /// Flags for `#ifdef`.
     #[serde(default)]
     pub flags: Vec<String>,
-    /// Members of the uniform struct; one of a size's or parameter's name needs no line.
+    /// Members of the uniform struct. A member with the name of a size or parameter needs no line.
     #[serde(default)]
     pub uniform: BTreeMap<String, OneOrMore<Expr>>,
     /// The storage buffers, by the name of their variable.
     pub buffers: Vec<BufferSpec>,
-    /// Problem sizes that every candidate is checked at, where the constraints allow it there.
+    /// Problem sizes at which every candidate is checked, if the constraints allow it at that size.
     pub check: Vec<Scope>,
-    /// Problem sizes that are tuned, each for itself.
+    /// Problem sizes that are tuned, each on its own.
     pub time: Vec<Scope>,
-    /// What is tuned on a software adapter, where that is not `time`.
+    /// Problem sizes that are tuned on a software adapter, if they differ from `time`.
     #[serde(default)]
     pub time_software: Vec<Scope>,
-    /// What the adapter says: see [`Spec::on`].
+    /// The adapter's facts: see [`Spec::on`].
     #[serde(skip, default = "facts::none")]
     pub facts: Scope,
-    /// What the outputs must be.
+    /// The expected outputs.
     pub reference: Reference,
 }
 
@@ -115,25 +115,24 @@ pub struct BufferSpec {
     pub dtype: Dtype,
     /// Elements.
     pub size: Expr,
-    /// What it holds before the launch. Default: normal for inputs; an output that says nothing holds
-    /// nothing that the kernel may rely on.
+    /// The contents before the launch. Default: normal for inputs; undefined for outputs.
     pub fill: Option<Fill>,
-    /// Lowest and highest value of `uniform`. Default: -1 and 1, for integers 0 and 100.
+    /// The lowest value of `uniform`. Default: -1 and 1, for integers 0 and 100.
     pub low: Option<f64>,
     /// The highest value of `uniform`: see `low`.
     pub high: Option<f64>,
     /// The file of `file`: raw little-endian values; `{NAME}` stands for a size.
     pub file: Option<String>,
-    /// Whether the kernel's result is in it.
+    /// Whether the kernel writes its result to this buffer.
     #[serde(default)]
     pub output: bool,
-    /// Of an output: that the reference says nothing of it. It must be written, and twice the same.
+    /// For an output: the reference has no values for it. The kernel must write it, with the same bytes in both runs.
     #[serde(default)]
     pub unchecked: bool,
 }
 
 impl BufferSpec {
-    /// Its bytes at the problem `sizes`; what is beyond 64 bits counts as their most.
+    /// Its bytes at the problem `sizes`, at most `u64::MAX`.
     pub fn bytes(&self, sizes: &Scope) -> Result<u64, ExprError> {
         Ok(self.size.count(sizes)?.saturating_mul(self.dtype.bytes()))
     }
@@ -168,7 +167,7 @@ impl Dtype {
     }
 }
 
-/// What a buffer holds at first.
+/// The first contents of a buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Fill {
@@ -192,13 +191,13 @@ pub enum Fill {
 pub struct Reference {
     /// Computed on the host in float64 (see [`super::reference`]).
     pub builtin: Option<String>,
-    /// The buffers it reads, in its order. Default: those that are no outputs, in the spec's order.
+    /// The buffers that the built-in reads, in its own order. Default: all that are not outputs, in the spec's order.
     #[serde(default)]
     pub inputs: Vec<String>,
-    /// The buffers that its results are for. Default: the only output that is checked.
+    /// The outputs that its results are compared with. Default: the only output that is checked.
     #[serde(default)]
     pub output: OneOrMore<String>,
-    /// The sizes it asks for, such as `rows` and `columns`.
+    /// The sizes that the built-in needs, such as `rows` and `columns`.
     #[serde(default)]
     pub shape: BTreeMap<String, Expr>,
     /// Another WGSL kernel over the same buffers, run with the default parameters.
@@ -217,8 +216,8 @@ impl Spec {
     /// Reads the TOML `text`; `name` is for messages.
     ///
     /// # Errors
-    /// One line with the place: what TOML refuses, an unknown key or type, a mistake in an expression, a
-    /// name that nothing defines, a size that not every problem gives, a default that is no valid choice.
+    /// One line with the position: invalid TOML, an unknown key or type, a mistake in an expression, an undefined
+    /// name, a size that a problem does not give, a default that is not a valid choice.
     pub fn parse(name: &str, text: &str) -> Result<Spec> {
         let mut spec: Spec = toml::from_str(text).map_err(|e| {
             let at = e.span().map_or(0, |span| span.start.min(text.len()));
@@ -236,11 +235,11 @@ impl Spec {
         Ok(spec)
     }
 
-    /// The spec for an adapter with these facts: with the sizes that are tuned there, less those with a
-    /// buffer larger than it allows.
+    /// The spec for an adapter with these facts: it holds the sizes that are tuned on that adapter, without those that
+    /// need a buffer larger than the adapter allows.
     ///
     /// # Errors
-    /// No size is left, or a buffer at a size of `check` is larger.
+    /// No size is left, or a size of `check` needs a larger buffer.
     pub fn on(mut self, facts: &Scope) -> Result<Spec> {
         self.facts = facts.clone();
         if facts.get("software") == Some(&Value::Bool(true)) && !self.time_software.is_empty() {
@@ -283,7 +282,7 @@ impl Spec {
     /// The default choice at the problem `sizes`.
     ///
     /// # Errors
-    /// A value that is not among the parameter's.
+    /// A value that is not in the parameter's list.
     pub fn default_at(&self, sizes: &Scope) -> Result<Scope> {
         let mut scope = self.facts.clone();
         scope.extend(sizes.iter().map(|(n, v)| (n.clone(), *v)));
@@ -308,7 +307,7 @@ impl Spec {
         self.allowed_in(&scope)
     }
 
-    /// The same with all names in one scope.
+    /// The same as [`Spec::allows`], with all names in one scope.
     pub(super) fn allowed_in(&self, scope: &Scope) -> Result<bool, ExprError> {
         for constraint in &self.constraints {
             if !constraint.truth(scope)? {
@@ -328,7 +327,7 @@ impl Spec {
             .collect()
     }
 
-    /// How far a value of type `dtype` may be off: relative, absolute. Whole numbers are exact if nothing else is said.
+    /// The relative and absolute tolerance of values of type `dtype`. Integers must be exact unless the spec sets one.
     pub fn tolerance(&self, dtype: Dtype) -> (f64, f64) {
         let (rtol, atol) = match dtype.integer() {
             true => (0.0, 0.0),

@@ -1,7 +1,7 @@
 //! Kernel Tuner's T1 input (the "tuning format" of TuningSchema) turned into a spec and back, as far as it maps.
 //!
-//! T1 speaks of CUDA, OpenCL and Vulkan kernels: the WGSL is the user's to write, under the names that T1
-//! gives. What has no counterpart is listed at the head of the spec, and beside an exported file.
+//! T1 describes CUDA, OpenCL and Vulkan kernels. The user writes the WGSL, with the names that T1 gives. Parts without
+//! a counterpart are listed at the head of an imported spec, and printed when a spec is exported.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;

@@ -11,7 +11,7 @@ use super::session::Report;
 use super::spec::Spec;
 use crate::bench::stats::{CONFIDENCE, Interval, median, median_interval};
 
-/// T4's word for how a candidate ended.
+/// T4's name for how a candidate ended.
 fn invalidity(status: Status) -> &'static str {
     match status {
         Status::Constraint => "constraints",
@@ -41,7 +41,7 @@ pub fn export(report: &Report) -> Json {
 
 fn result(report: &Report, outcome: &Outcome, several: bool) -> Json {
     let mut configuration = json!(outcome.values);
-    // One space for each size: the size then is a part of the configuration.
+    // There is one search space for each size, so the size is a part of the configuration.
     if let (true, Some(sizes), Some(map)) = (
         several,
         report.head.sizes.get(outcome.size),
@@ -74,7 +74,7 @@ fn result(report: &Report, outcome: &Outcome, several: bool) -> Json {
     })
 }
 
-/// A file from anyone: what is not named here is passed over.
+/// A file from any program: fields that are not named here are ignored.
 #[derive(Deserialize)]
 struct File {
     results: Vec<Entry>,
@@ -109,10 +109,11 @@ struct Measurement {
     unit: String,
 }
 
-/// The outcomes in the T4 file `text` that are about choices of `spec` at its timed sizes, and how many are not.
+/// The outcomes in the T4 file `text` that belong to choices of `spec` at its timed sizes, and the number of other
+/// outcomes.
 ///
 /// # Errors
-/// No T4.
+/// `text` is not a T4 file.
 pub fn import(text: &str, spec: &Spec) -> Result<(Vec<Outcome>, usize)> {
     let file: File = serde_json::from_str(text).context("this is no T4 file of results")?;
     let all = file.results.len();
@@ -139,7 +140,7 @@ impl Entry {
             let given = self.configuration.get(name)?;
             values.insert(name.clone(), *all.iter().find(|v| same(v, given))?);
         }
-        // Of several sizes, one is a part of the configuration.
+        // With several sizes, the size is a part of the configuration.
         let fits = |sizes: &Scope| {
             let mut all = sizes.iter();
             all.all(|(name, n)| match self.configuration.get(name) {
@@ -194,14 +195,14 @@ impl Entry {
         let usable = median.is_finite() && median > 0.0;
         usable.then(|| Interval {
             median,
-            // Of no samples: NaN, which these pass over.
+            // The median of no samples is NaN, which this filter drops.
             low: median.min(low),
             high: median.max(high),
         })
     }
 }
 
-/// Python has True for 1 and 8.0 for 8.
+/// Python writes True for 1 and 8.0 for 8.
 fn same(value: &Value, given: &Json) -> bool {
     let number = match value {
         Value::Bool(is) => f64::from(u8::from(*is)),

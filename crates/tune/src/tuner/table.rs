@@ -1,18 +1,18 @@
-//! Tables of variants: what a run found as their entries, and what they say before it.
+//! Tables of tuned choices: a run's results become entries, and existing entries are tried at the start of a run.
 
 use std::collections::BTreeMap;
 
-use wgrad_runtime::variants::{Entry, VariantTable, Wanted, bucket, shader_hash};
+use wgrad_runtime::variants::{Entry, Target, VariantTable, bucket, shader_hash};
 
 use super::expr::{Scope, Value};
 use super::job::{Job, Machine};
 use super::session::{Report, Tuned};
 use super::space::Space;
 
-/// One entry a tuned size; of several shader files of ours it names the chosen one, so that a change of
-/// another leaves it as it is. Choices with values that are no whole numbers from 0 on have none: a table is for
-/// constants of kernels. A default that not everything was held against has none either: no entry is the same, and
-/// whatever another table says has not lost to it.
+/// One entry for each tuned size. For wgrad's own kernels it names only the shader file that was chosen, so that
+/// a change of another file does not invalidate the entry. Choices with negative or fractional values get no entry,
+/// since a table holds constants of kernels. A default that was not compared with every choice gets none either:
+/// without an entry the engine uses the default anyway, and a choice in another table has not lost against it.
 pub fn entries(job: &Job, report: &Report) -> Vec<Entry> {
     let machine = &report.head.machine;
     let beaten = |row: &&Tuned| row.best.values != row.default || row.exhausted || row.in_table;
@@ -46,7 +46,7 @@ pub fn entries(job: &Job, report: &Report) -> Vec<Entry> {
     rows.collect()
 }
 
-/// The place in `space` of what `table` says of `job` at `problem`: a choice that the engine would take.
+/// The index in `space` of the choice that `table` has for `job` at `problem`, if the engine would use it.
 pub fn choice(
     table: &VariantTable,
     job: &Job,
@@ -70,7 +70,7 @@ pub fn choice(
         Some(Value::Int(most)) => u64::try_from(*most).unwrap_or(0),
         _ => u64::MAX,
     };
-    let wanted = Wanted {
+    let target = Target {
         adapter: &machine.adapter,
         driver: &machine.driver,
         backend: &machine.backend,
@@ -78,7 +78,7 @@ pub fn choice(
         invocations: u32::try_from(most("max_invocations")).unwrap_or(u32::MAX),
         workgroup_bytes: most("max_workgroup_bytes"),
     };
-    let found = ours.lookup(&job.name, &sizes(problem), &wanted)?;
+    let found = ours.lookup(&job.name, &sizes(problem), &target)?;
     let file = |name: &str| job.files.iter().position(|file| file == name);
     let mut values = Scope::new();
     for (name, all) in &space.parameters {

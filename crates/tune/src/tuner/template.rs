@@ -4,10 +4,10 @@ use super::build::{Refused, build};
 use super::job::Source;
 use super::spec::Spec;
 
-/// The texts of `NAME.wgsl` and `NAME.toml`: a small kernel that works, every key of a spec explained.
+/// The texts of `NAME.wgsl` and `NAME.toml`: a small working kernel, and a spec that explains every key.
 ///
 /// # Errors
-/// A name that cannot name a function of WGSL.
+/// `name` is not a valid name of a WGSL function.
 pub fn pair(name: &str) -> Result<(String, String), String> {
     let mut letters = name.chars();
     let first = letters.next().is_some_and(|c| c.is_ascii_alphabetic());
@@ -26,7 +26,7 @@ pub fn pair(name: &str) -> Result<(String, String), String> {
     Ok((text, spec))
 }
 
-/// Words of WGSL and names of the example's own do not.
+/// Keywords of WGSL and names that the example itself uses are not valid.
 fn compiles(name: &str, text: &str, spec: &str) -> Result<(), String> {
     let spec = Spec::parse(name, spec).map_err(|e| e.to_string())?;
     let source = Source {

@@ -1,15 +1,15 @@
-//! Any WGSL file brought into the form the runtime runs: one entry point, a uniform at binding 0, storage
+//! Brings any WGSL file into the form that the runtime runs: one entry point, a uniform at binding 0, storage
 //! from binding 1.
 //!
-//! Values for parameters that the file declares itself take the place of its own (see [`settle`]).
+//! Values for parameters that the file declares itself replace the file's own values (see [`settle`]).
 //!
-//! A module is cut into its declarations; those that the entry point does not reach by name are blanked
-//! (their lines stay, so that messages name the file's own lines), and the bindings that are left are
+//! A module is cut into its declarations; declarations that the entry point does not use, directly or indirectly, are replaced by spaces
+//! (line numbers stay, so that messages name the file's own lines), and the remaining bindings are
 //! numbered anew in their order.
 
 use std::collections::BTreeSet;
 
-/// One declaration at module level, and where it stands.
+/// One declaration at module level, and its position in the text.
 struct Declaration<'a> {
     start: usize,
     end: usize,
@@ -22,7 +22,7 @@ struct Token<'a> {
     text: &'a str,
 }
 
-/// `text` with entry point `entry` (or its only one), its bindings numbered as the runtime wants them.
+/// `text` with entry point `entry` (or its only one), its bindings numbered as the runtime needs them.
 ///
 /// # Errors
 /// No such entry point, several without a choice, more than one uniform.
@@ -39,14 +39,14 @@ pub fn isolate(text: &str, entry: Option<&str>) -> Result<String, String> {
                 names.join(", ")
             ));
         }
-        (Some(wanted), all) => *all
+        (Some(requested), all) => *all
             .iter()
-            .find(|d| d.name() == Some(wanted))
-            .ok_or_else(|| format!("no entry point `{wanted}`; it has {}", names.join(", ")))?,
+            .find(|d| d.name() == Some(requested))
+            .ok_or_else(|| format!("no entry point `{requested}`; it has {}", names.join(", ")))?,
     };
     let kept = reached(&declarations, chosen);
     let mut out = text.as_bytes().to_vec();
-    // Directives must come first, and constants may stand in front of the file by now.
+    // Directives must come first, but constants may have been put in front of the file.
     let mut directives = String::new();
     for (declaration, kept) in declarations.iter().zip(&kept) {
         if declaration.is_directive() {
@@ -69,7 +69,7 @@ pub fn isolate(text: &str, entry: Option<&str>) -> Result<String, String> {
         edits.push((binding.group.0, 0));
         edits.push((binding.binding.0, i + first));
     }
-    // From the back, so that the places in front stay right.
+    // From the back, so that earlier positions stay valid.
     edits.sort_by_key(|(span, _)| std::cmp::Reverse(span.0));
     for ((start, end), number) in edits {
         out.splice(start..end, number.to_string().into_bytes());
@@ -78,7 +78,7 @@ pub fn isolate(text: &str, entry: Option<&str>) -> Result<String, String> {
     Ok(directives + &rest)
 }
 
-/// Whether it declares a uniform; what is said in comments is none.
+/// Whether the text declares a uniform; comments do not count.
 pub fn has_uniform(text: &str) -> bool {
     let words: Vec<&str> = tokenize(text).iter().map(|t| t.text).collect();
     words.windows(3).any(|w| w == ["var", "<", "uniform"])
@@ -102,19 +102,19 @@ pub fn workgroup_size(text: &str, entry: Option<&str>) -> Option<Vec<String>> {
             (word, _) => found.last_mut()?.push_str(word),
         }
     }
-    // A comma may stand at the end.
+    // A trailing comma is allowed.
     found.retain(|argument| !argument.is_empty());
     Some(found)
 }
 
-/// Whether `name` stands anywhere in the code.
+/// Whether `name` occurs anywhere in the code.
 pub fn mentions(text: &str, name: &str) -> bool {
     tokenize(text).iter().any(|t| t.text == name)
 }
 
 /// Where one of `names` is declared twice, the first declaration gives the value and the second, the
-/// file's own, the type and the place: `const TILE: u32 = 8u;` in front of a file with
-/// `override TILE: u32 = 16;` leaves `const TILE: u32 = 8;` there. Such a file is whole without a tuner.
+/// file's own, the type and the position: `const TILE: u32 = 8u;` in front of a file with
+/// `override TILE: u32 = 16;` becomes `const TILE: u32 = 8;` there. Such a file also works without a tuner.
 pub fn settle(text: &str, names: &BTreeSet<String>) -> String {
     let all = declarations(text);
     let mut edits: Vec<(Span, String)> = Vec::new();
@@ -129,7 +129,7 @@ pub fn settle(text: &str, names: &BTreeSet<String>) -> String {
             continue;
         };
         let Some(old) = own.initializer() else {
-            // `override NAME: u32;` waits for a value, and has it.
+            // `override NAME: u32;` has no value of its own and gets this one.
             let mut empty = text.as_bytes()[own.start..own.end].to_vec();
             blank(&mut empty);
             edits.push((
@@ -179,7 +179,7 @@ fn blank(bytes: &mut [u8]) {
 
 type Span = (usize, usize);
 
-/// The numbers of a resource variable, with their places.
+/// The numbers of a resource variable, with their positions.
 struct Binding {
     uniform: bool,
     group: (Span, u32),
@@ -225,7 +225,7 @@ impl<'a> Declaration<'a> {
         keyword.map_or(self.start, |t| t.at + t.text.len())
     }
 
-    /// The place of what follows the `=` of a constant.
+    /// The position of the value behind the `=` of a constant.
     fn initializer(&self) -> Option<Span> {
         let equals = self.tokens.iter().position(|t| t.text == "=")?;
         let first = self.tokens.get(equals + 1)?;
@@ -233,7 +233,7 @@ impl<'a> Declaration<'a> {
         (first.at <= last.at).then(|| (first.at, last.at + last.text.len()))
     }
 
-    /// What it declares; nothing for `enable` and the like.
+    /// The declared name; `None` for `enable` and other directives.
     fn name(&self) -> Option<&'a str> {
         let mut depth = 0;
         let mut tokens = self.tokens.iter();
@@ -279,7 +279,7 @@ impl<'a> Declaration<'a> {
     }
 }
 
-/// Which declarations the entry point reaches, by the names they hold.
+/// Which declarations the entry point uses, directly or indirectly, found by name.
 fn reached(declarations: &[Declaration], entry: &Declaration) -> Vec<bool> {
     let mut kept: Vec<bool> = declarations
         .iter()
@@ -296,7 +296,7 @@ fn reached(declarations: &[Declaration], entry: &Declaration) -> Vec<bool> {
         }
         names = found;
         for (declaration, kept) in declarations.iter().zip(&mut kept) {
-            // Another entry point of a name that is used for something else stays out.
+            // An unused entry point is left out even if its name is also used for something else.
             *kept |= !declaration.is_entry()
                 && declaration.name().is_some_and(|name| names.contains(name));
         }
@@ -327,7 +327,7 @@ fn declarations(text: &str) -> Vec<Declaration<'_>> {
     found
 }
 
-/// Words, numbers and single signs; comments and white space left out.
+/// Words, numbers and single signs, without comments and white space.
 fn tokenize(text: &str) -> Vec<Token<'_>> {
     let bytes = text.as_bytes();
     let mut found = Vec::new();

@@ -1,4 +1,4 @@
-//! A worker process: the loop inside it, and the handle that its parent holds.
+//! A worker process: its request loop, and the handle that the parent process holds.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use super::runner::Runner;
 /// Answers the requests of `lines` on `output`, one JSON value a line, until they end.
 ///
 /// # Errors
-/// A line that is no request, or a parent that has gone.
+/// A line that is not a request, or a parent process that has ended.
 pub fn serve(
     lines: impl Iterator<Item = io::Result<String>>,
     mut output: impl Write,
@@ -86,14 +86,14 @@ pub struct WorkerCommand {
     pub arguments: Vec<String>,
 }
 
-/// Why a worker gave no answer.
+/// Why a worker did not answer.
 #[derive(Debug)]
 pub enum Lost {
-    /// Nothing came within the limit; the process was ended.
+    /// No answer came within the limit; the process was killed.
     TimedOut(Phase),
-    /// It ended by itself.
+    /// The process ended by itself.
     Died(Phase, String),
-    /// It answered that the request makes no sense.
+    /// The worker answered that the request is invalid.
     Failed(String),
 }
 
@@ -115,10 +115,10 @@ impl Lost {
     }
 }
 
-/// Time for contents of buffers and references.
+/// The time limit for filling buffers and computing references.
 const PREPARING: Duration = Duration::from_secs(120);
 
-/// A worker process. It is ended when this is dropped.
+/// A worker process. Dropping this kills it.
 pub struct Worker {
     child: Child,
     input: Option<ChildStdin>,
@@ -155,7 +155,7 @@ impl Worker {
         };
         match worker.ask(&Request::Open(Box::new(job.clone())), limit) {
             Ok(Reply::Opened(machine)) => Ok((worker, machine)),
-            Ok(_) => Err(anyhow!("the worker answered something else")),
+            Ok(_) => Err(anyhow!("the worker gave an answer of another kind")),
             Err(Lost::Failed(message)) => Err(anyhow!(message)),
             Err(Lost::Died(_, how)) => Err(anyhow!(
                 "the worker ended while it opened the device ({how})"
@@ -187,8 +187,8 @@ impl Worker {
             match self.lines.recv_timeout(left) {
                 Ok(line) => match serde_json::from_str(&line) {
                     Ok(Reply::Phase(next)) => {
-                        // What is prepared for all candidates is not held against this one, nor the emulator's time,
-                        // which has a limit of its own.
+                        // Time to prepare data for all candidates does not count against this one. Nor does the emulator's time,
+                        // which has its own limit.
                         if matches!(next, Phase::Prepare | Phase::Watch) {
                             end = Instant::now() + PREPARING;
                         } else if phase == Phase::Prepare {
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_dies_hangs_or_refuses_is_told_apart() {
+    fn a_dead_a_hanging_and_a_refusing_worker_give_different_errors() {
         let died = ask("kill -SEGV $$");
         assert!(
             matches!(&died, Lost::Died(Phase::Check, how) if how.contains("11")),
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loop_answers_what_it_is_asked() {
+    fn the_worker_loop_answers_each_request() {
         let mut output = Vec::new();
         serve("\"Peak\"\n".as_bytes().lines(), &mut output).unwrap();
         let text = String::from_utf8(output).unwrap();

@@ -1,12 +1,12 @@
 //! Seeded weights: uniform numbers that every language makes to the same bits, so that two programs run
-//! the same model without a file that travels between them.
+//! the same model without exchanging a file.
 //!
 //! Each tensor has a stream of its own, chosen by the seed and by the tensor's name in PyTorch. The numbers
 //! come from splitmix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014).
 
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 
-/// Where the values of a tensor lie: uniform in `centre` ± `bound`.
+/// The range of a tensor's values: uniform in `centre` ± `bound`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Range {
     /// The middle of the values.

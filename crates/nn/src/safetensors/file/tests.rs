@@ -52,7 +52,7 @@ fn converts_every_float_type() {
 }
 
 #[test]
-fn refuses_what_is_no_safetensors_file() {
+fn refuses_files_that_are_not_safetensors() {
     let dir = TempDir::new();
     let missing = error_line(SafeFile::open(dir.path().join("model.safetensors")));
     assert!(

@@ -2,7 +2,7 @@
 
 mod rejections;
 
-use super::{Attention, Variant, attention_packed_with, attention_with};
+use super::{Attention, AttentionVariant, attention_packed_with, attention_with};
 use crate::cases::{Case, HostArray, Input, Layout};
 use crate::dtype::DType;
 use crate::ops::dropout::threshold;
@@ -13,7 +13,7 @@ use crate::tensor::Tensor;
 const SEED: u64 = 11;
 const STEP: u64 = 3;
 
-/// One problem: sides, and what is asked for.
+/// One problem: sides and options.
 #[derive(Debug, Clone, Copy)]
 struct Problem {
     /// B, H, Hk, Tq, Tk, D
@@ -53,7 +53,7 @@ impl Problem {
         self
     }
 
-    fn note(&self, variant: Variant) -> String {
+    fn note(&self, variant: AttentionVariant) -> String {
         let [_, h, hk, ..] = self.sides;
         let mut note = format!("{variant:?}");
         for (on, name) in [
@@ -94,7 +94,7 @@ impl Problem {
         format!("F.scaled_dot_product_attention(x0, x1, x2{bias}{causal}{grouped})")
     }
 
-    /// What follows q, k and v.
+    /// The inputs behind q, k and v.
     fn extras(&self, dtype: DType, frozen: bool) -> Vec<Input> {
         let [b, _, _, _, tk, _] = self.sides;
         let mut inputs = Vec::new();
@@ -166,8 +166,8 @@ impl Problem {
             }
             let sum: f64 = e.iter().sum();
             for (j, e) in e.iter().enumerate() {
-                let keep = self.p == 0.0 || word(words, 1, row * tk + j) >= threshold(self.p);
-                if sum > 0.0 && keep {
+                let kept = self.p == 0.0 || word(words, 1, row * tk + j) >= threshold(self.p);
+                if sum > 0.0 && kept {
                     let weight = e / sum / (1.0 - f64::from(self.p));
                     for c in 0..d {
                         y.data[row * d + c] += weight * v.data[at(j) + c];
@@ -179,14 +179,18 @@ impl Problem {
     }
 }
 
-const VARIANTS: [Variant; 3] = [Variant::Composed, Variant::Tiled, Variant::Subgroup];
+const VARIANTS: [AttentionVariant; 3] = [
+    AttentionVariant::Composed,
+    AttentionVariant::Tiled,
+    AttentionVariant::Subgroup,
+];
 
-fn row(problem: Problem, variant: Variant, dtype: DType, layout: Layout) -> Case {
+fn row(problem: Problem, variant: AttentionVariant, dtype: DType, layout: Layout) -> Case {
     let [b, h, hk, tq, tk, d] = problem.sides;
     let input = |h: usize, t: usize| Input::new(&[b, h, t, d], dtype).layout(layout);
     let mut inputs = vec![input(h, tq), input(hk, tk), input(hk, tk)];
     // The fused kernels have no gradient for the bias.
-    inputs.extend(problem.extras(dtype, variant != Variant::Composed));
+    inputs.extend(problem.extras(dtype, variant != AttentionVariant::Composed));
     Case::new(
         super::OP,
         &problem.torch(),
@@ -201,10 +205,10 @@ fn row(problem: Problem, variant: Variant, dtype: DType, layout: Layout) -> Case
     .note(problem.note(variant))
 }
 
-fn packed(problem: Problem, variant: Variant, dtype: DType, layout: Layout) -> Case {
+fn packed(problem: Problem, variant: AttentionVariant, dtype: DType, layout: Layout) -> Case {
     let [b, h, _, t, _, d] = problem.sides;
     let mut inputs = vec![Input::new(&[b, t, 3, h, d], dtype).layout(layout)];
-    inputs.extend(problem.extras(dtype, variant != Variant::Composed));
+    inputs.extend(problem.extras(dtype, variant != AttentionVariant::Composed));
     let torch = problem.torch();
     let torch = torch
         .replace("x3", "x1")
@@ -329,28 +333,28 @@ fn generation(out: &mut Vec<Case>) {
             (DType::F32, Layout::Sliced),
             (DType::F16, Layout::Contiguous),
         ] {
-            let mut case = row(problem, Variant::Composed, dtype, layout);
+            let mut case = row(problem, AttentionVariant::Composed, dtype, layout);
             case.run = Box::new(move |x| {
                 problem.with(x[0].device(), &x[3..], |options| {
                     attention_with(&x[0], &x[1], &x[2], options, None)
                 })
             });
-            let note = problem.note(Variant::Composed);
+            let note = problem.note(AttentionVariant::Composed);
             out.push(case.note(note.replace("Composed", "one query")));
         }
     }
 }
 
-/// Rows for matrix units, which have f16 alone; where the device has none, the tiled kernels run them.
+/// Rows for matrix units, with f16 only. Without matrix units the tiled kernels run them.
 fn units(out: &mut Vec<Case>, problems: &[(Problem, Layout)]) {
-    let one = |problem, layout| row(problem, Variant::Cooperative, DType::F16, layout);
+    let one = |problem, layout| row(problem, AttentionVariant::Cooperative, DType::F16, layout);
     out.extend([1, 2, 3, 6, 7, 11].map(|at| one(problems[at].0, problems[at].1)));
     // Maxima that grow as the keys go by.
     let mut steep = one(Problem::new([1, 2, 1, 70, 140, 16]), Layout::Contiguous);
     steep.inputs[0] = steep.inputs[0].clone().range(-12.0, 12.0);
     out.push(steep.note("Cooperative steep"));
     let small = Problem::new([2, 2, 2, 13, 13, 8]);
-    let one = |problem, layout| packed(problem, Variant::Cooperative, DType::F16, layout);
+    let one = |problem, layout| packed(problem, AttentionVariant::Cooperative, DType::F16, layout);
     out.push(one(small, Layout::Contiguous));
     out.push(one(small.masked().dropout(0.1), Layout::Sliced));
 }

@@ -1,18 +1,18 @@
-//! Attention in matrix units: whether a device's units can compute it, and how its subgroups share it out.
+//! Attention in matrix units: whether a device's units can compute it, and how its subgroups divide the work.
 
 use wgrad_runtime::{Defines, Device, MatrixUnit, SelfTest};
 
-use super::fused::{Fused, Rows, Sizes};
-use super::{Attention, Variant};
+use super::fused::{Fused, Sizes, StridedRows};
+use super::{Attention, AttentionVariant};
 use crate::autograd::no_grad;
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::tensor::Tensor;
 
-/// Forward passes of fewer tiles of 128 queries take 64: there are not enough to fill a large GPU else.
+/// Forward passes of fewer tiles of 128 queries take 64, or there would be too few tiles to fill a large GPU.
 const MANY_TILES: usize = 512;
 
-/// What a workgroup of four subgroups takes.
+/// The tile of a workgroup of four subgroups.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Units {
     unit: MatrixUnit,
@@ -23,9 +23,9 @@ pub(super) struct Units {
 }
 
 impl Units {
-    /// For the kernel `op`; `None` where the device has no units for it. They read whole vectors from workgroup
-    /// memory, which of the languages that kernels are written to only SPIR-V allows.
-    /// `large` is a check's choice.
+    /// For the kernel `op`; `None` if the device has no units for it. The units read whole vectors from workgroup
+    /// memory, which only SPIR-V allows.
+    /// `large` overrides the rule, for checks.
     pub fn of(
         device: &Device,
         op: &str,
@@ -63,7 +63,7 @@ impl Units {
         })
     }
 
-    /// Of workgroup memory at most: as in `common/attention_cooperative`.
+    /// The most bytes of workgroup memory: as in `common/attention_cooperative`.
     fn bytes(&self) -> u32 {
         let operands = 64 * (self.d as u32 / 4 + 2) * 8;
         let of_row = 10 * 16 + 10 * 8 + 32 / 8 * 4;
@@ -75,7 +75,7 @@ impl Units {
         4 * self.rows as usize
     }
 
-    /// What the text of the kernel `op` depends on.
+    /// The defines of the kernel `op`.
     pub fn defines(&self, op: &str, defines: Defines) -> Defines {
         let by = 4 * self.width / (self.d as u32 / 4);
         defines
@@ -87,17 +87,17 @@ impl Units {
     }
 }
 
-/// Whether attention takes units without being asked for: on GPUs, once they were found to be right.
+/// Whether attention uses matrix units by default: on GPUs, if they passed the self-test.
 pub(super) fn by_rule(device: &Device) -> bool {
     !device.adapter().is_software() && device.passed_self_test(SELF_TEST, test)
 }
 
-/// Whether attention in units and its gradients are what the tiled kernels make of the same numbers. Unlike a product it
-/// also needs an invocation's neighbours in a subgroup to be those of its number, which nothing promises. The first call
-/// launches, waits and reads back: call it outside of a pass.
+/// Whether attention in matrix units and its gradients equal those of the tiled kernels. Unlike a product, attention also
+/// needs the invocations of a subgroup to be numbered in order, which WGSL does not promise. The first call launches,
+/// waits and reads back, so call it outside of a forward pass.
 ///
 /// # Errors
-/// Why they are not trusted.
+/// The reason why the units failed the test.
 pub fn self_test(device: &Device) -> SelfTest {
     device.self_test(SELF_TEST, test)
 }
@@ -119,7 +119,7 @@ fn test(device: &Device) -> SelfTest {
     found
 }
 
-/// Two heads of more queries than a tile has, causal, some keys hidden; `None` where units cannot take this D.
+/// Two heads of more queries than a tile has, causal, some keys hidden; `None` if the units cannot compute this D.
 fn agreement(device: &Device, d: usize, large: bool) -> Result<Option<SelfTest>> {
     const T: usize = 72;
     let shape = [1, 2, T, d];
@@ -140,7 +140,11 @@ fn agreement(device: &Device, d: usize, large: bool) -> Result<Option<SelfTest>>
         return Ok(None);
     }
     let run = |variant| -> Result<Vec<f32>> {
-        let rows = [Rows::new(&q)?, Rows::new(&k)?, Rows::new(&v)?];
+        let rows = [
+            StridedRows::new(&q)?,
+            StridedRows::new(&k)?,
+            StridedRows::new(&v)?,
+        ];
         let mut fused = Fused::new(rows, false, sizes, &options, variant, DType::F16)?;
         fused.large = Some(large);
         let (y, statistics) = fused.forward()?;
@@ -152,7 +156,10 @@ fn agreement(device: &Device, d: usize, large: bool) -> Result<Option<SelfTest>>
         let parts = [y, dq, both].map(|x| x.cast(DType::F32)?.to_vec::<f32>());
         Ok(parts.into_iter().collect::<Result<Vec<_>>>()?.concat())
     };
-    let (units, tiled) = (run(Variant::Cooperative)?, run(Variant::Tiled)?);
+    let (units, tiled) = (
+        run(AttentionVariant::Cooperative)?,
+        run(AttentionVariant::Tiled)?,
+    );
     // All values are of the order of 1, rounded to 11 bits a few times on the way; NaN is off too.
     let near = |(u, t): &(&f32, &f32)| (*u - *t).abs() <= 1.0 / 64.0;
     let off = units.len() - units.iter().zip(&tiled).filter(near).count();

@@ -3,7 +3,7 @@
 use wgrad_runtime::{Defines, Device};
 
 use super::cooperative::Units;
-use super::{Attention, OP, Variant, bias_steps, check_extras};
+use super::{Attention, AttentionVariant, OP, bias_steps, check_extras};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ops::dropout::{Drop, check_p};
@@ -11,7 +11,7 @@ use crate::ops::rows::numbered;
 use crate::shape::numel;
 use crate::tensor::Tensor;
 
-/// Rows of D at most: registers; on the software adapter beyond 64 compiling takes seconds.
+/// The largest D, because rows are held in registers. On the software adapter, compiling takes seconds beyond 64.
 const MAX_D: usize = 128;
 const MAX_D_SUBGROUP: usize = 64;
 /// Keys, or queries of all heads of a key head, at most on the software adapter, which cuts an
@@ -72,26 +72,26 @@ impl Sizes {
 
 /// A tensor (B, H, T, D) whose rows of D are whole vectors of 4, as the kernels see it.
 #[derive(Clone)]
-pub(super) struct Rows {
+pub(super) struct StridedRows {
     tensor: Tensor,
     /// Offset; steps of batch, position and head.
     steps: [u32; 4],
 }
 
-impl Rows {
-    /// Copies where rows are scattered.
-    pub fn new(x: &Tensor) -> Result<Rows> {
+impl StridedRows {
+    /// Copies `x` if its rows are not contiguous.
+    pub fn new(x: &Tensor) -> Result<StridedRows> {
         let x = x.bindable()?;
-        if let Some(rows) = Rows::of(&x) {
+        if let Some(rows) = StridedRows::of(&x) {
             return Ok(rows);
         }
         let packed = Tensor::empty(x.device(), x.shape(), x.dtype())?;
         x.copy_into(&packed)?;
-        Rows::of(&packed)
+        StridedRows::of(&packed)
             .ok_or_else(|| Error::op(OP, format!("{x:?} has no rows of whole vectors")))
     }
 
-    fn of(x: &Tensor) -> Option<Rows> {
+    fn of(x: &Tensor) -> Option<StridedRows> {
         let step = |at: usize| match x.shape().get(at) {
             Some(1) => Some(0),
             _ => x.strides().get(at).copied(),
@@ -99,7 +99,7 @@ impl Rows {
         let steps = [x.offset(), step(0)?, step(2)?, step(1)?];
         let d = *x.strides().get(3)?;
         let whole = d == 1 && steps.iter().all(|s| s.is_multiple_of(4));
-        whole.then(|| Rows {
+        whole.then(|| StridedRows {
             tensor: x.clone(),
             steps: steps.map(|s| s as u32),
         })
@@ -108,29 +108,30 @@ impl Rows {
 
 /// One call of attention: what forward and backward share.
 pub(super) struct Fused {
-    rows: [Rows; 3],
+    rows: [StridedRows; 3],
     /// The three are views of one tensor, which is bound once.
     packed: bool,
     sizes: Sizes,
-    variant: Variant,
+    variant: AttentionVariant,
     dtype: DType,
     causal: bool,
     scale: f32,
     mask: Option<Tensor>,
     bias: Option<(Tensor, [u32; 4])>,
     dropout: Option<Drop>,
-    /// Whether a subgroup of units takes many rows, where not the rule says so.
+    /// Whether a subgroup takes many rows; `None` lets the rule decide.
     pub large: Option<bool>,
 }
 
-/// Which kernels, `None` for the composed form; `packed` if the parts are views of one tensor. `wanted` is a case's choice, as far as it can run.
+/// The kernels to use, or `None` for the composed form. `packed` says that the parts are views of one tensor. `requested`
+/// is the variant requested by a case or benchmark; it is used if it can run.
 pub(super) fn choose(
     parts: &[Tensor; 3],
     sizes: &Sizes,
     options: &Attention,
     packed: bool,
-    wanted: Option<Variant>,
-) -> Result<Option<Variant>> {
+    requested: Option<AttentionVariant>,
+) -> Result<Option<AttentionVariant>> {
     let device = parts[0].device();
     let Sizes {
         b,
@@ -142,13 +143,13 @@ pub(super) fn choose(
     } = *sizes;
     let shuffles = device.subgroup_size() == Some(8);
     let units = Units::of(device, "attention", sizes, parts[0].dtype(), None).is_some();
-    let variant = match wanted {
-        Some(Variant::Subgroup) if !shuffles => Variant::Tiled,
-        Some(Variant::Cooperative) if !units => Variant::Tiled,
+    let variant = match requested {
+        Some(AttentionVariant::Subgroup) if !shuffles => AttentionVariant::Tiled,
+        Some(AttentionVariant::Cooperative) if !units => AttentionVariant::Tiled,
         Some(variant) => variant,
-        None if shuffles && device.adapter().is_software() => Variant::Subgroup,
-        None if units && super::cooperative::by_rule(device) => Variant::Cooperative,
-        None => Variant::Tiled,
+        None if shuffles && device.adapter().is_software() => AttentionVariant::Subgroup,
+        None if units && super::cooperative::by_rule(device) => AttentionVariant::Cooperative,
+        None => AttentionVariant::Tiled,
     };
     let dropped = options.dropout.is_some_and(|(p, _)| p > 0.0);
     let buffers = if packed { 5 } else { 7 }
@@ -163,9 +164,9 @@ pub(super) fn choose(
         && !options.bias.is_some_and(Tensor::requires_grad)
         && (!dropped || u32::try_from(numel(&[b, h, tq, tk])).is_ok())
         && match variant {
-            Variant::Composed => false,
-            Variant::Tiled | Variant::Cooperative => buffers <= MAX_BINDINGS,
-            Variant::Subgroup => {
+            AttentionVariant::Composed => false,
+            AttentionVariant::Tiled | AttentionVariant::Cooperative => buffers <= MAX_BINDINGS,
+            AttentionVariant::Subgroup => {
                 d <= MAX_D_SUBGROUP
                     && tk <= MAX_STEPS
                     && tq * (h / hk) <= MAX_STEPS
@@ -177,11 +178,11 @@ pub(super) fn choose(
 
 impl Fused {
     pub fn new(
-        rows: [Rows; 3],
+        rows: [StridedRows; 3],
         packed: bool,
         sizes: Sizes,
         options: &Attention,
-        variant: Variant,
+        variant: AttentionVariant,
         dtype: DType,
     ) -> Result<Fused> {
         let bias = match options.bias {
@@ -214,7 +215,7 @@ impl Fused {
         self.rows[0].tensor.device()
     }
 
-    /// What the kernels read, in both passes.
+    /// The inputs of the kernels, in both passes.
     pub fn tensors(&self) -> impl Iterator<Item = &Tensor> {
         let rows = if self.packed { 1 } else { 3 };
         let rows = self.rows[..rows].iter().map(|rows| &rows.tensor);
@@ -231,7 +232,7 @@ impl Fused {
         let mut extra = Vec::new();
         extra.extend(self.dropout.as_ref().map(|d| ("AT_STATE", &d.state)));
         extra.extend([("AT_Y", &y), ("AT_STATISTICS", &statistics)]);
-        let y_steps = Rows::new(&y.permute(&[0, 2, 1, 3])?)?.steps;
+        let y_steps = StridedRows::new(&y.permute(&[0, 2, 1, 3])?)?.steps;
         self.launch("attention", &[("y", y_steps)], &extra, [tq, h])?;
         Ok((y, statistics))
     }
@@ -248,7 +249,7 @@ impl Fused {
             self.readable(dy)?,
             self.readable(&y.permute(&[0, 2, 1, 3])?)?,
         );
-        let dq = Rows::new(dq)?;
+        let dq = StridedRows::new(dq)?;
         let extra = [
             ("AT_DY", &dy.tensor),
             ("AT_Y", &y.tensor),
@@ -270,7 +271,7 @@ impl Fused {
         dv: &Tensor,
     ) -> Result<()> {
         let dy = self.readable(dy)?;
-        let (dk, dv) = (Rows::new(dk)?, Rows::new(dv)?);
+        let (dk, dv) = (StridedRows::new(dk)?, StridedRows::new(dv)?);
         let extra = [
             ("AT_DY", &dy.tensor),
             ("AT_STATISTICS", statistics),
@@ -282,15 +283,15 @@ impl Fused {
     }
 
     /// A tensor (B, H, T, D) that the kernels only read.
-    fn readable(&self, x: &Tensor) -> Result<Rows> {
+    fn readable(&self, x: &Tensor) -> Result<StridedRows> {
         match self.variant {
-            Variant::Subgroup => Rows::new(&x.detach().cast(DType::F32)?),
-            _ => Rows::new(x),
+            AttentionVariant::Subgroup => StridedRows::new(&x.detach().cast(DType::F32)?),
+            _ => StridedRows::new(x),
         }
     }
 
-    /// `steps` and `extra` are what the kernel has besides q, k, v, mask and bias; `sides` are the
-    /// positions to share out, and the heads.
+    /// `steps` and `extra` are the kernel's tensors besides q, k, v, mask and bias; `sides` are the
+    /// positions to divide among workgroups, and the heads.
     fn launch(
         &self,
         op: &str,
@@ -330,9 +331,9 @@ impl Fused {
         defines = numbered(defines, &bound);
         let units = Units::of(device, op, &self.sizes, self.dtype, self.large);
         let (name, tile) = match (self.variant, units) {
-            (Variant::Subgroup, _) => {
-                // Rows a lane holds: more share what is loaded and shuffled, until the code outgrows the
-                // instruction cache. That of keys and values keeps two sums a row.
+            (AttentionVariant::Subgroup, _) => {
+                // The rows that a lane holds. More rows share each load and shuffle, until the code outgrows the
+                // instruction cache. The kernel for keys and values has two sums for each row.
                 let lane_rows = if d <= 32 && op != "attention_backward_kv" {
                     4
                 } else {
@@ -341,7 +342,7 @@ impl Fused {
                 defines = defines.constant("R", lane_rows);
                 (format!("{op}_subgroup"), 8 * lane_rows as usize)
             }
-            (Variant::Cooperative, Some(units)) => {
+            (AttentionVariant::Cooperative, Some(units)) => {
                 defines = units.defines(op, defines);
                 (format!("{op}_cooperative"), units.tile())
             }

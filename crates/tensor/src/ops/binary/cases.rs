@@ -3,7 +3,7 @@
 use super::{BINARY, binary_with};
 use crate::cases::{Case, HostArray, Input, shapes};
 use crate::dtype::DType;
-use crate::ops::rows::Variant;
+use crate::ops::rows::RowVariant;
 
 /// The rows of the op matrix.
 pub fn cases(out: &mut Vec<Case>) {
@@ -30,8 +30,8 @@ pub fn cases(out: &mut Vec<Case>) {
             }
         }
         // With 48 columns an invocation takes several texels.
-        let several = (Variant::Subgroup, 48);
-        for (variant, columns) in Variant::ELEMENTS
+        let several = (RowVariant::Subgroup, 48);
+        for (variant, columns) in RowVariant::ELEMENTS
             .map(|v| (v, 40))
             .into_iter()
             .chain([several])

@@ -22,8 +22,8 @@ fn reference(x: &[HostArray], options: CrossEntropy) -> HostArray {
         let top = row.iter().fold(f64::MIN, |m, v| m.max(*v));
         let lse = top + row.iter().map(|v| (v - top).exp()).sum::<f64>().ln();
         let mean = row.iter().sum::<f64>() / classes as f64;
-        let wanted = row[(*target as usize).min(classes - 1)];
-        *loss = lse - (1.0 - smoothing) * wanted - smoothing * mean;
+        let at_target = row[(*target as usize).min(classes - 1)];
+        *loss = lse - (1.0 - smoothing) * at_target - smoothing * mean;
     }
     let total: f64 = losses.data.iter().sum();
     let one = |value| HostArray {
@@ -73,10 +73,10 @@ pub fn cases(out: &mut Vec<Case>) {
             for (smoothing, ignore) in [(0.0, None), (0.1, None), (0.0, Some(1)), (0.3, Some(0))] {
                 for reduction in [Reduction::Mean, Reduction::Sum, Reduction::None] {
                     let logits = Input::new(&shape, dtype).layout(layout).range(-4.0, 4.0);
-                    let wanted = targets(shape[0], shape[1] as u32);
-                    let wanted = match layout {
-                        Sliced => wanted.layout(Sliced),
-                        _ => wanted,
+                    let labels = targets(shape[0], shape[1] as u32);
+                    let labels = match layout {
+                        Sliced => labels.layout(Sliced),
+                        _ => labels,
                     };
                     let options = CrossEntropy {
                         ignore_index: ignore,
@@ -84,7 +84,7 @@ pub fn cases(out: &mut Vec<Case>) {
                         reduction,
                         in_place: false,
                     };
-                    let mut row = case(logits, wanted, options);
+                    let mut row = case(logits, labels, options);
                     if shape[1] == 1 && ignore == Some(0) && reduction == Reduction::Mean {
                         // Every row is ignored: PyTorch's mean is NaN.
                         row.torch = "(x0 * 0.0).sum()".into();
@@ -139,8 +139,8 @@ pub fn cases(out: &mut Vec<Case>) {
     }
 }
 
-/// The gradient over the logits: where they are a result that nobody else holds, seen in another shape
-/// too; and where somebody does.
+/// The gradient over the logits: with logits that have no other handle, also as a reshaped view, and with logits that
+/// have one.
 fn in_place(out: &mut Vec<Case>) {
     let options = CrossEntropy {
         in_place: true,

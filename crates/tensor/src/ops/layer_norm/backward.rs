@@ -5,20 +5,20 @@ use wgrad_runtime::{Defines, Launch};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::ops::dropout::Drop;
-use crate::ops::rows::{Rows, Variant, numbered, row_texels, tuned};
+use crate::ops::rows::{RowLayout, RowVariant, numbered, row_texels, tuned};
 use crate::tensor::Tensor;
 
-/// Values of a row that a lane keeps at most, of two tensors each.
+/// The most values of a row that a lane caches, of two tensors each.
 const CACHED: usize = 16;
 /// Rows that one invocation sums at most for the gradients of weight and bias.
 const SERIAL: usize = 1024;
 /// Shares of the rows on the software adapter, each with sums of its own for weight and bias.
 const GROUPS: usize = 32;
 
-/// What the forward pass leaves behind.
+/// The tensors that the forward pass saved.
 pub(super) struct Kept {
     pub rms: bool,
-    /// What was normalised.
+    /// The normalised tensor.
     pub total: Tensor,
     pub weight: Option<Tensor>,
     /// The type of weight and bias.
@@ -27,21 +27,21 @@ pub(super) struct Kept {
     pub has_bias: bool,
     pub dropout: Option<Drop>,
     pub statistics: Tensor,
-    pub variant: Option<Variant>,
+    pub variant: Option<RowVariant>,
 }
 
-/// The gradients of the total, and of what was dropped before it.
+/// The gradients of the total, and of the tensor before dropout.
 type Inputs = (Option<Tensor>, Option<Tensor>);
 
 impl Kept {
-    /// What the kernels read.
+    /// The inputs of the kernels.
     pub fn tensors(&self) -> impl Iterator<Item = &Tensor> {
         let state = self.dropout.as_ref().map(|dropout| &dropout.state);
         let own = [&self.total, &self.statistics];
         own.into_iter().chain(&self.weight).chain(state)
     }
 
-    /// For the input, the residual, the weight and the bias, as far as they are there.
+    /// The gradients of the input, the residual, the weight and the bias; `None` for absent ones.
     pub fn backward(&self, dy: &Tensor, needs: &[bool]) -> Result<Vec<Option<Tensor>>> {
         let dy = dy.contiguous()?;
         let first = 1 + usize::from(self.with_residual);
@@ -89,7 +89,7 @@ impl Kept {
         (self.total.numel() / length, length)
     }
 
-    /// All of it in one kernel; the sums as partial ones (G, 2, C).
+    /// All gradients in one kernel; the sums for weight and bias as partial sums (G, 2, C).
     fn together(
         &self,
         dy: &Tensor,
@@ -127,7 +127,7 @@ impl Kept {
         Ok(((dtotal, dx), partials))
     }
 
-    /// Of a kernel for the input's gradient: what both take. `bound` are its tensors in their order.
+    /// The defines and parameters that both kernels for the input's gradient share. `bound` are its tensors in their order.
     fn launch<'a>(
         &self,
         kernel: &str,
@@ -166,9 +166,9 @@ impl Kept {
             None => None,
         };
         let weight = self.weight.as_ref();
-        let said = tuned("layer_norm_backward", dy, length);
-        let defines = Rows::new(self.variant, length, CACHED, read)
-            .tuned(device, length, said.as_ref())
+        let tuned = tuned("layer_norm_backward", dy, length);
+        let defines = RowLayout::new(self.variant, length, CACHED, read)
+            .tuned(device, length, tuned.as_ref())
             .defines_with(Some(self.parameters))
             .flag("TWO")
             .flag_if(self.rms, "RMS")
@@ -191,12 +191,12 @@ impl Kept {
         let device = dy.device();
         let (rows, length) = self.sides();
         // A subgroup of 8 is Mesa's software adapter, which has few lanes to fill.
-        let wanted = match device.subgroup_size() {
+        let most_chunks = match device.subgroup_size() {
             Some(8) => 1024,
             _ => 65_536,
         };
         let lanes = length.div_ceil(4);
-        let chunks = (wanted / lanes)
+        let chunks = (most_chunks / lanes)
             .min(rows / 16)
             .max(rows.div_ceil(SERIAL))
             .max(1);

@@ -4,7 +4,7 @@ use super::{Norm, norm_with};
 use crate::cases::{Case, HostArray, Input, Layout, shapes};
 use crate::dtype::DType;
 use crate::ops::dropout::threshold;
-use crate::ops::rows::Variant;
+use crate::ops::rows::RowVariant;
 use crate::random::{Generator, state, word};
 
 fn reference(x: &[HostArray], rms: bool, weighted: bool, eps: f64) -> HostArray {
@@ -64,7 +64,7 @@ const HALVES: Types = (DType::F16, DType::F16);
 const MIXED: Types = (DType::F16, DType::F32);
 
 /// A row of a chosen variant, with weight and for layer_norm a bias.
-fn chosen(rms: bool, variant: Variant, shape: &[usize], dtypes: Types) -> Case {
+fn chosen(rms: bool, variant: RowVariant, shape: &[usize], dtypes: Types) -> Case {
     let side = shape[shape.len() - 1];
     let (dtype, parameters) = dtypes;
     let input = Input::new(shape, dtype).range(-2.0, 3.0);
@@ -87,7 +87,7 @@ fn chosen(rms: bool, variant: Variant, shape: &[usize], dtypes: Types) -> Case {
 /// A row of the norm of a sum: x, residual, weight, bias.
 fn sum(
     rms: bool,
-    variant: Variant,
+    variant: RowVariant,
     shape: &[usize],
     dtypes: Types,
     p: f32,
@@ -144,7 +144,7 @@ fn sum(
 
 fn variants(out: &mut Vec<Case>) {
     for rms in [false, true] {
-        for variant in [Variant::Plain, Variant::Vectors, Variant::Subgroup] {
+        for variant in [RowVariant::Plain, RowVariant::Vectors, RowVariant::Subgroup] {
             for shape in [[5, 4], [70, 36], [3, 384], [2, 1300]] {
                 out.push(chosen(rms, variant, &shape, FLOATS));
             }
@@ -158,7 +158,7 @@ fn variants(out: &mut Vec<Case>) {
             }
             out.push(longest);
         }
-        for variant in Variant::ROWS {
+        for variant in RowVariant::ROWS {
             for p in [0.0, 0.3] {
                 for (shape, dtype, layout) in [
                     ([70, 36], FLOATS, Layout::Contiguous),

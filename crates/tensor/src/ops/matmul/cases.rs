@@ -3,7 +3,7 @@
 mod several;
 mod split;
 
-use super::{LinearOptions, Variant, linear_rows};
+use super::{LinearOptions, MatmulVariant, linear_rows};
 use crate::cases::{Case, HostArray, Input, Layout};
 use crate::dtype::DType;
 use crate::ops::activation::Activation;
@@ -46,7 +46,7 @@ pub fn cases(out: &mut Vec<Case>) {
         (Contiguous, Sliced),
     ];
     for dtype in [DType::F32, DType::F16] {
-        for variant in Variant::ALL {
+        for variant in MatmulVariant::ALL {
             for (a, b) in &shapes {
                 for (la, lb) in layouts {
                     out.push(
@@ -80,7 +80,7 @@ pub fn cases(out: &mut Vec<Case>) {
                 "matmul",
                 "x0 @ x1",
                 inputs,
-                |x| x[0].matmul_with(&x[1], Some(Variant::Tiled)),
+                |x| x[0].matmul_with(&x[1], Some(MatmulVariant::Tiled)),
                 |x: &[HostArray]| product(&x[0], &x[1]),
             );
             out.push(case.note("Tiled, many tiles"));
@@ -151,7 +151,7 @@ fn linear_cases(out: &mut Vec<Case>) {
         (F16, F16, &[&small[..], &odd].concat()),
         (F16, F32, &vec![(40, 36, 68)]),
     ] {
-        for variant in Variant::ALL {
+        for variant in MatmulVariant::ALL {
             for &(rows, inputs, outputs) in sizes {
                 for (bias, gelu) in [(false, false), (true, false), (true, true)] {
                     let activation = if gelu { Some(Activation::Gelu) } else { None };
@@ -244,7 +244,7 @@ fn often_read_cases(out: &mut Vec<Case>) {
                     residual: Some(&x[2]),
                     ..LinearOptions::default()
                 };
-                linear_rows(&x[0], &x[1], &layer, Some(Variant::Cooperative))
+                linear_rows(&x[0], &x[1], &layer, Some(MatmulVariant::Cooperative))
             },
             |x: &[HostArray]| {
                 let y = x[0].matmul(&x[1].permute(&[1, 0]));
@@ -258,7 +258,7 @@ fn often_read_cases(out: &mut Vec<Case>) {
 /// Scale and residual; f16 activations with an f32 residual too.
 fn residual_cases(out: &mut Vec<Case>) {
     use DType::{F16, F32};
-    for variant in Variant::ALL {
+    for variant in MatmulVariant::ALL {
         // Few rows: each is a kernel of its own, which the software adapter compiles for seconds.
         for (rows, inputs, outputs, bias, gelu, types) in [
             (40, 36, 68, true, true, &[(F32, F32)][..]),

@@ -1,53 +1,53 @@
-//! Which kernel computes a product, and in which tiles: the tuned table's word, else a rule.
+//! Chooses the kernel of a product and its tile, from the tuned table or by a rule.
 
 use wgrad_runtime::variants::Choice;
 use wgrad_runtime::{Defines, Device};
 
 use super::operand::{Operand, laid_out};
-use super::{Kernel, Variant, cooperative};
+use super::{Kernel, MatmulVariant, cooperative};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ops::tunable::Tunable;
 use crate::shape::numel;
 
-/// What a table may say of products: see [`Tunable`].
+/// The choices that a table may hold for products: see [`Tunable`].
 pub const TUNABLE: &[Tunable] = &[
-    said("matmul_subgroup", &[("ROWS", 32)]),
-    said("matmul_subgroup", &[("ROWS", 64)]),
-    said("matmul_subgroup", &[("ROWS", 96)]),
-    said(
+    tunable("matmul_subgroup", &[("ROWS", 32)]),
+    tunable("matmul_subgroup", &[("ROWS", 64)]),
+    tunable("matmul_subgroup", &[("ROWS", 96)]),
+    tunable(
         "matmul_tiled",
         &[("BM", 32), ("BN", 32), ("BK", 16), ("TM", 4), ("TN", 4)],
     ),
-    said(
+    tunable(
         "matmul_tiled",
         &[("BM", 64), ("BN", 64), ("BK", 16), ("TM", 4), ("TN", 4)],
     ),
-    said(
+    tunable(
         "matmul_tiled",
         &[("BM", 128), ("BN", 128), ("BK", 8), ("TM", 8), ("TN", 8)],
     ),
-    said(
+    tunable(
         "matmul_tiled",
         &[("BM", 128), ("BN", 64), ("BK", 16), ("TM", 8), ("TN", 4)],
     ),
-    // No kernel has this tile: the rule's is taken.
-    said("matmul_tiled", &[("BM", 256), ("BN", 20), ("PARTS", 2)]),
-    // Where rows are few, and where the adapter has matrix units for the type; else by rule.
-    said("matmul_vector", &[]),
-    said("matmul_cooperative", &[]),
-    said(
+    // The kernel cannot have this tile, so the rule's tile is used.
+    tunable("matmul_tiled", &[("BM", 256), ("BN", 20), ("PARTS", 2)]),
+    // These run only with few rows, and with matrix units for the type; otherwise the rule decides.
+    tunable("matmul_vector", &[]),
+    tunable("matmul_cooperative", &[]),
+    tunable(
         "matmul_cooperative",
         &[("BM", 128), ("BN", 128), ("BK", 32), ("TM", 64), ("TN", 64)],
     ),
-    said(
+    tunable(
         "matmul_cooperative",
         &[("BM", 64), ("BN", 32), ("BK", 16), ("TM", 32), ("TN", 16)],
     ),
 ];
 
-/// A word about every product.
-const fn said(file: &'static str, values: &'static [(&'static str, u32)]) -> Tunable {
+/// A choice for every product.
+const fn tunable(file: &'static str, values: &'static [(&'static str, u32)]) -> Tunable {
     Tunable {
         kernels: &["matmul", "matmul_f16", "linear", "linear_f16"],
         file,
@@ -58,7 +58,7 @@ const fn said(file: &'static str, values: &'static [(&'static str, u32)]) -> Tun
 
 /// Products of fewer multiplications than this are not worth a tile.
 const SMALL: usize = 16 * 16 * 16;
-/// The vector kernel keeps this many rows in registers at most.
+/// The most rows that the vector kernel holds in registers.
 pub(super) const FEW_ROWS: usize = 8;
 /// Rows and columns of one invocation of the tiled kernel at most: registers.
 const MOST_SIDE: usize = 16;
@@ -75,25 +75,29 @@ pub(super) struct Tile {
 }
 
 impl Tile {
-    /// By rule, for a product (m, n) in `batches`.
-    fn of(variant: Variant, device: &Device, [m, n]: [usize; 2], batches: usize) -> Tile {
+    /// The rule's tile for a product (m, n) in `batches`.
+    fn of(variant: MatmulVariant, device: &Device, [m, n]: [usize; 2], batches: usize) -> Tile {
         match variant {
-            Variant::Simple => Tile::square(16, 1, 1),
-            Variant::Vector => Tile {
+            MatmulVariant::Simple => Tile::square(16, 1, 1),
+            MatmulVariant::Vector => Tile {
                 bm: m,
                 bn: 4,
                 bk: 256,
                 tm: m,
                 tn: 4,
             },
-            Variant::Tiled => Tile::tiled(device, m, n, batches),
-            Variant::Subgroup => Tile::subgroup(m),
-            Variant::Cooperative => cooperative::tile(device, m, n, batches),
+            MatmulVariant::Tiled => Tile::tiled(device, m, n, batches),
+            MatmulVariant::Subgroup => Tile::subgroup(m),
+            MatmulVariant::Cooperative => cooperative::tile(device, m, n, batches),
         }
     }
 
-    /// As somebody asks for it.
-    fn given(variant: Variant, device: &Device, [bm, bn, bk, tm, tn]: [usize; 5]) -> Result<Tile> {
+    /// A requested tile.
+    fn given(
+        variant: MatmulVariant,
+        device: &Device,
+        [bm, bn, bk, tm, tn]: [usize; 5],
+    ) -> Result<Tile> {
         let tile = Tile { bm, bn, bk, tm, tn };
         if !tile.can_launch(variant, device) {
             return Err(Error::op(
@@ -107,20 +111,20 @@ impl Tile {
         Ok(tile)
     }
 
-    fn can_launch(&self, variant: Variant, device: &Device) -> bool {
+    fn can_launch(&self, variant: MatmulVariant, device: &Device) -> bool {
         match variant {
-            Variant::Tiled => self.launches(device),
-            Variant::Cooperative => cooperative::launches(self, device),
-            Variant::Subgroup => {
+            MatmulVariant::Tiled => self.launches(device),
+            MatmulVariant::Cooperative => cooperative::launches(self, device),
+            MatmulVariant::Subgroup => {
                 let rows = self.bm;
                 let fits = (32..=128).contains(&rows) && rows.is_multiple_of(32);
                 fits && *self == Tile::of_rows(rows)
             }
-            Variant::Simple | Variant::Vector => false,
+            MatmulVariant::Simple | MatmulVariant::Vector => false,
         }
     }
 
-    /// As [`Kernel`] has them.
+    /// The sides in the order of [`Kernel`].
     pub fn sides(self) -> [usize; 5] {
         [self.bm, self.bn, self.bk, self.tm, self.tn]
     }
@@ -136,13 +140,13 @@ impl Tile {
         }
     }
 
-    /// With what a table says of this kernel, where it can be launched.
-    fn tuned(self, variant: Variant, device: &Device, choice: &Choice) -> Tile {
+    /// The tile with a table's values for this kernel, if it can be launched.
+    fn tuned(self, variant: MatmulVariant, device: &Device, choice: &Choice) -> Tile {
         let get = |name, default| choice.get(name).map_or(default, |v| v as usize);
         let tile = match variant {
-            Variant::Simple | Variant::Vector => return self,
-            Variant::Subgroup => Tile::of_rows(get("ROWS", self.bm)),
-            Variant::Tiled | Variant::Cooperative => Tile {
+            MatmulVariant::Simple | MatmulVariant::Vector => return self,
+            MatmulVariant::Subgroup => Tile::of_rows(get("ROWS", self.bm)),
+            MatmulVariant::Tiled | MatmulVariant::Cooperative => Tile {
                 bm: get("BM", self.bm),
                 bn: get("BN", self.bn),
                 bk: get("BK", self.bk),
@@ -157,7 +161,7 @@ impl Tile {
         }
     }
 
-    /// Of the tiled kernel: whether its parts divide and the device allows it.
+    /// For the tiled kernel: whether the sides divide and the device allows the tile.
     fn launches(&self, device: &Device) -> bool {
         let Tile { bm, bn, bk, tm, tn } = *self;
         let fours = [bm, bn, bk, tm, tn]
@@ -222,8 +226,8 @@ impl Tile {
         }
     }
 
-    /// The constants that the kernel's text takes.
-    pub fn defines(&self, variant: Variant, device: &Device, defines: Defines) -> Defines {
+    /// The constants of the kernel's text.
+    pub fn defines(&self, variant: MatmulVariant, device: &Device, defines: Defines) -> Defines {
         let put = |defines: Defines, name, value| defines.constant(name, value as u32);
         let sides = |defines, threads| {
             [
@@ -238,11 +242,13 @@ impl Tile {
             .fold(defines, |d, (name, value)| put(d, name, value))
         };
         match variant {
-            Variant::Simple => defines,
-            Variant::Vector => put(defines, "ROWS", self.bm),
-            Variant::Subgroup => put(defines, "ROWS", self.bm).flag_if(self.bm <= FEW_ROWS, "FEW"),
-            Variant::Tiled => sides(defines, self.threads()),
-            Variant::Cooperative => {
+            MatmulVariant::Simple => defines,
+            MatmulVariant::Vector => put(defines, "ROWS", self.bm),
+            MatmulVariant::Subgroup => {
+                put(defines, "ROWS", self.bm).flag_if(self.bm <= FEW_ROWS, "FEW")
+            }
+            MatmulVariant::Tiled => sides(defines, self.threads()),
+            MatmulVariant::Cooperative => {
                 let width = cooperative::width(device);
                 cooperative::defines(device, sides(defines, self.threads() * width))
             }
@@ -250,8 +256,7 @@ impl Tile {
     }
 }
 
-/// What a table says of the product of these operands, which lie as they do, of this many rows. For few rows
-/// that depends on how `b` lies more than on anything.
+/// A table's choice for the product of these operands. With few rows it depends mostly on the layout of `b`.
 fn tuned(device: &Device, a: &Operand, b: &Operand, [m, n, k]: [usize; 3]) -> Option<Choice> {
     let half = a.tensor.dtype() == DType::F16 || b.tensor.dtype() == DType::F16;
     let along_k = b.row == 1 && b.col != 1;
@@ -268,77 +273,77 @@ fn tuned(device: &Device, a: &Operand, b: &Operand, [m, n, k]: [usize; 3]) -> Op
         .find_map(|name| device.variant(name, &sizes))
 }
 
-/// As a table has them.
+/// The sizes under the table's names.
 pub(super) fn sizes([m, n, k]: [usize; 3]) -> [(&'static str, u64); 3] {
     [("m", m as u64), ("n", n as u64), ("k", k as u64)]
 }
 
-/// The kernel for these operands and its tile: `wanted`, what a table says, or what the rule says, as far
-/// as operands and device allow it. Operands may be copied into the layout that it needs; `k` grows with
-/// them.
+/// The kernel for these operands and its tile: the requested one, the table's or the rule's, if operands and
+/// device allow it. Operands may be copied into the layout that the kernel needs; `k` is padded with them.
 pub(super) fn choose(
-    wanted: Option<Kernel>,
+    requested: Option<Kernel>,
     (m, n, k): (usize, usize, &mut usize),
     lead: &[usize],
     (a, b): (&mut Operand, &mut Operand),
-) -> Result<(Variant, Tile)> {
+) -> Result<(MatmulVariant, Tile)> {
     let device = &a.tensor.device().clone();
     let batches = numel(lead);
     let small = batches * m * n * *k < SMALL;
-    let tuned = match (wanted, small) {
+    let tuned = match (requested, small) {
         (None, true) => None,
         _ => tuned(device, a, b, [m, n, *k]),
     };
     let named = tuned.as_ref().and_then(|choice| {
         let file = choice.file()?;
-        Variant::ALL.into_iter().find(|v| v.file() == file)
+        MatmulVariant::ALL.into_iter().find(|v| v.file() == file)
     });
     let shuffles = device.subgroup_size() == Some(8);
     let types = (a.tensor.dtype(), b.tensor.dtype());
-    let possible = |variant: &Variant| match variant {
-        Variant::Simple | Variant::Tiled => true,
-        Variant::Vector => m <= FEW_ROWS,
-        Variant::Subgroup => shuffles,
-        Variant::Cooperative => cooperative::fit(device, types),
+    let possible = |variant: &MatmulVariant| match variant {
+        MatmulVariant::Simple | MatmulVariant::Tiled => true,
+        MatmulVariant::Vector => m <= FEW_ROWS,
+        MatmulVariant::Subgroup => shuffles,
+        MatmulVariant::Cooperative => cooperative::fit(device, types),
     };
     // Cooperative kernels are experimental: unless requested by name, they run only once this device has passed the
     // self-test.
-    let trusted =
-        |variant: &Variant| *variant != Variant::Cooperative || cooperative::passed(device);
-    // There an f16 operand is first copied in f32: for a few rows that takes longer than the product.
+    let trusted = |variant: &MatmulVariant| {
+        *variant != MatmulVariant::Cooperative || cooperative::passed(device)
+    };
+    // The subgroup kernel would first copy an f16 operand to f32. With few rows the copy takes longer than the product.
     let copied = m <= FEW_ROWS && b.tensor.dtype() == DType::F16;
     // Evaluated only where no kernel was requested: asking for the units also asks for their self-test.
     let rule = || {
         if small {
-            Variant::Simple
+            MatmulVariant::Simple
         } else if shuffles && device.adapter().is_software() && !copied {
-            Variant::Subgroup
+            MatmulVariant::Subgroup
         } else if m <= FEW_ROWS {
-            Variant::Vector
+            MatmulVariant::Vector
         } else if cooperative::fit(device, types) && cooperative::by_rule(device) {
-            Variant::Cooperative
+            MatmulVariant::Cooperative
         } else {
-            Variant::Tiled
+            MatmulVariant::Tiled
         }
     };
-    let mut variant = match wanted.map(|kernel| kernel.variant) {
-        Some(wanted) if possible(&wanted) => wanted,
-        Some(_) => Variant::Tiled,
+    let mut variant = match requested.map(|kernel| kernel.variant) {
+        Some(requested) if possible(&requested) => requested,
+        Some(_) => MatmulVariant::Tiled,
         None => named
             .filter(|variant| possible(variant) && trusted(variant))
             .unwrap_or_else(rule),
     };
-    if variant == Variant::Subgroup {
+    if variant == MatmulVariant::Subgroup {
         if !(a.in_texels() && b.in_texels() && k.is_multiple_of(4)) {
             *a = Operand::new(&laid_out(&a.tensor, DType::F32, 4)?, lead);
             *b = Operand::new(&laid_out(&b.tensor, DType::F32, 4)?, lead);
             *k = k.next_multiple_of(4);
         }
         if !(a.in_texels() && b.in_texels()) {
-            variant = Variant::Tiled;
+            variant = MatmulVariant::Tiled;
         }
     }
-    if variant == Variant::Cooperative {
+    if variant == MatmulVariant::Cooperative {
         cooperative::halve([m, n], lead, (&mut *a, &mut *b))?;
     }
     let mut tile = Tile::of(variant, device, [m, n], batches);
@@ -346,22 +351,22 @@ pub(super) fn choose(
         tile = tile.tuned(variant, device, &choice);
     }
     if let Some(Kernel {
-        variant: wanted,
+        variant: requested,
         tile: Some(sides),
-    }) = wanted
+    }) = requested
     {
-        if wanted != variant {
-            let (file, a, b) = (wanted.file(), types.0.wgsl(), types.1.wgsl());
+        if requested != variant {
+            let (file, a, b) = (requested.file(), types.0.wgsl(), types.1.wgsl());
             let why =
                 format!("{file} does not run on this device with these operands, {a} and {b}");
             return Err(Error::op("matmul", why));
         }
         tile = Tile::given(variant, device, sides)?;
-    } else if variant == Variant::Subgroup && m <= FEW_ROWS && a.col == 1 {
-        // No row but those that there are: a tile of 32 would be nearly all waste.
+    } else if variant == MatmulVariant::Subgroup && m <= FEW_ROWS && a.col == 1 {
+        // The tile has only the rows of the product: most of a tile of 32 rows would be wasted.
         (tile.bm, tile.tm) = (m.max(1), m.max(1));
     }
-    if variant == Variant::Vector && b.row != 1 {
+    if variant == MatmulVariant::Vector && b.row != 1 {
         tile.bn = 64;
     }
     Ok((variant, tile))

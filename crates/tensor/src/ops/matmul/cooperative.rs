@@ -1,17 +1,17 @@
-//! Products in an adapter's matrix units: which it has, whether they can be trusted, their tiles.
+//! Products in an adapter's matrix units: the types they support, their self-test, their tiles.
 
 use wgrad_runtime::{Defines, Device, MatrixUnit, SelfTest};
 
 use super::choice::Tile;
 use super::gemm::{Epilogue, gemm};
 use super::operand::{Operand, laid_out};
-use super::{Kernel, Variant};
+use super::{Kernel, MatmulVariant};
 use crate::autograd::no_grad;
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::tensor::Tensor;
 
-/// Sums that an invocation of a subgroup keeps in registers at most.
+/// The most sums that an invocation holds in registers.
 const MOST_SUMS: usize = 128;
 
 /// Whether the device has matrix units for operands of these types, and subgroups of one size to feed them.
@@ -28,7 +28,7 @@ pub(crate) fn may_use(device: &Device) -> bool {
     half && !device.adapter().is_software()
 }
 
-/// Whether products take the units without being asked to: where they passed the self-test.
+/// Whether products use matrix units by default: if they passed the self-test.
 pub(crate) fn by_rule(device: &Device) -> bool {
     may_use(device) && passed(device)
 }
@@ -36,11 +36,11 @@ pub(crate) fn by_rule(device: &Device) -> bool {
 const SELF_TEST: &str = "products in matrix units";
 
 /// Whether the units give products of small whole numbers, which are exact in f16, to the bit. Drivers offer
-/// them as an experimental feature, and a wrong gradient is worse than a slow one. A failure of any kind is an answer.
-/// The first call launches, waits and reads back: call it outside of a pass.
+/// them as an experimental feature, and a wrong gradient is worse than a slow one. Any kind of failure counts as not passed.
+/// The first call launches, waits and reads back, so call it outside of a forward pass.
 ///
 /// # Errors
-/// Why they are not trusted.
+/// The reason why the units failed the test.
 pub fn self_test(device: &Device) -> SelfTest {
     device.self_test(SELF_TEST, test)
 }
@@ -51,7 +51,7 @@ pub(super) fn passed(device: &Device) -> bool {
 }
 
 fn test(device: &Device) -> SelfTest {
-    // Without subgroups to feed them another kernel would answer for the units.
+    // Without subgroups of a fixed size, another kernel would run instead of the matrix units.
     if width(device) < 8 {
         return Err("subgroups are too small, or of several sizes".into());
     }
@@ -98,8 +98,8 @@ fn whole_numbers(
     let expected: Vec<f32> = (0..m * n)
         .map(|at| (0..k).map(|p| a(at / n, p) * b(p, at % n)).sum())
         .collect();
-    let wanted = Kernel {
-        variant: Variant::Cooperative,
+    let requested = Kernel {
+        variant: MatmulVariant::Cooperative,
         tile: tile.map(Tile::sides),
     };
     let sums: Vec<f32> = (0..m).map(|i| (0..k).map(|p| a(i, p)).sum()).collect();
@@ -108,14 +108,17 @@ fn whole_numbers(
             row_sums,
             ..Epilogue::of(DType::F32)
         };
-        let made = gemm("matmul", &a, &b, &epilogue, Some(wanted))?;
+        let made = gemm("matmul", &a, &b, &epilogue, Some(requested))?;
         for (what, made, expected) in [
             ("a product", Some(made.y), &expected),
             ("rows", made.row_sums, &sums),
         ] {
             let Some(made) = made else { continue };
             let made = made.to_vec::<f32>()?;
-            let off = made.iter().zip(expected).filter(|(y, wanted)| y != wanted);
+            let off = made
+                .iter()
+                .zip(expected)
+                .filter(|(y, expected)| y != expected);
             let (off, all) = (off.count(), made.len());
             if off > 0 {
                 return Ok(Some(format!("{off} of {all} sums of {what} are wrong")));
@@ -152,8 +155,8 @@ pub(super) fn width(device: &Device) -> usize {
     device.subgroup_size().unwrap_or(0) as usize
 }
 
-/// By rule: large where the output has enough of them to fill a GPU. A subgroup's share is as nearly square as its
-/// registers allow: then it loads least for what it multiplies.
+/// The rule's tile: large if the output has enough large tiles to fill a GPU. A subgroup's part is as square as its
+/// registers allow, which needs the fewest loads.
 pub(super) fn tile(device: &Device, m: usize, n: usize, batches: usize) -> Tile {
     let large = |tn| Tile {
         bm: 128,
@@ -185,7 +188,7 @@ pub(super) fn launches(tile: &Tile, device: &Device) -> bool {
     }
     let threads = tile.threads() * width(device);
     let bytes = if unit.half { 2 } else { 4 };
-    // Rows are 8 elements longer whichever way they lie: the longer way of each.
+    // Rows are padded by 8 elements in either layout: count the longer one of each.
     let factors =
         bytes * ((bm + 8) * bk).max((bk + 8) * bm) + bytes * ((bn + 8) * bk).max((bk + 8) * bn);
     // A matrix of sums of each subgroup, and four sums of rows of each invocation.
@@ -198,7 +201,7 @@ pub(super) fn launches(tile: &Tile, device: &Device) -> bool {
         && factors + sums <= device.max_workgroup_bytes() as usize
 }
 
-/// Whether the kernel sums the rows of `a` on the way: an invocation must meet the same rows always.
+/// Whether the kernel can sum the rows of `a`: each invocation must load from the same rows in every step.
 pub(super) fn sums_rows(tile: &Tile, device: &Device, a: &Operand) -> bool {
     let along_m = a.row == 1 && a.col != 1;
     // In the units' type, so that nothing was rounded before it is summed.
@@ -207,7 +210,7 @@ pub(super) fn sums_rows(tile: &Tile, device: &Device, a: &Operand) -> bool {
     along_m && exact && threads.is_multiple_of(tile.bm / 4)
 }
 
-/// What the kernel's text takes besides a tile.
+/// The kernel's defines besides the tile.
 pub(super) fn defines(device: &Device, defines: Defines) -> Defines {
     let defines = match device.matrix_unit() {
         Some(unit) => defines.matrices(unit),

@@ -6,14 +6,14 @@ use super::choice::{FEW_ROWS, choose};
 use super::operand::Operand;
 use super::parts::{cut, in_parts};
 use super::split::{split_k, splits};
-use super::{Kernel, Variant, cooperative};
+use super::{Kernel, MatmulVariant, cooperative};
 use crate::autograd::no_grad;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::shape::{broadcast, numel};
 use crate::tensor::Tensor;
 
-/// What the kernel does besides the sums. At most one of `bias`, `gelu_input` and `row_sums`.
+/// The work of the kernel besides the sums. At most one of `bias`, `gelu_input` and `row_sums`.
 pub(super) struct Epilogue<'a> {
     /// The product is multiplied by it.
     pub scale: f32,
@@ -25,9 +25,9 @@ pub(super) struct Epilogue<'a> {
     pub gelu_input: Option<&'a Tensor>,
     /// (batch, M, N), contiguous and of the type of what is computed: added last.
     pub residual: Option<&'a Tensor>,
-    /// The sums of the rows of the left operand are wanted too.
+    /// Whether the sums of the rows of the left operand are computed too.
     pub row_sums: bool,
-    /// The type of what is computed, where it is not the left operand's.
+    /// The type of the result, if it differs from the left operand's.
     pub dtype: Option<DType>,
 }
 
@@ -47,9 +47,9 @@ impl Default for Epilogue<'_> {
 
 impl Epilogue<'_> {
     /// Whether rows of `n` are stored four at a time by this kernel.
-    pub fn in_fours(&self, variant: Variant, n: usize) -> bool {
+    pub fn in_fours(&self, variant: MatmulVariant, n: usize) -> bool {
         let aligned = self.residual.is_none_or(|x| x.offset().is_multiple_of(4));
-        variant != Variant::Simple && n.is_multiple_of(4) && aligned
+        variant != MatmulVariant::Simple && n.is_multiple_of(4) && aligned
     }
 
     /// Nothing but the product, as this type.
@@ -61,7 +61,7 @@ impl Epilogue<'_> {
     }
 }
 
-/// What came of it.
+/// The results.
 pub(super) struct Product {
     pub y: Tensor,
     /// The input of GELU.
@@ -71,7 +71,7 @@ pub(super) struct Product {
 }
 
 impl Product {
-    /// Room for what `epilogue` asks for.
+    /// Allocates the outputs that `epilogue` needs.
     pub fn new(
         device: &Device,
         lead: &[usize],
@@ -88,14 +88,14 @@ impl Product {
     }
 }
 
-/// The product of the last two dimensions, leading ones broadcast, and what the epilogue asks for. The
-/// operands may be of two float types.
+/// The product of the last two dimensions, leading ones broadcast, followed by the epilogue. The
+/// operands may have different float types.
 pub(super) fn gemm(
     op: &'static str,
     a: &Tensor,
     b: &Tensor,
     epilogue: &Epilogue,
-    wanted: Option<Kernel>,
+    requested: Option<Kernel>,
 ) -> Result<Product> {
     let (ra, rb) = (a.rank(), b.rank());
     if ra < 2 || rb < 2 || !a.dtype().is_float() || !b.dtype().is_float() {
@@ -127,7 +127,7 @@ pub(super) fn gemm(
     }
     let size = epilogue.dtype.unwrap_or(a.dtype()).size();
     if let Some(cut) = cut(a, b, &lead, size, epilogue) {
-        return in_parts(op, (a, b), &lead, cut, epilogue, wanted);
+        return in_parts(op, (a, b), &lead, cut, epilogue, requested);
     }
     // The kernels need a contiguous bias.
     let bias = epilogue.bias.map(Tensor::contiguous);
@@ -145,23 +145,23 @@ pub(super) fn gemm(
         }
         return Ok(out);
     }
-    if wanted.is_none() && lead.is_empty() && n > 0 {
+    if requested.is_none() && lead.is_empty() && n > 0 {
         let parts = splits(a, b);
         let sums = (parts * m * n * 4) as u64;
         if parts > 1 && sums <= device.max_binding_bytes() {
-            split_k(op, (a, b), parts, wanted, epilogue, &out)?;
+            split_k(op, (a, b), parts, requested, epilogue, &out)?;
             return Ok(out);
         }
     }
     let mut a = Operand::new(a, &lead);
     let mut b = Operand::new(b, &lead);
     let sizes = (m, n, &mut k);
-    let (variant, tile) = choose(wanted, sizes, &lead, (&mut a, &mut b))?;
-    // An empty product launches nothing that could sum on the way.
+    let (variant, tile) = choose(requested, sizes, &lead, (&mut a, &mut b))?;
+    // An empty product launches no kernel that could compute the sums.
     let in_kernel = n > 0
         && match variant {
-            Variant::Cooperative => cooperative::sums_rows(&tile, device, &a),
-            Variant::Subgroup => tile.bm > FEW_ROWS,
+            MatmulVariant::Cooperative => cooperative::sums_rows(&tile, device, &a),
+            MatmulVariant::Subgroup => tile.bm > FEW_ROWS,
             _ => true,
         };
     if epilogue.row_sums && !in_kernel {
@@ -198,7 +198,7 @@ pub(super) fn gemm(
     Ok(out)
 }
 
-/// What all kernels of products take as parameters, but for the batches.
+/// The parameters that all kernels of products share, except the batches.
 pub(super) fn parameters<'a>(
     launch: Launch<'a>,
     [m, n, k]: [usize; 3],
@@ -226,7 +226,7 @@ pub(super) fn parameters<'a>(
         .u32s("b_batch", &b.batch)
 }
 
-/// Binds what is written, and what the epilogue reads, behind the operands.
+/// Binds the outputs and the inputs of the epilogue, behind the operands.
 pub(super) fn bound<'a>(
     launch: Launch<'a>,
     out: &'a Product,
@@ -247,7 +247,7 @@ pub(super) fn bound<'a>(
     })
 }
 
-/// What the text of a kernel depends on in what follows its sums.
+/// The defines of the epilogue.
 pub(super) fn epilogue_defines(
     out: &Product,
     row_sums: Option<&Tensor>,
@@ -281,7 +281,7 @@ pub(super) fn epilogue_defines(
         .flag_if(epilogue.residual.is_some(), "RESIDUAL")
 }
 
-/// What lies in memory, one at a time or four.
+/// The type in memory: a scalar or a vector of four.
 fn ty(dtype: DType, vector: bool) -> String {
     match vector {
         true => format!("vec4<{}>", dtype.wgsl()),
@@ -289,25 +289,25 @@ fn ty(dtype: DType, vector: bool) -> String {
     }
 }
 
-/// What the text of a kernel depends on in its operands.
+/// The defines of the operands.
 fn operand_defines(
     mut defines: Defines,
-    variant: Variant,
+    variant: MatmulVariant,
     (a, b): (&Operand, &Operand),
     epilogue: &Epilogue,
     [m, k, n]: [usize; 3],
 ) -> Defines {
-    let subgroup = variant == Variant::Subgroup;
+    let subgroup = variant == MatmulVariant::Subgroup;
     let vectors = matches!(
         variant,
-        Variant::Tiled | Variant::Vector | Variant::Cooperative
+        MatmulVariant::Tiled | MatmulVariant::Vector | MatmulVariant::Cooperative
     );
     let (a_along_m, b_along_k) = (a.row == 1 && a.col != 1, b.row == 1 && b.col != 1);
-    // The vector kernel loads a along K alone.
-    let along = variant != Variant::Vector || !a_along_m;
-    let vec_a = vectors && along && a.in_vectors(if a_along_m { m } else { k });
+    // The vector kernel loads a along K only.
+    let a_in_place = variant != MatmulVariant::Vector || !a_along_m;
+    let vec_a = vectors && a_in_place && a.in_vectors(if a_along_m { m } else { k });
     let vec_b = vectors && b.in_vectors(if b_along_k { k } else { n });
-    // Else the sides that the epilogue reads take longer to load than the products take.
+    // Without textures, loading the epilogue's inputs takes longer than the product.
     let in_texels =
         |side: &Tensor| side.dtype() == DType::F32 && side.device().fits_texture(side.buffer());
     let mut sides = [epilogue.residual, epilogue.gelu_input]
@@ -319,12 +319,12 @@ fn operand_defines(
             .alias("TA", &ty(a.tensor.dtype(), vec_a))
             .alias("TB", &ty(b.tensor.dtype(), vec_b));
     }
-    let directed = variant != Variant::Simple;
+    let directed = variant != MatmulVariant::Simple;
     defines
         .flag_if(subgroup, "TEXTURE")
         .flag_if(texels, "TEXELS")
         .flag_if(vec_a, "VEC_A")
         .flag_if(vec_b, "VEC_B")
-        .flag_if(directed && along && a_along_m, "A_ALONG_M")
+        .flag_if(directed && a_in_place && a_along_m, "A_ALONG_M")
         .flag_if(directed && b_along_k, "B_ALONG_K")
 }

@@ -7,7 +7,7 @@ use crate::ops::pieces::half;
 use crate::shape::numel;
 use crate::tensor::Tensor;
 
-/// What is cut in two.
+/// The dimension that is cut in two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cut {
     /// A dimension of the batch.
@@ -16,7 +16,7 @@ pub(super) enum Cut {
     M,
     /// Columns of the right operand and the result.
     N,
-    /// What is summed over.
+    /// The dimension that is summed over.
     K,
 }
 
@@ -42,14 +42,14 @@ pub(super) fn cut(
     // A cut along the dimension with the larger step shortens what an operand spans.
     let sums = !epilogue.gelu && epilogue.gelu_input.is_none();
     let by_rows = |x: &Tensor, r: usize| x.strides()[r - 2] >= x.strides()[r - 1];
-    let wanted = match (too_large, a.fits_binding()) {
+    let cut = match (too_large, a.fits_binding()) {
         (true, _) => Cut::M,
         (false, false) if by_rows(a, ra) => Cut::M,
         (false, false) => Cut::K,
         (false, true) if by_rows(b, rb) => Cut::K,
         (false, true) => Cut::N,
     };
-    match wanted {
+    match cut {
         Cut::M if m > 1 => Some(Cut::M),
         Cut::N if n > 1 => Some(Cut::N),
         Cut::K if k > 1 && sums => Some(Cut::K),

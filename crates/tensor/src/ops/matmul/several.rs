@@ -1,7 +1,7 @@
 //! Several linear layers in few kernels: layers of one input side by side, and two with GELU between.
 
 use super::gemm::{Epilogue, gemm};
-use super::{Wanted, check_layer, layer_gradients, residual_rows};
+use super::{NeededGradients, check_layer, layer_gradients, residual_rows};
 use crate::autograd::{Saved, record_with};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -60,13 +60,13 @@ impl Tensor {
             let of_weights = &needs[1..=sizes.len()];
             let of_biases = &needs[1 + sizes.len()..];
             let all = of_weights.iter().all(|need| *need);
-            let wanted = |weight: bool, bias: bool| Wanted {
+            let needed = |weight: bool, bias: bool| NeededGradients {
                 weight: weight.then_some(of_weight),
                 bias: of_bias.filter(|_| bias),
                 scale: 1.0,
             };
             let whole = match all {
-                true => layer_gradients(dy, a, wanted(true, of_biases.contains(&true)), None)?,
+                true => layer_gradients(dy, a, needed(true, of_biases.contains(&true)), None)?,
                 false => (None, None),
             };
             let mut start = 0;
@@ -78,7 +78,7 @@ impl Tensor {
                     true => (narrow(&whole.0)?, narrow(&whole.1)?),
                     false => {
                         let dy = dy.narrow(1, start, *size)?;
-                        layer_gradients(&dy, a, wanted(of_weights[i], bias), None)?
+                        layer_gradients(&dy, a, needed(of_weights[i], bias), None)?
                     }
                 };
                 parts[1 + i] = dw.filter(|_| of_weights[i]);
@@ -163,12 +163,12 @@ impl Tensor {
             if needs.get(5) == Some(&true) {
                 parts[5] = Some(dy.clone());
             }
-            let wanted = |i: usize| Wanted {
+            let needed = |i: usize| NeededGradients {
                 weight: needs[i].then_some(types[i]),
                 bias: needs[i + 1].then_some(types[i + 1]),
                 scale: 1.0,
             };
-            (parts[3], parts[4]) = layer_gradients(dy, read(saved.hidden)?, wanted(3), None)?;
+            (parts[3], parts[4]) = layer_gradients(dy, read(saved.hidden)?, needed(3), None)?;
             let Some(w2) = read(saved.second)? else {
                 return Ok(parts);
             };
@@ -180,14 +180,14 @@ impl Tensor {
             if let Some(w1) = read(saved.first)? {
                 parts[0] = Some(gemm(op, &dpre, w1, &Epilogue::default(), None)?.y);
             }
-            (parts[1], parts[2]) = layer_gradients(&dpre, read(saved.x)?, wanted(1), None)?;
+            (parts[1], parts[2]) = layer_gradients(&dpre, read(saved.x)?, needed(1), None)?;
             Ok(parts)
         })?;
         y.reshape(&shape)
     }
 }
 
-/// The numbers of what a feed-forward network saves: as far as a gradient that is wanted reads it.
+/// The numbers of what a feed-forward network saves: as far as a gradient that is needed reads it.
 struct FeedForwardSaved {
     x: Option<usize>,
     first: Option<usize>,

@@ -3,7 +3,7 @@
 use super::choice::{FEW_ROWS, sizes};
 use super::gemm::{Epilogue, Product, bound, epilogue_defines, gemm, parameters};
 use super::operand::Operand;
-use super::{Kernel, Variant, cooperative};
+use super::{Kernel, MatmulVariant, cooperative};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::tensor::Tensor;
@@ -11,19 +11,19 @@ use crate::tensor::Tensor;
 /// Parts of the inner dimension at most: each writes an output of its own.
 const MOST_PARTS: usize = 64;
 
-/// Parts that the inner dimension is cut into: a table's `PARTS`, else by rule. The software adapter has two cores to
-/// fill, not thousands.
+/// Parts that the inner dimension is cut into: a table's `PARTS`, else by rule. On the software adapter one part is
+/// enough, because it has few cores.
 pub(super) fn splits(a: &Tensor, b: &Tensor) -> usize {
     let (device, types) = (a.device(), (a.dtype(), b.dtype()));
     let (m, k, n) = (a.shape()[0], a.shape()[1], b.shape()[1]);
-    let said = device.variant("matmul", &sizes([m, n, k]));
-    let said = said.and_then(|choice| choice.get("PARTS"));
+    let parts = device.variant("matmul", &sizes([m, n, k]));
+    let parts = parts.and_then(|choice| choice.get("PARTS"));
     let divides = |parts: usize| k >= 4 * parts && k.is_multiple_of(4 * parts);
-    let said = said.map(|parts| parts as usize);
-    if let Some(parts) = said.filter(|parts| (1..=MOST_PARTS).contains(parts) && divides(*parts)) {
+    let parts = parts.map(|parts| parts as usize);
+    if let Some(parts) = parts.filter(|parts| (1..=MOST_PARTS).contains(parts) && divides(*parts)) {
         return parts;
     }
-    // The kernel for few rows shares out K itself, with b along K over many more workgroups.
+    // The kernel for few rows divides K itself, and with b along K uses many more workgroups.
     if device.adapter().is_software() || m <= FEW_ROWS && b.strides()[0] == 1 {
         return 1;
     }
@@ -33,9 +33,9 @@ pub(super) fn splits(a: &Tensor, b: &Tensor) -> usize {
         _ => (64, 256),
     };
     let tiles = m.div_ceil(side) * n.div_ceil(side);
-    let wanted = device.groups_to_fill();
+    let groups = device.groups_to_fill();
     let mut parts = 1;
-    while tiles * parts < wanted
+    while tiles * parts < groups
         && 2 * parts <= MOST_PARTS
         && k / (2 * parts) >= least
         && divides(2 * parts)
@@ -51,7 +51,7 @@ pub(super) fn split_k(
     op: &'static str,
     (a, b): (&Tensor, &Tensor),
     parts: usize,
-    wanted: Option<Kernel>,
+    requested: Option<Kernel>,
     epilogue: &Epilogue,
     out: &Product,
 ) -> Result<()> {
@@ -72,8 +72,8 @@ pub(super) fn split_k(
         row_sums: epilogue.row_sums,
         ..Epilogue::of(DType::F32)
     };
-    let made = gemm(op, &a, &b, &sums, wanted)?;
-    let vec4 = epilogue.in_fours(Variant::Tiled, n);
+    let made = gemm(op, &a, &b, &sums, requested)?;
+    let vec4 = epilogue.in_fours(MatmulVariant::Tiled, n);
     let ty = if vec4 { "vec4<f32>" } else { "f32" };
     let defines = epilogue_defines(out, out.row_sums.as_ref(), epilogue, vec4)
         .alias("TA", ty)

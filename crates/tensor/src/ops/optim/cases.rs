@@ -38,7 +38,7 @@ enum By {
 /// `row` of scalars, and its state set.
 fn flat(parameter: &Tensor, gradient: &Tensor, state: &[&Tensor], row: usize) -> Result<Flat> {
     let other = Tensor::from_slice(parameter.device(), &[7.0f32; 5], &[5])?;
-    let mut parts = Flat::gather(&[&other, parameter], state.len())?;
+    let mut parts = Flat::pack(&[&other, parameter], state.len())?;
     let (mut flat, _) = parts.pop().ok_or_else(|| Error::op("flat", "no part"))?;
     for (i, values) in state.iter().enumerate() {
         values.copy_into(&flat.state(i, 1)?)?;
@@ -226,7 +226,7 @@ fn scaled(out: &mut Vec<Case>) {
                     ..GradScaler::default()
                 };
                 let scaling = Scaling::new(x[0].device(), rule)?;
-                let mut parts = Flat::gather(&[&copied(&x[0])?], 0)?;
+                let mut parts = Flat::pack(&[&copied(&x[0])?], 0)?;
                 let (mut flat, _) = parts.pop().ok_or_else(|| Error::op("flat", "no part"))?;
                 flat.load(&[Some((&x[0], 0))])?;
                 norm(&[&flat], max_norm, Some(&scaling))

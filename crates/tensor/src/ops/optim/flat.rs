@@ -10,14 +10,14 @@ use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
-/// Elements of a block: one parameter each, or none.
+/// Elements of a block. A block belongs to one parameter, or to none.
 const BLOCK: usize = 64;
 const BLOCK_BYTES: u64 = 4 * BLOCK as u64;
 /// Blocks of one workgroup.
 const GROUP: usize = 64;
 /// Blocks of one launch at most where it reads textures: 16 MiB of each tensor, which bounds what its copies take.
 const LAUNCH: usize = 1 << 16;
-/// Bytes gathered into one buffer at most. Drivers serve a few large requests well, huge ones badly.
+/// The most bytes packed into one buffer. Drivers allocate a few large buffers well, but huge ones badly.
 const GATHERED: u64 = 1 << 30;
 /// The table's mark of a block that no update touches.
 const SKIPPED: u32 = u32::MAX;
@@ -26,7 +26,7 @@ const SKIPPED: u32 = u32::MAX;
 /// one launch updates all of them.
 pub struct Flat {
     device: Device,
-    /// What the parameters lie in, from byte `first` on.
+    /// The buffer that holds the parameters, from byte `first` on.
     parameters: Buffer,
     first: u64,
     gradients: Tensor,
@@ -37,7 +37,7 @@ pub struct Flat {
     members: Vec<Member>,
 }
 
-/// One parameter: its place, in elements from the beginning.
+/// One parameter: its position, in elements from the beginning.
 struct Member {
     parameter: Tensor,
     start: usize,
@@ -48,7 +48,7 @@ impl Flat {
     /// of zeros for each. Returns every part with the numbers of its parameters.
     ///
     /// Errors: a parameter that is not f32 and contiguous; out of memory.
-    pub fn gather(parameters: &[&Tensor], states: usize) -> Result<Vec<(Flat, Vec<usize>)>> {
+    pub fn pack(parameters: &[&Tensor], states: usize) -> Result<Vec<(Flat, Vec<usize>)>> {
         same_device("optimizer", parameters)?;
         let mut parts: Vec<(Vec<usize>, Vec<Buffer>, u64)> = Vec::new();
         for (i, parameter) in parameters.iter().enumerate() {
@@ -143,7 +143,7 @@ impl Flat {
             rows[blocks].fill(*row as u32);
         }
         if rows != self.rows {
-            // What was loaded for others must not count in the norm any more.
+            // Gradients loaded for other members in an earlier step must not count in the norm any more.
             self.device.zero(self.gradients.buffer())?;
             self.table.copy_from_slice(&rows)?;
             self.rows = rows;
@@ -228,7 +228,8 @@ impl Flat {
         })
     }
 
-    /// On the software adapter, but not under WebGPU's default limits, where checks run what GPUs run.
+    /// Whether textures are used: on the software adapter, but not with WebGPU's default limits, so that checks with those
+    /// limits run the kernels of GPUs.
     fn in_textures(&self) -> bool {
         self.device.adapter().is_software() && self.device.subgroup_size().is_some()
     }
@@ -267,7 +268,7 @@ impl Flat {
             if self.rows[at..at + blocks].iter().all(|row| *row == SKIPPED) {
                 continue;
             }
-            // A launch passes over parameters without a gradient: whoever knows which have one marks those.
+            // A launch skips parameters without a gradient, so the caller marks the ones that were written.
             let launch = self
                 .device
                 .launch(kernel)

@@ -19,7 +19,7 @@ pub struct Hyper {
     pub t: u64,
 }
 
-/// Those of the cases.
+/// The hyperparameters of the SGD cases.
 pub const BETAS: (f64, f64) = (0.9, 0.95);
 pub const EPS: f64 = 1e-3;
 pub const MAX_NORM: f64 = 0.75;

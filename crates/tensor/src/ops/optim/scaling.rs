@@ -1,5 +1,5 @@
-//! Loss scaling for f16 activations (Micikevicius et al., arXiv:1710.03740), all of it on the device: the norm
-//! of the gradients finds what is not finite, the scale moves, the update is skipped, and nothing waits.
+//! Loss scaling for f16 activations (Micikevicius et al., arXiv:1710.03740), entirely on the device: the norm of the
+//! gradients shows whether all are finite, the scale is adjusted, the update may be skipped, and the host does not wait.
 
 use wgrad_runtime::{Defines, Device};
 
@@ -50,7 +50,7 @@ pub enum StepRule {
     },
 }
 
-/// A [`GradScaler`] at work.
+/// The state of a [`GradScaler`].
 pub struct Scaling {
     rule: GradScaler,
     /// f32 `[4]`: scale, steps since it changed, steps skipped, the last partial sum that was not finite.
@@ -131,13 +131,13 @@ impl Scaling {
         scalars: &Tensor,
     ) -> Result<()> {
         let count = rows.shape().first().copied().unwrap_or(0);
-        let wanted: [(&Tensor, &[usize]); 4] = [
+        let fields: [(&Tensor, &[usize]); 4] = [
             (rows, &[count, SCALARS]),
             (clip, &[2]),
             (made, &[count]),
             (scalars, &[count, SCALARS]),
         ];
-        for (tensor, shape) in wanted {
+        for (tensor, shape) in fields {
             let fits = tensor.shape() == shape
                 && tensor.dtype() == DType::F32
                 && tensor.is_contiguous()

@@ -2,7 +2,7 @@
 
 use crate::cases::{Case, HostArray, Input, Layout, shapes};
 use crate::dtype::DType;
-use crate::ops::rows::Variant;
+use crate::ops::rows::RowVariant;
 use crate::tensor::Tensor;
 
 use super::softmax_with;
@@ -131,7 +131,7 @@ pub fn cases(out: &mut Vec<Case>) {
             }
         }
         // Each variant, at the edges of what its lanes keep.
-        for variant in [Variant::Plain, Variant::Vectors, Variant::Subgroup] {
+        for variant in [RowVariant::Plain, RowVariant::Vectors, RowVariant::Subgroup] {
             for shape in [[3, 4], [5, 36], [7, 384], [2, 1024], [2, 1028]] {
                 let input = Input::new(&shape, DType::F32).range(-3.0, 3.0);
                 let torch = format!("torch.{name}(x0, dim=1)");

@@ -4,7 +4,7 @@ use super::table::UNARY;
 use super::unary_with;
 use crate::cases::{Case, HostArray, Input, shapes};
 use crate::dtype::DType;
-use crate::ops::rows::Variant;
+use crate::ops::rows::RowVariant;
 
 /// The rows of the op matrix.
 pub fn cases(out: &mut Vec<Case>) {
@@ -20,7 +20,7 @@ pub fn cases(out: &mut Vec<Case>) {
             .replace("{a}", &a.to_string())
             .replace("{b}", &b.to_string());
         let (name, reference) = (row.name, row.reference);
-        let mut push = |input: Input, variant: Option<Variant>| {
+        let mut push = |input: Input, variant: Option<RowVariant>| {
             let mut case = Case::new(
                 name,
                 &torch,
@@ -38,12 +38,15 @@ pub fn cases(out: &mut Vec<Case>) {
                 push(Input::new(&shape, dtype).layout(layout), None);
             }
         }
-        for variant in Variant::ELEMENTS {
+        for variant in RowVariant::ELEMENTS {
             push(Input::new(&[5, 412], DType::F32), Some(variant));
         }
         // Several texels to an invocation, which 412 columns are not a multiple of.
-        push(Input::new(&[5, 416], DType::F32), Some(Variant::Subgroup));
-        push(Input::new(&[36], DType::F16), Some(Variant::Vectors));
+        push(
+            Input::new(&[5, 416], DType::F32),
+            Some(RowVariant::Subgroup),
+        );
+        push(Input::new(&[36], DType::F16), Some(RowVariant::Vectors));
         let name = row.name;
         out.push(Case::rejects(
             name,

@@ -5,15 +5,15 @@ use crate::error::{Error, Result};
 /// One pointwise function. The WGSL expressions see `x` (in the derivative also or instead `y`, the
 /// result) and the parameters `a` and `b`.
 pub(super) struct Unary {
-    /// Of the method.
+    /// The name of the method.
     pub name: &'static str,
     pub wgsl: &'static str,
     pub derivative: &'static str,
     /// Whether the derivative is written in the result instead of the input.
     pub from_result: bool,
-    /// In float64, of x, a and b.
+    /// The function in float64, of x, a and b.
     pub reference: fn(f64, f64, f64) -> f64,
-    /// What PyTorch calls it, of `x0`.
+    /// PyTorch's expression, of `x0`.
     pub torch: &'static str,
     /// The range of inputs the cases draw from.
     pub range: (f64, f64),

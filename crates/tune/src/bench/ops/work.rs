@@ -18,8 +18,8 @@ pub fn forward(case: &Case, x: &[Tensor], y: &Tensor) -> Work {
 pub fn both(case: &Case, x: &[Tensor], y: &Tensor) -> Work {
     let (forward, backward) = operations(case, x, y);
     let read: f64 = x.iter().chain([y]).map(bytes).sum();
-    let wanted = x.iter().filter(|x| x.requires_grad());
-    let gradients: f64 = wanted.map(bytes).sum();
+    let differentiable = x.iter().filter(|x| x.requires_grad());
+    let gradients: f64 = differentiable.map(bytes).sum();
     half(case, Work::new(forward + backward, 2.0 * read + gradients))
 }
 
@@ -43,8 +43,8 @@ fn operations(case: &Case, x: &[Tensor], y: &Tensor) -> (f64, f64) {
             .any(|i| x.get(*i).is_some_and(Tensor::requires_grad))
     };
     // A product's gradient is a product for each of its matrices that wants one.
-    let product = |operations: f64, wanted: [bool; 2]| {
-        let times = wanted.iter().filter(|wanted| **wanted).count();
+    let product = |operations: f64, differentiable: [bool; 2]| {
+        let times = differentiable.iter().filter(|yes| **yes).count();
         (operations, operations * times as f64)
     };
     let n = y.numel() as f64;
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn attention_counts_what_is_seen() {
+    fn attention_counts_visible_keys_only() {
         let of = |note: &str| {
             let q: &[usize] = &[2, 3, 4, 8];
             counted("scaled_dot_product_attention", &[q, q, q], q, note)

@@ -81,7 +81,7 @@ fn a_uniform_is_filled_by_name() {
 }
 
 #[test]
-fn what_does_not_fit_the_uniform_is_said() {
+fn a_value_that_does_not_fit_the_uniform_is_an_error() {
     let fails = |given: &str| match built(&spec(given), WITH_UNIFORM) {
         Err(Refused::Compile(message)) => message,
         other => panic!("{other:?}"),

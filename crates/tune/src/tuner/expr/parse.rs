@@ -1,8 +1,8 @@
-//! The parser of expressions: tokens with their places, then precedence climbing.
+//! The parser of expressions: tokens with their positions, then precedence climbing.
 
 use super::{Function, Kind, Node, Op, Value};
 
-/// What is wrong, and the byte where.
+/// The byte where a mistake starts, and what is wrong.
 type Parsed<T> = Result<T, (usize, String)>;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -20,7 +20,7 @@ const SIGNS: [&str; 22] = [
     ")", "[", "]", ",", "=",
 ];
 
-/// Words and signs of an expression at most: trees are walked by functions that call themselves.
+/// The largest number of words and signs in an expression, because recursive functions walk its tree.
 const LENGTH: usize = 1000;
 
 fn tokens(text: &str, python: bool) -> Parsed<Vec<(usize, Token)>> {
@@ -79,7 +79,7 @@ fn tokens(text: &str, python: bool) -> Parsed<Vec<(usize, Token)>> {
         }
         let sign = SIGNS.iter().find(|sign| text[at..].starts_with(**sign));
         match sign {
-            Some(&"=") => return Err((start, "one = stands for nothing here; write ==".into())),
+            Some(&"=") => return Err((start, "a single = is not an operator; write ==".into())),
             Some(sign) => {
                 at += sign.len();
                 found.push((start, Token::Sign(sign)));
@@ -107,7 +107,7 @@ fn word(word: &str, python: bool) -> Token {
     }
 }
 
-/// In `python`, comparisons chain and `in` looks into a list; the tree has neither.
+/// With `python`, comparisons may chain and `in` tests a list. Both are rewritten: the tree has neither.
 pub(super) fn parse(text: &str, python: bool) -> Parsed<Node> {
     let mut parser = Parser {
         tokens: tokens(text, python)?,
@@ -122,7 +122,7 @@ pub(super) fn parse(text: &str, python: bool) -> Parsed<Node> {
     }
 }
 
-/// Nested brackets and signs at most: an expression of a hostile file must not end the process.
+/// The deepest nesting of brackets and signs, so that a hostile file cannot overflow the stack.
 const DEPTH: usize = 100;
 
 struct Parser {
@@ -132,10 +132,10 @@ struct Parser {
     python: bool,
 }
 
-/// How tightly all comparisons bind in Python.
+/// The precedence of all comparisons in Python.
 const COMPARED: u8 = 4;
 
-/// How tightly an operator binds; `None` for what is no operator.
+/// The precedence of an operator; `None` if `sign` is not one.
 fn operator(token: &Token) -> Option<(u8, Op)> {
     let Token::Sign(sign) = token else {
         return None;
@@ -196,7 +196,7 @@ impl Parser {
             };
             let (at, _) = self.take();
             let middle = compared.take().filter(|_| comparison(op));
-            // `a < b < c` means something else to everyone.
+            // Languages disagree on the meaning of `a < b < c`.
             if middle.as_ref().is_some_and(|m| !self.python || compares(m)) {
                 return Err((at, "comparisons do not chain; join them with &&".into()));
             }
@@ -212,7 +212,7 @@ impl Parser {
         }
     }
 
-    /// The operator that comes next, and how tightly it binds.
+    /// The next operator and its precedence.
     fn operator(&self) -> Option<(u8, Op)> {
         let (tight, op) = operator(self.peek())?;
         match self.python && comparison(op) {
@@ -244,7 +244,7 @@ impl Parser {
             (at, _) => return Err((at, "a list in [ ] is expected".into())),
         };
         if compares(&left) {
-            return Err((at, "what is looked for is a number".into()));
+            return Err((at, "the left side of `in` must be a number".into()));
         }
         let equal = |item: Node| node(at, Op::Equal, left.clone(), item);
         let mut any = equal(self.deeper(|parser| parser.binary(0))?);
@@ -275,7 +275,7 @@ impl Parser {
         let (at, token) = self.take();
         let kind = match token {
             Token::Value(value) => Kind::Value(value),
-            // Binds as a product does: -a ** b is -(a ** b).
+            // Has the precedence of a product: -a ** b is -(a ** b).
             Token::Sign("-") => Kind::Negate(Box::new(self.binary(7)?)),
             Token::Sign("!") => Kind::Not(Box::new(self.binary(7)?)),
             // Python's word binds less tightly than comparisons.
@@ -332,7 +332,7 @@ fn node(at: usize, op: Op, left: Node, right: Node) -> Node {
     Node { at, kind }
 }
 
-/// Whether there is a comparison in it: such are not repeated, or a short text could make a tree without end.
+/// Whether the tree holds a comparison. Such a tree is not repeated, or a short text could give a huge tree.
 fn compares(node: &Node) -> bool {
     match &node.kind {
         Kind::Value(_) | Kind::Name(_) => false,

@@ -1,8 +1,8 @@
-//! Expressions written out again, in our words and in Python's.
+//! Prints expressions in the spec's syntax and in Python's.
 
 use super::{Function, Kind, Node, Op, Scope, Value, eval};
 
-/// As [`super::Expr::parse`] reads it.
+/// In the syntax that [`super::Expr::parse`] reads.
 pub(super) fn ours(node: &Node) -> String {
     let same = |name: &str| name.to_owned();
     let printer = Printer {
@@ -19,7 +19,7 @@ pub(super) fn python(node: &Node, name: &dyn Fn(&str) -> String, sample: &Scope)
 }
 
 struct Printer<'a> {
-    /// For Python: a value of each name.
+    /// A sample value of each name, for Python's division.
     python: Option<&'a Scope>,
     name: &'a dyn Fn(&str) -> String,
 }
@@ -43,7 +43,7 @@ impl Printer<'_> {
         }
     }
 
-    /// In brackets, unless it holds together by itself.
+    /// In brackets, unless it is a single value, name or call.
     fn part(&self, node: &Node) -> String {
         let text = self.text(node);
         match &node.kind {
@@ -61,7 +61,7 @@ impl Printer<'_> {
             (Op::Or, Some(_)) => "or",
             (Op::And, None) => "&&",
             (Op::And, Some(_)) => "and",
-            // Python's is exact, ours of integers rounds down.
+            // `/` of integers is exact in Python and rounds down here.
             (Op::Divide, Some(sample)) => {
                 let floats = [node, a, b].iter().any(|node| float(node, sample));
                 if floats { "/" } else { "//" }

@@ -72,7 +72,7 @@ fn truth_values_in_both_spellings() {
 }
 
 #[test]
-fn mistakes_have_their_column() {
+fn mistakes_give_their_column() {
     for (text, column, message) in [
         ("M *", 4, "a number, a name or `(`"),
         ("(M + 1", 7, "`)` is expected"),
@@ -133,7 +133,7 @@ fn unknown_names_are_found_before_anything_runs() {
 }
 
 #[test]
-fn what_python_writes_means_the_same_here() {
+fn pythons_expressions_mean_the_same_here() {
     let scope = |m: i64| Scope::from([("M".into(), Value::Int(m)), ("N".into(), Value::Int(3))]);
     for (text, inside, outside) in [
         ("32 <= M * N <= 99", [11, 33], [10, 34]),
@@ -143,12 +143,17 @@ fn what_python_writes_means_the_same_here() {
         ("not M > 4 or M == 9", [4, 9], [5, 10]),
     ] {
         let expr = Expr::from_python(text).unwrap();
-        // What it prints is ours.
+        // The printed text is in the spec's own syntax.
         let again = Expr::parse(expr.text()).unwrap();
-        for (numbers, wanted) in [(inside, true), (outside, false)] {
+        for (numbers, expected) in [(inside, true), (outside, false)] {
             for m in numbers {
-                assert_eq!(expr.truth(&scope(m)), Ok(wanted), "{text} at {m}");
-                assert_eq!(again.truth(&scope(m)), Ok(wanted), "{} at {m}", expr.text());
+                assert_eq!(expr.truth(&scope(m)), Ok(expected), "{text} at {m}");
+                assert_eq!(
+                    again.truth(&scope(m)),
+                    Ok(expected),
+                    "{} at {m}",
+                    expr.text()
+                );
             }
         }
     }

@@ -31,9 +31,9 @@ fn small_values() {
     assert!((g[0] - 0.84119).abs() < 1e-4);
 }
 
-/// Gradients of sum(w y) against differences.
+/// Compares gradients of sum(w y) with finite differences.
 #[test]
-fn gradients_are_slopes() {
+fn gradients_match_finite_differences() {
     let x: &[f64] = &[0.3, -1.0, 2.0, 0.7, 0.1, -0.4];
     let w: &[f64] = &[1.0, -2.0, 0.5, 3.0, 0.2, 1.5];
     let two = shape(&[("rows", 2), ("columns", 3)]);
@@ -68,8 +68,11 @@ fn gradients_are_slopes() {
                 x[i] += by;
                 loss(&x)
             };
-            let wanted = (moved(1e-6) - moved(-1e-6)) / 2e-6;
-            assert!((slope - wanted).abs() < 1e-6, "{op} {i}: {slope} {wanted}");
+            let expected = (moved(1e-6) - moved(-1e-6)) / 2e-6;
+            assert!(
+                (slope - expected).abs() < 1e-6,
+                "{op} {i}: {slope} {expected}"
+            );
         }
     }
 }

@@ -41,7 +41,7 @@ fn timed(width: i64, seconds: f64) -> Outcome {
     outcome
 }
 
-/// A file of results of its own.
+/// A results file for this test only.
 struct Place(PathBuf);
 
 impl Place {
@@ -68,7 +68,7 @@ impl Drop for Place {
 }
 
 #[test]
-fn what_was_written_is_known_again() {
+fn written_outcomes_are_read_back() {
     let place = Place::new("again");
     assert!(place.known(&head("1")).is_empty());
     let one = Outcome::failed(values(8), 0, Status::Correctness, "y[3] is\n 1");
@@ -88,14 +88,14 @@ fn what_was_written_is_known_again() {
 }
 
 #[test]
-fn runs_that_write_at_once_are_told_apart() {
+fn concurrent_runs_are_kept_apart() {
     let place = Place::new("once");
     let mut one = Results::append(&place.0, &head("1")).unwrap();
     let mut two = Results::append(&place.0, &head("2")).unwrap();
     one.write(&timed(8, 1.0)).unwrap();
     two.write(&timed(9, 1.0)).unwrap();
     one.write(&timed(10, 1.0)).unwrap();
-    // In the order of their texts.
+    // In the order of the lines in the file.
     assert_eq!(place.outcomes(&head("1")), [timed(10, 1.0), timed(8, 1.0)]);
     assert_eq!(place.outcomes(&head("2")), [timed(9, 1.0)]);
     let other = |change: fn(&mut Head)| {
@@ -108,7 +108,7 @@ fn runs_that_write_at_once_are_told_apart() {
 }
 
 #[test]
-fn times_are_held_against_the_default_of_their_run() {
+fn times_are_compared_with_the_default_of_the_same_run() {
     let place = Place::new("default");
     for slow in [1.0, 3.0] {
         let mut results = Results::append(&place.0, &head("1")).unwrap();
@@ -129,7 +129,7 @@ fn times_are_held_against_the_default_of_their_run() {
 }
 
 #[test]
-fn what_was_wrong_once_stays_wrong() {
+fn a_candidate_that_was_wrong_once_stays_wrong() {
     let place = Place::new("wrong");
     let wrong = Outcome::failed(values(8), 0, Status::Correctness, "");
     for outcome in [timed(8, 1.0), wrong.clone(), timed(8, 1.0)] {

@@ -1,4 +1,4 @@
-//! Whether a candidate computes what the reference says, twice the same, and keeps within its buffers.
+//! Checks that a candidate matches the reference, gives the same bytes twice, and stays within its buffers.
 
 use anyhow::Result;
 use wgrad_runtime::BindingKind;
@@ -8,7 +8,7 @@ use super::{PADDING, POISON, POISON_AGAIN, Problem, Ready, Runner};
 use crate::tuner::data;
 
 impl Runner {
-    /// Runs a candidate twice. `Some` says what is wrong.
+    /// Runs a candidate twice. Returns what is wrong, or `None`.
     pub(super) fn check(
         &self,
         ready: &Ready,
@@ -22,25 +22,25 @@ impl Runner {
         self.launch(ready, &bound)?;
         let first = self.outputs(ready, &bound)?;
         for (name, bytes, exact) in &first {
-            // Where the contents end inside a word, the rest of it counts as the buffer's.
+            // If the contents end inside a word, the rest of that word counts as part of the buffer.
             if bytes[*exact..]
                 .chunks(4)
                 .any(|word| word != POISON.to_le_bytes())
             {
-                return Ok(Some(format!("it wrote behind the end of `{name}`")));
+                return Ok(Some(format!("it wrote past the end of `{name}`")));
             }
         }
         for (i, (name, bytes, _)) in ready.buffers.iter().zip(&first) {
             let spec = &self.spec.buffers[*i];
-            let Some(wanted) = expected.get(i).filter(|_| spec.output) else {
+            let Some(reference) = expected.get(i).filter(|_| spec.output) else {
                 continue;
             };
             let values = data::unpack(bytes, spec.dtype);
-            if let Some(wrong) = off(&values, wanted, self.spec.tolerance(spec.dtype)) {
+            if let Some(wrong) = off(&values, reference, self.spec.tolerance(spec.dtype)) {
                 return Ok(Some(format!("{name}{wrong}")));
             }
         }
-        // Other poison where nothing is written: what is left out shows as a difference.
+        // The second run uses another poison, so that elements that are not written differ.
         for (i, bound) in ready.buffers.iter().zip(&bound) {
             let poison = if self.spec.buffers[*i].output {
                 POISON_AGAIN
@@ -54,7 +54,7 @@ impl Runner {
         for ((i, (name, one, exact)), (_, two, _)) in ready.buffers.iter().zip(&first).zip(&second)
         {
             let spec = &self.spec.buffers[*i];
-            // Without what fills up the last word.
+            // Without the bytes that fill up the last word.
             let used = (*exact).min(spec.bytes(&problem.sizes)? as usize);
             if spec.output && one[..used] != two[..used] {
                 let element = one.iter().zip(two).position(|(a, b)| a != b).unwrap_or(0) as u64
@@ -65,7 +65,7 @@ impl Runner {
         Ok(None)
     }
 
-    /// An output that the candidate does not bind, or binds to read only: nothing of it would be compared.
+    /// An output that the candidate does not bind, or binds for reading only. It would not be compared otherwise.
     fn never_written(&self, ready: &Ready) -> Option<&str> {
         let written: Vec<usize> = ready
             .buffers
@@ -79,7 +79,7 @@ impl Runner {
         missing.map(|(_, buffer)| buffer.name.as_str())
     }
 
-    /// Of each binding: name, all bytes (read-only ones left empty), bytes in front of the padding.
+    /// For each binding: the name, all bytes (empty for read-only bindings), the number of bytes before the padding.
     pub(super) fn outputs(
         &self,
         ready: &Ready,
@@ -99,24 +99,24 @@ impl Runner {
 
 /// The first value beyond the tolerance (relative, absolute), and how many there are.
 fn off(values: &[f64], expected: &[f64], tolerance: (f64, f64)) -> Option<String> {
+    let all = expected.len();
     let mut wrong = values
         .iter()
         .zip(expected)
         .enumerate()
-        .filter(|(_, (value, wanted))| !near(**value, **wanted, tolerance));
-    let (at, (value, wanted)) = wrong.next()?;
+        .filter(|(_, (value, expected))| !near(**value, **expected, tolerance));
+    let (at, (value, expected)) = wrong.next()?;
     let count = 1 + wrong.count();
-    let all = expected.len();
     Some(format!(
-        "[{at}] is {value}, the reference says {wanted} ({count} of {all} values are off)"
+        "[{at}] is {value}, the reference says {expected} ({count} of {all} values are off)"
     ))
 }
 
-/// Near infinity there is nothing but infinity, and a NaN is right only where one is wanted.
-fn near(value: f64, wanted: f64, (relative, absolute): (f64, f64)) -> bool {
-    value == wanted
-        || wanted.is_nan() && value.is_nan()
-        || wanted.is_finite() && (value - wanted).abs() <= absolute + relative * wanted.abs()
+/// Whether `value` is within the tolerance of `expected`. Only infinity is near infinity; only NaN matches NaN.
+fn near(value: f64, expected: f64, (relative, absolute): (f64, f64)) -> bool {
+    value == expected
+        || expected.is_nan() && value.is_nan()
+        || expected.is_finite() && (value - expected).abs() <= absolute + relative * expected.abs()
 }
 
 #[cfg(test)]
@@ -124,9 +124,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_finite_must_be_just_that() {
+    fn infinities_and_nan_match_only_themselves() {
         let (inf, nan, tolerance) = (f64::INFINITY, f64::NAN, (1e-5, 1e-6));
-        for (value, wanted, fits) in [
+        for (value, expected, fits) in [
             (1.0, 1.000001, true),
             (1.0, 1.1, false),
             (3.0, inf, false),
@@ -137,7 +137,11 @@ mod tests {
             (3.0, nan, false),
             (nan, nan, true),
         ] {
-            assert_eq!(near(value, wanted, tolerance), fits, "{value} for {wanted}");
+            assert_eq!(
+                near(value, expected, tolerance),
+                fits,
+                "{value} for {expected}"
+            );
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Buffers for a launch, and the launch.
+//! Binds buffers and launches.
 
 use anyhow::{Result, bail};
 use wgrad_runtime::Buffer;
@@ -14,7 +14,7 @@ pub(super) struct Bound {
 }
 
 impl Runner {
-    /// One buffer a binding with its first contents, and `padding` poisoned bytes behind.
+    /// One buffer for each binding, with its first contents and `padding` poisoned bytes behind them.
     pub(super) fn upload(
         &self,
         ready: &Ready,
@@ -37,7 +37,7 @@ impl Runner {
         Ok(bytes.next_multiple_of(4).max(4))
     }
 
-    /// `contents`, and `poison` behind them to the buffer's end.
+    /// Writes `contents`, then `poison` up to the buffer's end.
     pub(super) fn fill(&self, buffer: &Buffer, contents: Option<&[u8]>, poison: u32) -> Result<()> {
         let mut bytes = contents.unwrap_or(&[]).to_vec();
         let word = poison.to_le_bytes();
@@ -60,7 +60,7 @@ impl Runner {
                 (false, words) => launch.u32s(name, words),
             };
         }
-        // A kernel that asks for a buffer's length must not see the padding; any other must not touch it.
+        // A kernel that uses arrayLength must not see the padding; any other kernel must not touch it.
         let asks = ready.built.text.contains("arrayLength");
         for Bound { buffer, exact } in bound {
             let size = if asks { *exact } else { buffer.size() };

@@ -1,4 +1,4 @@
-//! Problem sizes: what the buffers hold at first, and what the reference makes of it.
+//! Problem sizes: the first contents of the buffers, and the reference's results.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,14 +12,14 @@ use crate::tuner::expr::Scope;
 use crate::tuner::spec::show;
 use crate::tuner::{data, reference};
 
-/// What outputs must be, by the index of their buffer.
+/// The expected outputs, by the index of their buffer.
 pub(super) type Expected = BTreeMap<usize, Vec<f64>>;
 
 /// A problem size: first contents of the buffers.
 pub(super) struct Problem {
     /// The names of the sizes and their values.
     pub sizes: Scope,
-    /// By buffer; `None` for outputs that hold nothing at first.
+    /// For each buffer; `None` for outputs without first contents.
     pub contents: Vec<Option<Vec<u8>>>,
 }
 
@@ -48,7 +48,7 @@ impl Runner {
         Ok(problem)
     }
 
-    /// What the outputs of problem `at` must be, by buffer.
+    /// The expected outputs of problem `at`, by buffer.
     pub(super) fn expected(&mut self, at: usize) -> Result<Arc<Expected>> {
         if let Some(found) = self.expected.get(&at) {
             return Ok(found.clone());
@@ -83,7 +83,7 @@ impl Runner {
         Ok(())
     }
 
-    /// What the reference makes of a problem.
+    /// Computes the reference's results for a problem.
     fn reference(&mut self, problem: &Problem) -> Result<Expected> {
         let (job, spec) = (self.job.clone(), self.spec.clone());
         let at = |name: &str| spec.buffers.iter().position(|b| b.name == name);
@@ -132,7 +132,7 @@ impl Runner {
             expected.insert(i, data::unpack(&bytes, spec.buffers[i].dtype));
         }
         if let Some(source) = &job.reference {
-            // Also where the constraints forbid the default: they speak of the candidates.
+            // Also where the constraints forbid the default: constraints apply to candidates, not to the reference kernel.
             let values = spec.default_at(&problem.sizes)?;
             let failed = |refused: Refused| match refused {
                 Refused::Compile(m) | Refused::Constraint(m) => {

@@ -1,11 +1,11 @@
-//! Candidates that are wrong in ways that results alone do not show, on this machine's adapter.
+//! Wrong candidates whose results alone look right, on this machine's adapter.
 
 use std::path::PathBuf;
 
 use super::*;
 use crate::tuner::expr::Value;
 
-/// Doubles x; with WRONG it does `wrong` instead.
+/// A kernel that doubles x; with the flag WRONG it runs `wrong` instead.
 fn job(wrong: &str, spec: &str) -> Job {
     let text = format!(
         "struct P {{ n: u32 }}
@@ -98,7 +98,7 @@ fn an_output_that_is_not_written_is_wrong() {
     let spec = spec("f32", "fill = \"zeros\"", ADD);
     let right = attempt(job("scratch[0] = u32(x[0]);", &spec), false).unwrap();
     assert_eq!(right.status, Status::Correct, "{right:?}");
-    // The second does not bind it at all.
+    // The second kernel does not bind it at all.
     for wrong in ["scratch[0] = u32(x[0] + y[0]);", "scratch[0] = u32(x[0]);"] {
         // `y[` would make it writable.
         let wrong = wrong.replace("y[0]", "y [0]");
@@ -120,7 +120,7 @@ fn whole_numbers_are_compared_exactly() {
 }
 
 #[test]
-fn a_reference_speaks_of_every_output_as_a_whole() {
+fn a_reference_must_give_every_element_of_every_output() {
     let short = ADD.replace("n = \"n\"", "n = \"min(n, 3)\"");
     let fails = |scratch: &str, reference: &str| {
         let job = job("y[id.x] = x[0];", &spec("f32", scratch, reference));

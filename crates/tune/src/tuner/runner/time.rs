@@ -1,4 +1,4 @@
-//! How long candidates take, by turns with the best so far.
+//! Times candidates by turns with the best so far.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -15,10 +15,10 @@ use crate::tuner::expr::Scope;
 use crate::tuner::job::Reply;
 use crate::tuner::spec::show;
 
-/// A first launch slower than the incumbent's by this much needs no exact figure.
+/// A candidate whose first launch is slower than the incumbent's by this factor is not timed exactly.
 const HOPELESS: f64 = 2.0;
 
-/// Candidates by turns with the incumbent: a few tenths of a second.
+/// Settings for timing candidates by turns with the incumbent: a few tenths of a second.
 fn by_turns() -> Settings {
     Settings {
         warmup: 0.03,
@@ -35,7 +35,7 @@ fn by_turns() -> Settings {
 type Timed = (Interval, Vec<f64>, Option<Interval>);
 
 impl Runner {
-    /// Seconds of `values`, the samples, and the ratio to the incumbent's by pairs.
+    /// Seconds of `values`, the samples, and the ratio to the incumbent's time, from pairs of samples.
     pub(super) fn time(
         &mut self,
         values: &Scope,
@@ -50,7 +50,7 @@ impl Runner {
         };
         let rival = self.timed(incumbent, at)?;
         if candidate.first > HOPELESS * rival.first {
-            // Once more, by turns: it may have been the machine.
+            // Time it again by turns: another program may have slowed the machine down.
             let (new, old) = (self.once(&candidate, at)?, self.once(&rival, at)?);
             if new > HOPELESS * old {
                 let point = |value| Interval {
@@ -92,7 +92,7 @@ impl Runner {
         })
     }
 
-    /// A candidate at a size, launched at least twice: the first compiles in some drivers.
+    /// A candidate at a size, launched at least twice: some drivers compile at the first launch.
     fn timed(&mut self, values: &Scope, at: usize) -> Result<Ready> {
         let mut ready = self.ready(values, at).map_err(|refused| match refused {
             Refused::Compile(message) | Refused::Constraint(message) => anyhow!(message),
@@ -105,8 +105,8 @@ impl Runner {
         Ok(ready)
     }
 
-    /// Buffers to time a candidate with at problem `at`. What is only read is uploaded once for all of them, and
-    /// an output that holds nothing at first is not filled: of large problems that takes longer than launches.
+    /// Buffers for timing a candidate at problem `at`. Read-only buffers are uploaded once for all candidates, and outputs
+    /// without first contents are not filled: at large sizes that takes longer than the launches.
     fn placed(&mut self, ready: &Ready, at: usize) -> Result<Vec<Bound>> {
         let problem = self.problem(at)?;
         if self.inputs.0 != at {
@@ -133,7 +133,7 @@ impl Runner {
         Ok(bound)
     }
 
-    /// Seconds of one launch by the clock.
+    /// Seconds of one launch by the host's clock.
     fn once(&mut self, ready: &Ready, at: usize) -> Result<f64> {
         let buffers = self.placed(ready, at)?;
         self.device.synchronize()?;

@@ -1,4 +1,4 @@
-//! What this device lets pass: candidates that lead run on an emulated GPU too.
+//! Candidates that take the lead also run on an emulated GPU, which finds faults that a real device does not report.
 
 use std::time::{Duration, Instant};
 
@@ -11,15 +11,16 @@ use crate::tuner::expr::Scope;
 use crate::tuner::outcome::Watched;
 use crate::tuner::spec::show;
 
-/// For one size, and for all sizes of a candidate.
+/// The time limit for one size.
 const LIMIT: Duration = Duration::from_secs(2);
+/// The time limit for all sizes of a candidate.
 const LIMIT_OF_ALL: Duration = Duration::from_secs(4);
-/// Where the adapter's subgroups have no one size.
+/// The emulated subgroup size if the adapter's subgroups have no fixed size.
 const USUAL_SUBGROUP: u32 = 32;
 
 impl Runner {
-    /// Runs `values` at the checked sizes, which have passed here, as a GPU with the same subgroups would that
-    /// watches for races, stray indices and barriers that not all invocations reach.
+    /// Runs `values` at the checked sizes, where they passed on the device, on an emulated GPU with the same subgroups.
+    /// It reports races, stray indices and barriers that not all invocations reach.
     pub(super) fn watch(&mut self, values: &Scope) -> Watched {
         let start = Instant::now();
         let seen = self.watcher().and_then(|watcher| {

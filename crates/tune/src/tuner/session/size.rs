@@ -1,4 +1,4 @@
-//! The search at one timed size: the default, what is said to be fast, what the search picks, the last word.
+//! The search at one timed size: the default, choices known to be good, the picks of the search, the final comparison.
 
 use std::time::Duration;
 
@@ -14,22 +14,22 @@ use crate::tuner::space::Space;
 use crate::tuner::table;
 use crate::tuner::worker::Lost;
 
-/// As fast as the default.
+/// The ratio of the default to itself.
 const ONE: Interval = Interval {
     median: 1.0,
     low: 1.0,
     high: 1.0,
 };
-/// The share of the budget that is kept for the last comparison.
-const LAST_WORD: f64 = 0.12;
+/// The share of the budget that is reserved for the final comparison.
+const FINAL_SHARE: f64 = 0.12;
 
-/// A search under way and its best.
+/// A running search and its best candidate.
 struct Race<'a> {
     space: &'a Space,
     size: usize,
     search: Search<'a>,
     incumbent: Outcome,
-    /// The incumbent's time over the default's, from the pairs that led to it.
+    /// The incumbent's time over the default's: the product of the ratios measured for each new incumbent.
     best: f64,
 }
 
@@ -44,7 +44,7 @@ impl Session<'_> {
         on: &mut dyn FnMut(Event),
     ) -> Result<Tuned> {
         let began = self.start.elapsed().as_secs_f64();
-        let until = until - LAST_WORD * (until - began);
+        let until = until - FINAL_SHARE * (until - began);
         let default = space.values(space.default);
         let first = self.attempt(&default, size, None)?;
         if first.status != Status::Correct {
@@ -66,11 +66,11 @@ impl Session<'_> {
         self.show(&race, &first, on);
         let sizes = &head.sizes[size];
         let of_table = table::choice(&self.options.table, self.job, &head.machine, sizes, space);
-        // The first of both is tried in any case.
+        // The table's choice and the best known choice are tried even if the budget is used up.
         let more = of_table.filter(|at| !known.contains(at));
         let forced = usize::from(more.is_some()) + 1;
-        let said = more.into_iter().chain(known);
-        for (i, at) in said.filter(|at| *at != space.default).enumerate() {
+        let to_try = more.into_iter().chain(known);
+        for (i, at) in to_try.filter(|at| *at != space.default).enumerate() {
             let late = self.start.elapsed().as_secs_f64() >= until;
             if i >= forced && (late || race.best < 1.0) {
                 break;
@@ -98,7 +98,7 @@ impl Session<'_> {
             in_table: of_table.is_some(),
         };
         if tuned.best.values != tuned.default {
-            self.last_word(&mut tuned, &first, size)?;
+            self.final_comparison(&mut tuned, &first, size)?;
         }
         Ok(tuned)
     }
@@ -128,8 +128,8 @@ impl Session<'_> {
         });
     }
 
-    /// Tells the search of earlier runs. What was faster than the default then, best first: it has to show it again
-    /// before it leads.
+    /// Gives the search the results of earlier runs. Returns the choices that were faster than the default, fastest
+    /// first. They are measured again before one of them can become the incumbent.
     fn take_known(&self, race: &mut Race, first: &Outcome) -> Vec<usize> {
         let now = first.time.map_or(f64::NAN, |time| time.median);
         let mut faster = Vec::new();
@@ -147,8 +147,8 @@ impl Session<'_> {
         faster.into_iter().map(|(_, at)| at).collect()
     }
 
-    /// The best against the default, longer: the figure that is shown.
-    fn last_word(&mut self, tuned: &mut Tuned, first: &Outcome, size: usize) -> Result<()> {
+    /// Compares the best candidate with the default for longer. The report shows this figure.
+    fn final_comparison(&mut self, tuned: &mut Tuned, first: &Outcome, size: usize) -> Result<()> {
         let request = Request::Compare {
             values: tuned.best.values.clone(),
             against: tuned.default.clone(),
@@ -174,13 +174,13 @@ impl Session<'_> {
                     Lost::TimedOut(_) => Status::Timeout,
                     _ => Status::Runtime,
                 };
-                let message = format!("in the last comparison: {}", lost.describe());
+                let message = format!("in the final comparison: {}", lost.describe());
                 let values = tuned.best.values.clone();
                 self.record(&Outcome::failed(values, size, status, message))?;
                 false
             }
         };
-        // What looked faster in the search and is not surely so now, or fails: the default stays.
+        // The default stays if the candidate fails now, or is not certainly faster.
         if !stays {
             tuned.best = first.clone();
             tuned.best_time = tuned.default_time;

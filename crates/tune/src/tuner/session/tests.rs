@@ -1,4 +1,4 @@
-//! Sessions whose workers are scripts: what is made of answers, whatever a device would say.
+//! Sessions whose workers are shell scripts with fixed answers, so that no device is needed.
 
 use std::path::Path;
 
@@ -66,7 +66,7 @@ fn point(median: f64) -> Interval {
     }
 }
 
-/// A right candidate with this time over the incumbent's.
+/// A correct candidate with this time over the incumbent's.
 fn tried(width: i64, ratio: f64) -> Reply {
     let mut outcome = Outcome::failed(values(width), 0, Status::Correct, "");
     (outcome.time, outcome.ratio) = (Some(point(ratio)), Some(point(ratio)));
@@ -89,7 +89,7 @@ fn compared(ratio: f64) -> Reply {
     }
 }
 
-/// Seconds that no run takes, and none at all.
+/// A budget that no run uses up, and one that is used up at once.
 const LONG: f64 = 1e6;
 const NONE: f64 = 1e-9;
 
@@ -122,7 +122,7 @@ fn session(
     run(&job(), &command, &options, &mut |_| {}).unwrap()
 }
 
-/// A path of its own, without a file.
+/// A path for this test only, where no file exists.
 fn results(name: &str) -> PathBuf {
     let name = format!("wgrad-session-{}-{name}.jsonl", std::process::id());
     let path = std::env::temp_dir().join(name);
@@ -135,12 +135,12 @@ fn best(report: &Report) -> &Scope {
 }
 
 #[test]
-fn what_is_not_surely_faster_gives_way_to_the_default() {
+fn the_default_stays_unless_the_best_is_certainly_faster() {
     for (last, wins) in [
         (Some(compared(0.8)), true),
         (Some(compared(0.995)), false),
         (Some(compared(1.2)), false),
-        // The worker ends.
+        // The worker process ends without an answer.
         (None, false),
     ] {
         let path = results("last");
@@ -157,10 +157,10 @@ fn what_is_not_surely_faster_gives_way_to_the_default() {
 }
 
 #[test]
-fn what_led_before_has_to_show_it_again() {
+fn a_resumed_run_measures_the_earlier_best_again() {
     let path = results("resume");
     let no_table = VariantTable::default;
-    // An earlier run, ended by its budget, in which 3 led.
+    // In the earlier run, 3 was the best.
     session(
         &path,
         LONG,
@@ -168,13 +168,13 @@ fn what_led_before_has_to_show_it_again() {
         no_table(),
         &[tried(1, 1.0), tried(2, 0.9), tried(3, 0.5), compared(0.5)],
     );
-    // It is wrong now; 2 is the next in line.
+    // Now 3 computes wrong values, so 2 is tried next.
     let answers = [tried(1, 1.0), wrong(3), tried(2, 0.9), compared(0.9)];
     let report = session(&path, LONG, true, no_table(), &answers);
     assert_eq!(best(&report), &values(2));
     assert_eq!(report.outcomes.len(), 3, "each once");
     assert_eq!(report.counts[&Status::Correctness], 1);
-    // What was wrong once is not tried again.
+    // A candidate that was wrong once is not tried again.
     let report = session(
         &path,
         LONG,
@@ -184,7 +184,7 @@ fn what_led_before_has_to_show_it_again() {
     );
     assert_eq!(best(&report), &values(2));
     assert_eq!(report.tuned[0].tried, 3);
-    // Without time the best of before is looked at all the same.
+    // Even without time left, the earlier best is measured again.
     let report = session(
         &path,
         NONE,
@@ -197,7 +197,7 @@ fn what_led_before_has_to_show_it_again() {
 }
 
 #[test]
-fn a_table_is_outdone_or_stays() {
+fn a_tables_choice_stays_unless_it_loses() {
     let path = results("table");
     let first = session(
         &path,
@@ -216,7 +216,7 @@ fn a_table_is_outdone_or_stays() {
         table.insert(entry.clone());
         table
     };
-    // Next to no time: it is tried, and stays.
+    // Almost no time: the table's choice is tried and stays.
     let report = session(
         &path,
         NONE,
@@ -225,7 +225,7 @@ fn a_table_is_outdone_or_stays() {
         &[tried(1, 1.0), tried(3, 0.5), compared(0.5)],
     );
     assert_eq!(table::entries(&job(), &report)[0].values["W"], 3);
-    // It lost: the default is worth an entry.
+    // The table's choice lost: the default gets an entry.
     let report = session(
         &path,
         NONE,
@@ -234,7 +234,8 @@ fn a_table_is_outdone_or_stays() {
         &[tried(1, 1.0), tried(3, 1.5)],
     );
     assert_eq!(table::entries(&job(), &report)[0].values["W"], 1);
-    // Of another text of the kernel, or not launchable: as none. A default that nothing was held against has no entry.
+    // A table's choice for another version of the kernel, or one that cannot be launched, is ignored. A default that
+    // was compared with nothing gets no entry.
     for change in [
         (|e: &mut Entry| e.hash = "0".into()) as fn(&mut Entry),
         |e| e.invocations = 65,
@@ -248,7 +249,7 @@ fn a_table_is_outdone_or_stays() {
 }
 
 #[test]
-fn what_is_imported_has_to_show_it() {
+fn imported_results_are_measured_again() {
     let path = results("import");
     let text = r#"{ "results": [
         { "configuration": { "W": 1 }, "times": { "runtimes": [8.0] } },
@@ -272,7 +273,7 @@ fn what_is_imported_has_to_show_it() {
 }
 
 #[test]
-fn the_best_is_said_to_be_watched_if_it_was() {
+fn the_report_says_whether_the_best_was_emulated() {
     let path = results("watched");
     let unknown = Watched::Unknown("no time for n=1".into());
     let mut second = tried(2, 0.5);

@@ -1,4 +1,4 @@
-//! What a spec must hold to before anything is run: names that exist, sizes that agree, one reference.
+//! Checks of a spec before anything runs: names exist, sizes agree, there is one reference.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use super::{Fill, OneOrMore, Spec, show};
 
 impl Spec {
-    /// What a parsed spec must hold to.
+    /// Checks a parsed spec.
     pub(super) fn check_names(&self) -> Result<()> {
         if self.time.is_empty() {
             bail!("no problem size to time; add one as `time = [{{ N = 1024 }}]`");
@@ -154,7 +154,7 @@ impl Spec {
                 );
             }
         }
-        // A kernel's outputs are known when it is built.
+        // The outputs of a reference kernel are known only when it is built.
         for output in self.outputs().iter().filter(|_| reference.kernel.is_none()) {
             let name = &output.name;
             match (output.unchecked, named.contains(&name)) {
@@ -174,7 +174,7 @@ impl Spec {
         Ok(())
     }
 
-    /// The outputs that the results of the built-in reference are for, in their order.
+    /// The outputs that the built-in reference computes, in the order of its results.
     pub fn builtin_outputs(&self) -> Vec<&String> {
         let given = self.reference.output.all();
         if !given.is_empty() {

@@ -80,7 +80,7 @@ fn several_kernels_make_a_parameter() {
 }
 
 #[test]
-fn mistakes_are_one_line_with_the_place() {
+fn mistakes_give_one_line_with_the_position() {
     for (from, to, parts) in [
         ("dtype = \"f32\"", "dtype = \"f64\"", ["s.toml:12:", "f64"]),
         ("builtin", "bultin", ["s.toml:20:1", "bultin"]),
@@ -186,7 +186,7 @@ fn mistakes_are_one_line_with_the_place() {
 }
 
 #[test]
-fn a_parameter_has_a_number_of_values_that_can_be_counted() {
+fn a_parameter_with_no_or_too_many_values_is_refused() {
     let many: Vec<String> = (0..65536).map(|n| n.to_string()).collect();
     let line = fails("EACH = [1, 4]", &format!("EACH = [{}]", many.join(", ")));
     assert!(line.contains("`EACH` has 65536 values, 65535 at most"));

@@ -15,10 +15,10 @@ use crate::tuner::job::Job;
 use crate::tuner::spec::{BufferSpec, Dtype, Fill, Spec};
 use crate::tuner::wgsl;
 
-/// The T1 file of `job` at its first timed size, and notes on what has no place in it.
+/// The T1 file of `job` at its first timed size, and notes on the parts that T1 cannot express.
 ///
 /// # Errors
-/// What T1 cannot say: more than three sizes, an expression that asks the adapter.
+/// T1 cannot express more than three sizes, or an expression that uses facts of the adapter.
 pub fn export(job: &Job) -> Result<(String, Vec<String>)> {
     let spec = job.spec()?;
     let sizes = &spec.time[0];
@@ -27,7 +27,7 @@ pub fn export(job: &Job) -> Result<(String, Vec<String>)> {
         notes.push("T1 knows one problem size: it is the first of `time`".to_owned());
     }
     if job.kernels.len() > 1 {
-        notes.push("T1 knows one kernel file: the others are what KERNEL stands for".into());
+        notes.push("T1 has room for one kernel file; the other values of KERNEL name the files that are left out".into());
     }
     let writer = Writer::new(&spec, sizes)?;
     let local = writer.local_size(job).unwrap_or_else(|| {
@@ -73,9 +73,9 @@ pub fn export(job: &Job) -> Result<(String, Vec<String>)> {
 struct Writer<'a> {
     spec: &'a Spec,
     sizes: &'a Scope,
-    /// A value of every name.
+    /// A sample value for each name.
     sample: Scope,
-    /// What stands for a name that T1 does not know.
+    /// The replacement of a name that T1 does not know.
     names: BTreeMap<String, String>,
 }
 
@@ -97,7 +97,7 @@ impl<'a> Writer<'a> {
                 .map(|(i, name)| (name.clone(), format!("ProblemSize[{i}]")))
                 .collect(),
         };
-        // What a constant says stands in its place.
+        // A constant is replaced by its expression.
         for (name, expr) in &spec.constants {
             if let Ok(Json::String(text)) = writer.expression(expr) {
                 writer.names.insert(name.clone(), format!("({text})"));
@@ -122,7 +122,7 @@ impl<'a> Writer<'a> {
         Ok(json!(expr.to_python(&name, &self.sample)))
     }
 
-    /// The sides of the first kernel's workgroup, where they are expressions of what T1 knows.
+    /// The sides of the first kernel's workgroup, if they are expressions of names that T1 knows.
     fn local_size(&self, job: &Job) -> Option<Vec<Json>> {
         let text = &job.kernels.first()?.text;
         let sides = wgsl::workgroup_size(text, self.spec.entry.as_deref())?;

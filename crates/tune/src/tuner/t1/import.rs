@@ -10,7 +10,7 @@ use crate::tuner::expr::Expr;
 /// The spec for the T1 file `text`, and the name of its kernel.
 ///
 /// # Errors
-/// No T1, or a part that cannot be left out and does not map.
+/// `text` is not a T1 file, or a required part has no counterpart in a spec.
 pub fn import(text: &str) -> Result<(String, String)> {
     let t1: T1 = serde_json::from_str(text).context("this is no T1 input")?;
     let kernel = t1.kernel_specification;
@@ -78,7 +78,7 @@ pub fn import(text: &str) -> Result<(String, String)> {
         ));
     }
     toml::from_str::<toml::Table>(&out).map_err(|e| anyhow!("no spec of it: {}", e.message()))?;
-    // A note is one line, whatever the file holds.
+    // A note must be one line, even if the file's text has several.
     let line = |note: &String| note.replace(|c: char| c.is_control(), " ");
     let notes = notes.iter().map(line);
     let head: String = notes.map(|note| format!("# - {note}\n")).collect();
@@ -88,7 +88,7 @@ pub fn import(text: &str) -> Result<(String, String)> {
     ))
 }
 
-/// `word`, if it can name a thing of WGSL: it becomes the name of a file, too.
+/// `word`, if it is a valid WGSL name. It also becomes a file's name.
 fn identifier<'a>(what: &str, word: &'a str) -> Result<&'a str> {
     let mut letters = word.chars();
     let first = letters
@@ -102,7 +102,7 @@ fn identifier<'a>(what: &str, word: &'a str) -> Result<&'a str> {
     )
 }
 
-/// A text as TOML has it; JSON's escapes are among TOML's.
+/// A TOML string; TOML accepts JSON's escapes.
 fn quoted(text: &str) -> String {
     Json::from(text).to_string().replace('\u{7f}', "\\u007f")
 }
@@ -128,7 +128,7 @@ fn problem_size(given: &Json) -> Result<Vec<u64>> {
     }
 }
 
-/// An expression of T1, which are Python's: what ours and theirs have in common.
+/// An expression of T1, which uses Python's syntax. Only the part that a spec's expressions share is accepted.
 fn expression(text: &str) -> Result<String> {
     let mut text = text.to_owned();
     for (i, axis) in AXES.iter().enumerate() {
@@ -221,7 +221,7 @@ fn buffers(kernel: &KernelSpecification, out: &mut String, notes: &mut Vec<Strin
             (Some("BinaryRaw"), Some(file)) => {
                 out.push_str(&format!("fill = \"file\"\nfile = {}\n", quoted(file)))
             }
-            // What is not written must not look right by chance.
+            // An output that the kernel does not write must not be right by chance.
             (Some("Constant"), _) if write_only => {}
             (Some("Constant"), _) if value == 0.0 => out.push_str("fill = \"zeros\"\n"),
             (Some("Constant"), _) => out.push_str(&format!(

@@ -22,7 +22,7 @@ const T1: &str = r#"{
             {"Name": "s", "Type": "float", "MemoryType": "Local", "Size": 8}]}}"#;
 
 #[test]
-fn what_maps_is_a_spec_that_can_be_read() {
+fn an_imported_t1_file_gives_a_valid_spec() {
     let (name, text) = import(T1).unwrap();
     assert_eq!(name, "scale");
     let spec = Spec::parse("scale.toml", &text).unwrap();
@@ -51,7 +51,7 @@ fn what_maps_is_a_spec_that_can_be_read() {
 }
 
 #[test]
-fn what_does_not_map_is_an_error() {
+fn a_t1_file_without_a_counterpart_is_an_error() {
     assert!(
         import("{}")
             .unwrap_err()
@@ -88,7 +88,7 @@ fn what_does_not_map_is_an_error() {
 }
 
 #[test]
-fn what_real_files_hold_is_read() {
+fn real_t1_files_can_be_imported() {
     let spec = |changes: &[(&str, &str)]| {
         let mut text = T1.to_owned();
         for (from, to) in changes {
@@ -161,9 +161,9 @@ output = true
 files = { y = "y_{rows}.bin" }
 "#;
 
-/// Out to T1 and in again: the same choices, launches and buffers.
+/// A spec that is exported to T1 and imported again has the same choices, launches and buffers.
 #[test]
-fn what_is_exported_can_be_imported() {
+fn an_exported_spec_can_be_imported() {
     let job = Job {
         name: "rows".into(),
         spec_name: "rows.toml".into(),
@@ -224,7 +224,7 @@ fn what_is_exported_can_be_imported() {
 }
 
 #[test]
-fn what_t1_cannot_say_is_an_error() {
+fn a_spec_that_t1_cannot_express_is_an_error() {
     let job = crate::tuner::builtin::job("softmax").unwrap();
     let error = export(&job).unwrap_err().to_string();
     assert!(

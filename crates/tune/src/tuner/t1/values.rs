@@ -1,4 +1,4 @@
-//! A parameter's values as T1 spells them: JSON, or a text that Python makes a list of.
+//! A parameter's values as T1 writes them: JSON, or a text that Python evaluates to a list.
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value as Json;
@@ -27,7 +27,7 @@ pub(super) fn values(values: &Json) -> Result<Vec<String>> {
         .collect()
 }
 
-/// A number or truth value as TOML has it, of one or of a text that Python makes one of.
+/// A number or truth value in TOML's spelling, from JSON or from a text that Python evaluates to one.
 pub(super) fn value(given: &Json) -> Result<String> {
     let value = Expr::parse(&of_json(given)?).and_then(|e| e.eval(&Scope::new()));
     Ok(value.map_err(|e| anyhow!("{e}"))?.to_string())
@@ -38,7 +38,7 @@ fn between<'a>(text: &'a str, open: &str, close: &str) -> Option<&'a str> {
     Some(inner.trim())
 }
 
-/// The numbers of `range(first, end, step)`; `None` for what is none.
+/// The numbers of `range(first, end, step)`; `None` if the text is not a range.
 fn range(text: &str) -> Option<Result<Vec<i64>>> {
     let inner = between(text.trim(), "range(", ")")?;
     let number = |n: &str| {

@@ -4,7 +4,7 @@ use super::super::job::Machine;
 use super::super::results::Head;
 use super::*;
 
-/// A right outcome at the second size and one beyond the limits at the first.
+/// A correct outcome at the second size, and one beyond the device's limits at the first.
 fn report() -> Report {
     let values = Scope::from([("W".to_owned(), Value::Int(8))]);
     let mut good = Outcome::failed(values.clone(), 1, Status::Correct, "");
@@ -44,7 +44,7 @@ fn report() -> Report {
 }
 
 #[test]
-fn the_shape_is_that_of_the_schema() {
+fn the_exported_json_follows_the_schema() {
     let file = export(&report());
     assert_eq!(file["schema_version"], "1.0.0");
     let [good, bad] = &file["results"].as_array().unwrap()[..] else {
@@ -89,7 +89,7 @@ builtin = \"copy\"
 ";
 
 #[test]
-fn what_is_exported_can_be_imported() {
+fn an_exported_file_can_be_imported() {
     let spec = Spec::parse("s", SPEC).unwrap();
     let report = report();
     let text = export(&report).to_string();
@@ -103,7 +103,7 @@ fn what_is_exported_can_be_imported() {
 }
 
 #[test]
-fn what_others_write_is_read() {
+fn files_of_other_programs_can_be_imported() {
     let spec = SPEC.replace("{ N = 4 }, { N = 9 }", "{ N = 9 }");
     let spec = Spec::parse("s", &spec).unwrap();
     let import = |entries: Json| import(&json!({ "results": entries }).to_string(), &spec);

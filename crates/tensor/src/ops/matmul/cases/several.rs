@@ -1,6 +1,6 @@
 //! Rows of the op matrix for several layers in few kernels.
 
-use super::super::{LinearOptions, Variant, linear_rows};
+use super::super::{LinearOptions, MatmulVariant, linear_rows};
 use crate::cases::{Case, HostArray, Input, Layout};
 use crate::dtype::DType;
 use crate::ops::activation::Activation;
@@ -160,7 +160,7 @@ fn scattered_bias_cases(out: &mut Vec<Case>) {
     };
     for dtype in [DType::F32, DType::F16] {
         let input = move |shape: &[usize]| Input::new(shape, dtype);
-        for variant in Variant::ALL {
+        for variant in MatmulVariant::ALL {
             for (rows, outputs) in [(3, 5), (70, 68)] {
                 let parts = vec![input(&[rows, 36]), input(&[outputs, 36])];
                 let run = move |x: &[Tensor], bias: &Tensor| {

@@ -1,6 +1,6 @@
 //! Rows of products whose inner dimension is cut into parts, with all that may follow the sums.
 
-use super::super::Variant;
+use super::super::MatmulVariant;
 use super::super::gemm::{Epilogue, Product};
 use super::super::split::split_k;
 use crate::cases::{Case, HostArray, Input, Layout};
@@ -36,10 +36,10 @@ const SCALE: f32 = 0.5;
 pub(super) fn cases(out: &mut Vec<Case>) {
     use Layout::{Contiguous, Sliced, Transposed};
     for (n, layout, dtype, variant) in [
-        (7, Contiguous, DType::F32, Variant::Tiled),
-        (8, Transposed, DType::F32, Variant::Tiled),
-        (8, Sliced, DType::F32, Variant::Simple),
-        (8, Transposed, DType::F16, Variant::Cooperative),
+        (7, Contiguous, DType::F32, MatmulVariant::Tiled),
+        (8, Transposed, DType::F32, MatmulVariant::Tiled),
+        (8, Sliced, DType::F32, MatmulVariant::Simple),
+        (8, Transposed, DType::F16, MatmulVariant::Cooperative),
     ] {
         for part in ALL {
             let input = |shape: &[usize]| Input::new(shape, dtype).frozen();
@@ -80,7 +80,7 @@ fn torch(part: Part) -> &'static str {
     }
 }
 
-fn product(part: Part, variant: Variant, x: &[Tensor]) -> Result<Tensor> {
+fn product(part: Part, variant: MatmulVariant, x: &[Tensor]) -> Result<Tensor> {
     let [a, b, bias, side] = x else {
         return Err(crate::error::Error::op("matmul", "four inputs are needed"));
     };
