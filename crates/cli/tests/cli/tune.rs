@@ -255,7 +255,7 @@ fn planted() -> String {
     table.to_text()
 }
 
-/// Our own kernel: what was found is what the engine finds.
+/// One of wgrad's own kernels: the engine uses the tuned choice.
 #[test]
 fn the_engine_uses_the_tuned_choice() {
     let place = place();
