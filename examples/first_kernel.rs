@@ -1,4 +1,4 @@
-//! A kernel of one's own: WGSL, its parameters and tensors by reflection, launched and read back.
+//! A kernel of your own: WGSL, its parameters and tensors by reflection, launched and read back.
 //!
 //! Run: cargo run --release --example first_kernel
 

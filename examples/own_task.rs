@@ -1,4 +1,4 @@
-//! A task of one's own through the training loop: a small network learns a curve from points of a table that
+//! A task of your own through the training loop: a small network learns a curve from points of a table that
 //! this program makes up. It has a metric of its own (`mae`), stops early by it, and a callback ends the run.
 //!
 //! Run: cargo run --release --example own_task
@@ -32,7 +32,7 @@ impl Network {
 /// Points (x, y) of the curve.
 type Points = Vec<(f32, f32)>;
 
-/// What the loop trains: the network, with points to learn from and points to be judged by.
+/// What the loop trains: the network, with points for training and for validation.
 struct Curve {
     device: Device,
     network: Network,

@@ -76,7 +76,7 @@ fn causal_lm_blocks_are_those_of_run_clm() {
     let (ids, targets) = blocks.batch(&device, &[1]).unwrap();
     assert_eq!(ids.shape(), [1, 4]);
     assert_eq!(ids.to_vec::<u32>().unwrap(), [4, 5, 6, 7]);
-    // The last token's successor stands in another block.
+    // The token after the last one is in another block.
     assert_eq!(targets.to_vec::<u32>().unwrap(), [5, 6, 7, u32::MAX]);
     assert!(blocks.batch(&device, &[2]).is_err());
     assert_eq!(blocks.take(Some(1)).len(), 1);
@@ -187,7 +187,7 @@ fn causal_lm_folders_keep_the_model() {
     std::fs::write(dir.join("tokenizer.json"), tokenizer.to_string()).unwrap();
     let loaded = LanguageModel::load(&device, &dir).unwrap();
     assert_eq!(logits(loaded.model()), logits(&model));
-    // With its tokenizer the model is saved whole, and a task reads back what it saved.
+    // The model is saved with its tokenizer, and a task can load the folder.
     std::fs::write(dir.join("text.txt"), "w4 w9 w17\n".repeat(9)).unwrap();
     let text = TokenBlocks::from_file(dir.join("text.txt"), loaded.tokenizer(), 8).unwrap();
     assert_eq!(text.len(), 3);

@@ -248,7 +248,7 @@ fn memory_that_runs_out_is_an_error() {
     assert_eq!(sum().unwrap(), 6.0);
 }
 
-/// What lies free is given back where memory runs out, also while work is under way that still uses it.
+/// Free memory is given back when memory runs out, also if running work still uses it.
 #[test]
 #[cfg(target_os = "linux")]
 fn memory_in_flight_is_waited_for() {
@@ -301,7 +301,7 @@ fn in_little_memory(test: &str) -> Option<Device> {
     Some(device)
 }
 
-/// Whoever waits first is told of all buffers that are ready, so that the others must be patient.
+/// The first thread that waits receives the answers for all ready buffers, so the other threads must wait for it.
 #[test]
 fn several_threads_read_at_once() {
     let device = device();
@@ -352,7 +352,7 @@ fn f16_values_are_replaced_at_odd_places_too() {
     assert!(text.contains("multiples of 4"), "{text}");
 }
 
-/// Backward rules read inputs and outputs where they lie; what was overwritten since is refused, not used.
+/// Backward rules read inputs and outputs in place; values that were overwritten since are refused, not used.
 #[test]
 fn values_overwritten_before_backward_are_refused() {
     let device = device();
@@ -385,7 +385,7 @@ fn values_overwritten_before_backward_are_refused() {
     optimizer.step(&first.backward().unwrap(), None).unwrap();
     refused(second, "mul");
 
-    // What reads no values, and what is computed anew, goes on.
+    // Ops that read no values, and graphs that are built again, still work.
     let sum = p.add(&p).unwrap().sum_all().unwrap();
     p.copy_from_slice(&[5f32]).unwrap();
     let gradient = |loss: Tensor| loss.backward().unwrap().get(&p).unwrap().item().unwrap();

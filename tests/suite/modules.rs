@@ -20,7 +20,7 @@ fn names(parameters: &Parameters) -> Vec<&str> {
     parameters.iter().map(|(name, _)| name.as_str()).collect()
 }
 
-/// A file name of its own in the system's temporary folder.
+/// A file name for this test in the system's temporary folder.
 fn temporary() -> PathBuf {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     let next = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -28,7 +28,7 @@ fn temporary() -> PathBuf {
     std::env::temp_dir().join(name)
 }
 
-/// What is not a module needs `skip`.
+/// A field that is not a module needs `skip`.
 #[derive(Debug, Clone, Copy)]
 struct Settings;
 

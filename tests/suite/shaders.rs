@@ -1,5 +1,5 @@
 //! The kernels without a GPU: every variant that the op matrix compiled goes through naga's validator
-//! and through its writers for Vulkan, Metal and DX12, and every file says of itself what it must say.
+//! and through its writers for Vulkan, Metal and DX12, and the header of every file is complete.
 
 use std::collections::BTreeSet;
 
@@ -63,7 +63,7 @@ pub(crate) fn check(device: &Device, whole: bool) {
     );
 }
 
-/// Whether `text` is for the target `to`. DX12's writer knows no matrix units; Metal's load scalars alone, not the vectors
+/// Whether `text` is for the target `to`. DX12's writer has no matrix units; Metal's units load scalars only, not the vectors
 /// that WIDE kernels and attention keep.
 fn serves(text: &str, to: &str) -> bool {
     let units = text.contains("enable wgpu_cooperative_matrix;");
@@ -142,7 +142,7 @@ fn headers_are_complete() {
         let keys: Vec<&str> = header
             .iter()
             .filter_map(|line| {
-                // A key stands at the start of its line; what goes on is indented.
+                // A key is at the start of its line; continuation lines are indented.
                 let key = line.strip_prefix(' ')?.split_once(':')?.0;
                 KEYS.contains(&key).then_some(key)
             })

@@ -1,4 +1,4 @@
-//! The tape: what the user puts into the graph, what is saved and checked, and what is refused.
+//! The tape: ops that users put into the graph, saved tensors and their checks, refusals.
 
 mod checkpoints;
 mod own_op;
@@ -21,7 +21,7 @@ pub(crate) fn values(device: &Device, shape: &[usize]) -> Tensor {
     Tensor::from_slice(device, &values, shape).unwrap()
 }
 
-/// The same as a leaf that wants a gradient.
+/// The same as a leaf that requires a gradient.
 pub(crate) fn leaf(device: &Device, shape: &[usize]) -> Tensor {
     let leaf = values(device, shape);
     leaf.set_requires_grad(true).unwrap();
@@ -82,7 +82,7 @@ fn a_recorded_op_has_the_gradient_of_its_rule() {
     let y = cube_plus(&x, &w).unwrap();
     x.copy_from_slice(&[0f32; 5]).unwrap();
     assert_eq!(y.sum_all().unwrap().backward().unwrap().len(), 1);
-    // Nothing wants a gradient: no graph.
+    // No input requires a gradient: no graph.
     w.set_requires_grad(false).unwrap();
     assert!(!cube_plus(&x, &w).unwrap().requires_grad());
 }
@@ -260,7 +260,7 @@ fn tensors_that_no_rule_reads_may_be_overwritten() {
         .mul_scalar(2.0)
         .unwrap();
     let loss = y.sum_all().unwrap();
-    // The gradient of x reads the frozen weight alone.
+    // The gradient of x reads only the frozen weight.
     bias.copy_from_slice(&[9f32; 3]).unwrap();
     x.copy_from_slice(&[9f32; 24]).unwrap();
     assert!(loss.backward().is_ok());

@@ -66,7 +66,7 @@ fn code(text: &str) -> Vec<(usize, &str)> {
     while let Some((i, line)) = all.next() {
         if line.trim() == "#[cfg(test)]" {
             match all.peek() {
-                // A module in a file of its own: only this line of it stands here.
+                // A module in another file: only its `mod` line is here.
                 Some((_, next)) if next.ends_with(';') => {
                     all.next();
                     continue;

@@ -90,7 +90,7 @@ fn calls(
     Ok(out)
 }
 
-/// The call for one field. It stands at the field's type, so that a type that is no module is reported there.
+/// The call for one field. It has the span of the field's type, so that a type that is not a module is reported there.
 fn call(
     home: &Path,
     field: &syn::Field,

@@ -11,7 +11,7 @@ use crate::types::{Kind, Leaf};
 use crate::value::{Root, Value};
 use crate::{Fault, Result};
 
-/// Where a subgroup's matrix lies in memory.
+/// The position of a subgroup's matrix in memory.
 struct Place {
     root: Root,
     start: u32,

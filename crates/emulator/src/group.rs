@@ -163,7 +163,7 @@ impl<'p, 'm> Group<'p, 'm> {
             result: None,
         });
         let depth = self.frames.len() - 1;
-        // What is no statement's work: literals, arguments, names of variables.
+        // Expressions without work: literals, arguments, names of variables.
         for (handle, expression) in function.expressions.iter() {
             let value = match expression {
                 Expression::Literal(literal) => Some(literal_value(*literal)?),

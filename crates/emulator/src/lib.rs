@@ -1,5 +1,5 @@
 //! Runs WGSL compute kernels on the host, as a GPU with any subgroup size and any matrix units would, and
-//! watches what drivers do not: data races, indices out of bounds, workgroup memory nobody wrote, and
+//! detects faults that drivers do not report: data races, indices out of bounds, reads of unwritten workgroup memory, and
 //! barriers that not all invocations reach.
 //!
 //! A kernel's workgroup runs in lockstep, statement after statement with a mask of active invocations, over
@@ -11,7 +11,7 @@
 //! bounds is an error even where a driver would clamp it.
 //!
 //! Not emulated: 64-bit and 16-bit integers, f64, matrices other than cooperative ones, sampled textures,
-//! and pipeline-overridable constants; a kernel with one of these is refused with a message that says so.
+//! and pipeline-overridable constants; a kernel with one of these is refused with an error that names it.
 
 mod arithmetic;
 mod cooperative;
@@ -54,7 +54,7 @@ pub struct Machine {
     pub counts: bool,
 }
 
-/// What stands behind one `@binding` of group 0.
+/// The memory of one `@binding` of group 0.
 #[derive(Debug)]
 pub enum Binding<'a> {
     /// A uniform or a buffer for reading.
@@ -122,7 +122,7 @@ impl Program {
     /// Reads WGSL with one entry point.
     ///
     /// # Errors
-    /// What naga says of a text that is not valid; what is not emulated.
+    /// naga's error for an invalid text, or a feature that is not emulated.
     pub fn new(text: &str, machine: Machine) -> Result<Program> {
         let module = naga::front::wgsl::parse_str(text)
             .map_err(|e| Fault::new(e.emit_to_string(text).trim().to_owned()))?;
@@ -155,7 +155,7 @@ impl Program {
     /// comes by line of the text, if it was asked for.
     ///
     /// # Errors
-    /// The first rule that the kernel breaks, or that the time is up; the buffers then hold what was written until
+    /// The first rule that the kernel breaks, or a timeout; the buffers then hold the values written until
     /// there.
     pub fn run(
         &self,

@@ -48,7 +48,7 @@ impl Mark {
     }
 }
 
-/// What is known of one scalar in memory. Workgroups run one after the other, so a reader of another
+/// The accesses to one scalar in memory. Workgroups run one after the other, so a reader of another
 /// group, if there is one, is the first; of this group's readers the last two that differ are enough,
 /// since one of them is not the writer.
 #[derive(Debug, Clone, Copy)]

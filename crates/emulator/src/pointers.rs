@@ -1,4 +1,4 @@
-//! Pointers: where they lead, what is read and written through them.
+//! Pointers: their targets, and reads and writes through them.
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ use crate::types::{Kind, Leaf, row};
 use crate::value::{Root, Value};
 use crate::{Fault, Result};
 
-/// An index out of bounds; what uses the pointer says so.
+/// An index out of bounds; using the pointer gives the error.
 const NOWHERE: u32 = u32::MAX;
 
 impl Group<'_, '_> {
@@ -181,7 +181,7 @@ impl Group<'_, '_> {
         {
             self.count_access(at.root, &at, leaves.len(), leaf.kind, touch, mask);
         }
-        // A place that all invocations share is read once a group where nobody can write it.
+        // Memory that all invocations share and cannot write is read once for each group.
         if let Root::Buffer(index) = at.root
             && at.lanes == 1
             && self.buffers[index]
@@ -204,7 +204,7 @@ impl Group<'_, '_> {
         Ok(value)
     }
 
-    /// Whether a place lies in a uniform buffer, which has a cache of its own.
+    /// Whether the memory is in a uniform buffer, which has its own cache.
     fn is_uniform(&self, root: Root) -> bool {
         let Root::Buffer(index) = root else {
             return false;

@@ -1,4 +1,4 @@
-//! Operations across a subgroup. Only active invocations take part; what is read of another one is garbage.
+//! Operations across a subgroup. Only active invocations take part; values read from an inactive one are garbage.
 
 use naga::{
     CollectiveOperation, Direction, Expression, GatherMode, Handle, SubgroupOperation as S,

@@ -34,7 +34,7 @@ impl Kind {
     }
 }
 
-/// One scalar of a type: where it lies in a buffer, from the start of the type.
+/// One scalar of a type, and its offset from the start of the type.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Leaf {
     pub byte: u32,

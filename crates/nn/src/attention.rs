@@ -6,7 +6,7 @@ use wgrad_tensor::{
 
 use crate::{Dropout, KvCache, Linear, LinearCall, Mode, Module, VarBuilder, Visitor};
 
-/// What the four layers of an attention are called inside of its module.
+/// The names of an attention's four layers inside of its module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AttentionNames {
     /// The projection of queries.
@@ -173,7 +173,7 @@ impl MultiHeadAttention {
     /// Causal self-attention of tokens `x` (B, T, C) that follow those of a cache, which they see too, plus
     /// `residual` (B, T, C). `cache` comes with the layer's number in it; keys and values of `x` are added to it.
     ///
-    /// Errors: there is no room in the cache, something wants a gradient.
+    /// Errors: there is no room in the cache, a tensor requires a gradient.
     pub fn forward_cached(
         &self,
         x: &Tensor,

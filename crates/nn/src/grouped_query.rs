@@ -7,7 +7,7 @@ use crate::{
     VarBuilder, Visitor,
 };
 
-/// The sides of a [`GroupedQueryAttention`], and what its layers are called.
+/// The sizes of a [`GroupedQueryAttention`], and the names of its layers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct GroupedQueryConfig {
     /// The last side of input and output.
@@ -54,7 +54,7 @@ impl GroupedQueryConfig {
 pub struct GroupedQueryCall<'a> {
     /// u32 (B, Tk), 0 where a key is padding.
     pub mask: Option<&'a Tensor>,
-    /// No position sees those behind it; with a cache the last query stands at the last key.
+    /// Causal: no position sees later ones; with a cache the last query is at the position of the last key.
     pub causal: bool,
     /// (B, T, C), added in the last product's kernel.
     pub residual: Option<&'a Tensor>,

@@ -44,7 +44,7 @@ impl KvCache {
         })
     }
 
-    /// The device that the cache lies on.
+    /// The device of the cache.
     pub fn device(&self) -> &Device {
         &self.device
     }
@@ -72,7 +72,7 @@ impl KvCache {
     /// Writes keys and values (B, H, T, D) of the tokens that follow into `layer`, and gives those of all
     /// tokens, (B, H, len + T, D). The tokens count once every layer has them: see [`KvCache::advance`].
     ///
-    /// Errors: there is no room for T tokens, the cache has no such layer, shapes do not fit, keys or values want a
+    /// Errors: there is no room for T tokens, the cache has no such layer, shapes do not fit, keys or values require a
     /// gradient (write text under `no_grad`).
     pub fn append(&self, layer: usize, keys: &Tensor, values: &Tensor) -> Result<[Tensor; 2]> {
         let tokens = keys.shape().get(2).copied().unwrap_or(0);

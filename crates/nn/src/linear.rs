@@ -28,7 +28,7 @@ pub struct Linear {
     lora: Option<Lora>,
 }
 
-/// What a linear layer does besides its product: see [`Linear::forward_with`].
+/// Options of a linear layer besides its product: see [`Linear::forward_with`].
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LinearCall<'a> {
     /// (…, out): added last.

@@ -67,7 +67,7 @@ impl LoraConfig {
         })
     }
 
-    /// What the adapter's output is multiplied by.
+    /// The factor of the adapter's output.
     pub fn scaling(&self) -> f64 {
         match self.use_rslora {
             true => self.lora_alpha / (self.r as f64).sqrt(),
@@ -132,7 +132,7 @@ impl Lora {
         &self.b
     }
 
-    /// What the product is multiplied by.
+    /// The factor of the product.
     pub fn scaling(&self) -> f32 {
         self.scaling
     }
@@ -215,7 +215,7 @@ pub fn lora_state_dict<M: Module + ?Sized>(module: &M) -> Result<Parameters> {
 /// Adds every adapter of `module` to the weight of its layer, in place, and removes it: the model computes the same,
 /// as fast as one without adapters, and saves as one. Returns the number of adapters.
 ///
-/// Errors: a weight that stands at two places in the model (tied weights), where the other must not change; the
+/// Errors: a weight with two names in the model (tied weights), whose other use must not change; the
 /// module has no adapter. Nothing is changed then.
 pub fn merge<M: Module + ?Sized>(module: &M) -> Result<usize> {
     let mut found: Vec<(Tensor, Lora)> = Vec::new();

@@ -10,7 +10,7 @@ use crate::lora::Lora;
 /// Tensors with their full names, in the order of the model.
 pub type Parameters = Vec<(String, Tensor)>;
 
-/// What a visited tensor is to its module.
+/// The role of a visited tensor in its module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// It is trained, unless it is frozen.
@@ -29,9 +29,9 @@ pub enum Kind {
 /// - `#[module(buffer)]`: its tensors are buffers.
 /// - `#[module(skip)]`: it is not visited. Use it for settings and for tensors that are not to be saved.
 /// - `#[module(rename = "LayerNorm")]`: another name, which may hold dots: `"attention.self"`.
-/// - `#[module(flatten)]`: its tensors stand under the module's own name.
+/// - `#[module(flatten)]`: its tensors have the prefix of the module itself.
 ///
-/// In an enum the variant that is there is visited; what a variant such as `Rms(RMSNorm)` wraps needs no name.
+/// In an enum the current variant is visited; the field of a variant such as `Rms(RMSNorm)` needs no name.
 ///
 /// ```
 /// use wgrad_nn::{Linear, Module, VarBuilder};
@@ -81,7 +81,7 @@ pub trait Module {
     /// Calls `visitor` with every tensor and every sub-module, in the order of the model.
     fn visit(&self, visitor: &mut Visitor<'_>);
 
-    /// The parameters with their names. A tensor that stands at two places (tied weights) is listed once, under
+    /// The parameters with their names. A tensor with two names (tied weights) is listed once, under
     /// its first name.
     fn named_parameters(&self) -> Parameters {
         let of_kind = |entry: Entry| (entry.kind == Kind::Parameter).then(|| entry.named());
@@ -237,14 +237,14 @@ pub fn join(prefix: &str, name: &str) -> String {
     }
 }
 
-/// A tensor that is a field of its own is a parameter.
+/// A tensor field is a parameter.
 impl Module for Tensor {
     fn visit(&self, visitor: &mut Visitor<'_>) {
         visitor.parameter("", self);
     }
 }
 
-/// What is not there has no tensors.
+/// `None` has no tensors.
 impl<M: Module> Module for Option<M> {
     fn visit(&self, visitor: &mut Visitor<'_>) {
         if let Some(module) = self {

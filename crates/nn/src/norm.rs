@@ -58,7 +58,7 @@ impl LayerNorm {
         &self.bias
     }
 
-    /// What is added to the variance.
+    /// The number added to the variance.
     pub fn eps(&self) -> f32 {
         self.eps
     }
@@ -124,7 +124,7 @@ impl RMSNorm {
         &self.weight
     }
 
-    /// What is added to the mean of the squares.
+    /// The number added to the mean of the squares.
     pub fn eps(&self) -> f32 {
         self.eps
     }

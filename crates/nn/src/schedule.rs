@@ -36,26 +36,26 @@ pub enum Schedule {
     Step {
         /// Steps between two changes.
         size: u64,
-        /// What the rate is multiplied by.
+        /// The factor of the rate.
         gamma: f64,
     },
     /// Times `gamma` at each of these steps.
     MultiStep {
         /// The steps of the changes.
         milestones: Vec<u64>,
-        /// What the rate is multiplied by.
+        /// The factor of the rate.
         gamma: f64,
     },
     /// Times `gamma` every step.
     Exponential {
-        /// What the rate is multiplied by.
+        /// The factor of the rate.
         gamma: f64,
     },
     /// Times a factor whenever a metric no longer improves; [`LrScheduler::observe`] tells it the metric.
     ReduceOnPlateau(ReduceOnPlateau),
 }
 
-/// What schedules are made from by name; each takes what it needs.
+/// The numbers for making a schedule by name; each schedule uses some of them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScheduleOptions {
     /// Steps of warm-up.
@@ -155,7 +155,7 @@ impl Schedule {
         }
     }
 
-    /// What the base rate is multiplied by at `step`; 0 beyond the end of `Linear` and `Cosine`. For
+    /// The factor of the base rate at `step`; 0 beyond the end of `Linear` and `Cosine`. For
     /// `ReduceOnPlateau` 1: its rate follows from what it observed.
     pub fn factor(&self, step: u64) -> f64 {
         match self {
@@ -240,7 +240,7 @@ impl LrScheduler {
         self.base_lr
     }
 
-    /// The schedule, with what it observed: what a checkpoint has to keep.
+    /// The state of a schedule that a checkpoint stores.
     pub fn schedule(&self) -> &Schedule {
         &self.schedule
     }

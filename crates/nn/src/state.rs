@@ -1,4 +1,4 @@
-//! Loading the tensors of a module, with what was missing and what was too many.
+//! Loading the tensors of a module, with a report of missing and unexpected names.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -89,7 +89,7 @@ struct Shared<'a> {
     requested: RefCell<Requested>,
 }
 
-/// What was asked for so far.
+/// The names requested so far.
 #[derive(Default)]
 struct Requested {
     /// Names in the source that were read.
@@ -142,7 +142,7 @@ impl<'a> VarBuilder<'a> {
     /// The same with other names: `rename` gives for a name in the model the name in the source. Call it
     /// before [`VarBuilder::pp`].
     ///
-    /// Errors: the builder has no source, was cloned, or stands inside of the model already.
+    /// Errors: the builder has no source, was cloned, or is not at the root of the model any more.
     pub fn renamed(self, rename: impl Fn(&str) -> String + 'a) -> Result<Self> {
         let refuse = |message| Err(Error::op("VarBuilder", message));
         if !self.prefix.is_empty() {
@@ -177,7 +177,7 @@ impl<'a> VarBuilder<'a> {
         })
     }
 
-    /// The adapter of a linear layer that stands here, if one is asked for.
+    /// The adapter of the linear layer with this name, if the configuration requests one.
     pub(crate) fn lora(&self, inputs: usize, outputs: usize) -> Result<Option<Lora>> {
         match self.adapters.as_deref() {
             Some((config, generator)) if config.targets(&self.prefix) => {
@@ -201,7 +201,7 @@ impl<'a> VarBuilder<'a> {
         &self.shared.device
     }
 
-    /// Where the builder stands in the model; empty at the root.
+    /// The builder's prefix in the model; empty at the root.
     pub fn prefix(&self) -> &str {
         &self.prefix
     }

@@ -124,7 +124,7 @@ arguments! {
         pub lr_gamma: f64 = 0.1,
         /// Metric that decides which checkpoint is best, when to stop early and when a plateau is reached:
         /// loss, accuracy, f1 and so on, as the log names them [default: accuracy for single labels, f1 for
-        /// several, loss for numbers; a plateau goes by the loss]
+        /// several, loss for numbers; a plateau uses the loss]
         #[cfg_attr(feature = "cli", arg(value_name = "NAME"))]
         pub metric_for_best_model: Option<String>,
         /// Whether more of that metric is better [default: by its name: not for losses and errors]
@@ -243,7 +243,7 @@ impl TrainingArguments {
     /// The optimizer that `optim` names, without weight decay for biases and norms.
     ///
     /// # Errors
-    /// An unknown name, numbers out of range, and what the optimizer refuses.
+    /// An unknown name, numbers out of range, or an error of the optimizer.
     pub fn optimizer(&self, parameters: Parameters) -> Result<Box<dyn Optimizer>> {
         let groups = no_decay(parameters, self.weight_decay);
         let lr = self.learning_rate;

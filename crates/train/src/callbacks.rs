@@ -1,4 +1,4 @@
-//! What a program can do while the loop runs: see logged steps and evaluations, change gradients, stop the run.
+//! Callbacks of the loop: see logged steps and evaluations, change gradients, stop the run.
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub struct StepLog {
     pub learning_rate: f64,
     /// The global norm before clipping. Not finite where loss scaling skipped the step.
     pub grad_norm: f64,
-    /// What the next loss is multiplied by, with `fp16`.
+    /// The factor of the next loss, with `fp16`.
     pub loss_scale: Option<f64>,
 }
 
@@ -38,7 +38,7 @@ pub struct EvalLog {
     pub evaluation: Evaluation,
 }
 
-/// What a callback asks of the loop.
+/// A callback's request to the loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flow {
     /// Go on.
@@ -54,7 +54,7 @@ pub type OnEvaluate<'a> = Box<dyn FnMut(&EvalLog) -> Result<Flow> + 'a>;
 /// Sees and may change the gradients of a step; gets the step's number, from 1.
 pub type OnGradients<'a> = Box<dyn FnMut(u64, &mut Gradients, &dyn Optimizer) -> Result<Flow> + 'a>;
 
-/// What is called while training. Each callback can end the run: with [`Flow::Stop`] after a checkpoint, with
+/// The callbacks of a training run. Each callback can end the run: with [`Flow::Stop`] after a checkpoint, with
 /// an error at once.
 ///
 /// ```
@@ -110,7 +110,7 @@ impl<'a> Callbacks<'a> {
         self
     }
 
-    /// Adds a callback as [`Callbacks::on_gradients`] does, to callbacks that somebody else made.
+    /// Adds a callback as [`Callbacks::on_gradients`] does, to existing callbacks.
     pub fn push_on_gradients(&mut self, call: OnGradients<'a>) {
         self.on_gradients.push(call);
     }

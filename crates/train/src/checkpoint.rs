@@ -16,7 +16,7 @@ use crate::early_stopping::{BestMetric, EarlyStopping};
 use crate::fs::{AtomicDir, recover};
 use crate::task::Task;
 
-/// Where a run stands. With the seed this fixes everything that follows.
+/// The position of a run. Together with the seed it fixes everything that follows.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct TrainerState {
     /// Optimizer steps done.
@@ -41,7 +41,7 @@ pub struct TrainerState {
     /// `adamw`, `adam` or `sgd`; empty in checkpoints that do not say.
     #[serde(default)]
     optim: String,
-    /// What the best step was judged by, and in which direction; empty in checkpoints that do not say.
+    /// The metric of the best step and its direction; empty in older checkpoints.
     #[serde(default)]
     metric_for_best_model: String,
     #[serde(default)]
@@ -49,7 +49,7 @@ pub struct TrainerState {
 }
 
 impl TrainerState {
-    /// Reads where the run of a checkpoint stands, before anything else of it is loaded.
+    /// Reads the position of a checkpoint's run, before anything else is loaded.
     ///
     /// # Errors
     /// There is no checkpoint, or it is damaged.
@@ -57,7 +57,7 @@ impl TrainerState {
         Ok(StateFile::read(path)?.state)
     }
 
-    /// Stores what a resumed run must have in common with this one. `lengths` are the examples' in tokens.
+    /// Stores the settings that a resumed run must share with this one. `lengths` are the examples' in tokens.
     pub fn remember(
         &mut self,
         arguments: &TrainingArguments,
@@ -154,7 +154,7 @@ impl StateFile {
     }
 }
 
-/// What a schedule on plateaus has observed.
+/// The values that a schedule on plateaus has observed.
 #[derive(Serialize, Deserialize)]
 struct Plateau {
     best: Option<f64>,
@@ -166,7 +166,7 @@ struct Plateau {
 /// Writes a checkpoint to `path`, replacing one that is there.
 ///
 /// # Errors
-/// What the device, the task or the file system refuse.
+/// Errors of the device, the task or the file system.
 pub fn save(
     path: &Path,
     task: &dyn Task,

@@ -38,7 +38,7 @@ pub struct LabelOptions<'a> {
     pub known: Option<&'a [String]>,
     /// The labels' order, if the table holds exactly these: those of the model that is trained on.
     pub preferred: &'a [String],
-    /// What stands between several labels in a cell; in vain in JSON, which has lists. Empty counts as `,`.
+    /// The delimiter between several labels in a cell; not used with JSON, which has lists. Empty means `,`.
     pub delimiter: &'a str,
 }
 
@@ -54,7 +54,7 @@ pub enum Labels {
 }
 
 impl Labels {
-    /// What they mean.
+    /// The meaning of the labels.
     pub fn problem_type(&self) -> ProblemType {
         match self {
             Labels::Classes(_) => ProblemType::SingleLabel,
@@ -79,7 +79,7 @@ impl Labels {
 /// Texts, or pairs of texts, with their labels. All lists are equally long, in file order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TextDataset {
-    /// The texts as they stand in the file, not trimmed; a text may be empty.
+    /// The texts in the file, not trimmed; a text may be empty.
     pub texts: Vec<String>,
     /// The second text of each pair, if there are pairs.
     pub pairs: Option<Vec<String>>,
@@ -208,7 +208,7 @@ pub fn read_table(
     })
 }
 
-/// Texts, and the second texts where pairs were asked for.
+/// Texts, and the second texts if pairs were requested.
 pub type Texts = (Vec<String>, Option<Vec<String>>);
 
 /// Reads only the texts of a table, as for prediction.

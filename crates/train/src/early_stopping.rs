@@ -16,7 +16,7 @@ pub struct BestMetric {
 }
 
 impl BestMetric {
-    /// What the arguments say, else what the task says; a direction that nobody gives follows from the name.
+    /// The metric of the arguments, else the task's; a direction that is not given follows from the name.
     pub fn new(arguments: &TrainingArguments, task: &dyn Task) -> Self {
         let named = arguments.metric_for_best_model.as_deref();
         let name = named.unwrap_or(task.metric_for_best_model());

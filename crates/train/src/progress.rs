@@ -9,7 +9,7 @@ const WINDOW: usize = 50;
 /// On a terminal the line is rewritten at most this often.
 const TERMINAL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What is known after a step. Numbers that are not finite are shown as they are (`NaN`).
+/// The figures after a step. Numbers that are not finite are shown as they are (`NaN`).
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct StepProgress {
     /// Steps done, the first being 1.
@@ -58,7 +58,7 @@ impl Progress {
         Progress::new(Box::new(stdout), terminal, total_steps, interval)
     }
 
-    /// Progress on `out`; `terminal` says whether it understands control sequences.
+    /// Progress on `out`; `terminal` is whether it understands control sequences.
     pub fn new(
         out: Box<dyn Write + Send>,
         terminal: bool,

@@ -18,7 +18,7 @@ use crate::fs::write_atomic;
 /// Everything the report shows, in the order it is to appear. Parts left empty are left out, curves aside.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Report {
-    /// What was trained, the page's heading.
+    /// The page's heading: the model and task.
     pub title: String,
     /// The adapter it ran on, as text.
     pub adapter: String,
@@ -28,13 +28,13 @@ pub struct Report {
     pub train: Vec<TrainPoint>,
     /// The validation curves.
     pub validation: Vec<ValidationPoint>,
-    /// Which of the validation metrics decided what is best.
+    /// The validation metric that decided the best checkpoint.
     pub best_metric: Option<BestMetric>,
-    /// What was confused with what.
+    /// The confusion matrix.
     pub confusion: Option<ConfusionMatrix>,
     /// The wrong predictions the model was surest of.
     pub worst_mistakes: Vec<Prediction>,
-    /// Further texts and what the model says to them.
+    /// Further texts and the model's answers.
     pub samples: Vec<Prediction>,
     /// Settings by name.
     pub settings: Vec<(String, String)>,
@@ -75,7 +75,7 @@ pub struct ConfusionMatrix {
     pub counts: Vec<Vec<u64>>,
 }
 
-/// A text and what the model makes of it.
+/// A text and the model's answer.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Prediction {
     /// The text.

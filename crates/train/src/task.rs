@@ -1,4 +1,4 @@
-//! What is trained, as the loop sees it: the loss of a list of examples, an evaluation, saving and loading.
+//! The trait between the loop and a training task: the loss of a list of examples, an evaluation, saving and loading.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -2,7 +2,7 @@
 //! checkpoints, and stopping between two steps when asked to.
 //!
 //! The loop knows no model: a [`Task`] gives it the loss of a list of examples, an evaluation and a way
-//! to save. What it does at step n follows from the seed and n alone, so a run that was cut off resumes
+//! to save. The work of step n depends only on the seed and n, so a run that was cut off resumes
 //! where it stopped, in mid-epoch too.
 
 mod outcome;
@@ -40,7 +40,7 @@ struct Run<'a, 'b> {
     log: JsonlLog,
     progress: Option<Progress>,
     stopping: EarlyStopping,
-    /// What a schedule on plateaus observes.
+    /// The metric that a schedule on plateaus observes.
     plateau_metric: String,
     state: TrainerState,
     total: u64,
@@ -54,7 +54,7 @@ struct Run<'a, 'b> {
 /// optimizer has a scaler already.
 ///
 /// # Errors
-/// What the device, the task, a callback or the file system refuse; arguments that make no sense; a loss that
+/// Errors of the device, the task, a callback or the file system; invalid arguments; a loss that
 /// is not finite, by step; `fp16` on an adapter without it.
 pub fn train(
     device: &Device,
@@ -158,7 +158,7 @@ pub fn train(
     Ok(outcome)
 }
 
-/// The metric that a schedule on plateaus goes by: `metric_for_best_model` where it is given, else the loss, as
+/// The metric that a schedule on plateaus uses: `metric_for_best_model` if it is given, else the loss, as
 /// in `transformers`. Tells such a schedule in which direction the metric improves.
 fn set_plateau_mode(scheduler: &mut LrScheduler, arguments: &TrainingArguments) -> Result<String> {
     let name = arguments.metric_for_best_model.as_deref().unwrap_or("loss");
@@ -220,7 +220,7 @@ impl Run<'_, '_> {
         self.state.epoch as f64 + self.state.step_in_epoch as f64 / per_epoch.max(1) as f64
     }
 
-    /// Refuses to go on from a step that diverged, where nobody has looked at it yet.
+    /// An error if the last step diverged and its result was not read before.
     fn check_last_step(&mut self) -> Result<()> {
         if let Some(values) = self.unread.take() {
             values.read(self.optimizer)?;
@@ -228,7 +228,7 @@ impl Run<'_, '_> {
         Ok(())
     }
 
-    /// Evaluates, saves what is best, and says whether and why to stop.
+    /// Evaluates, saves the best, and returns whether and why to stop.
     fn evaluate(&mut self, task: &mut dyn Task, per_epoch: usize) -> Result<Option<StopReason>> {
         let started = Instant::now();
         let step = self.state.global_step;
@@ -330,7 +330,7 @@ impl Run<'_, '_> {
     }
 }
 
-/// A metric that a run goes by.
+/// A metric that decides in a run.
 fn metric(evaluation: &Evaluation, name: &str) -> Result<f64> {
     evaluation.get(name).with_context(|| {
         let known: Vec<&str> = evaluation.metrics.keys().map(String::as_str).collect();

@@ -2,7 +2,7 @@
 
 use wgrad::tensor::{DType, Device, DeviceOptions, Tensor};
 
-/// A device on which small tensors are larger than a binding, and larger than what is staged at once.
+/// A device on which small tensors are larger than a binding, and larger than one staging buffer.
 fn small_limits() -> Device {
     Device::open(DeviceOptions {
         max_binding_bytes: Some(64 << 10),

@@ -1,4 +1,4 @@
-//! Adapters: they start as nothing, learn, leave the base alone, and merge.
+//! Adapters: they start without effect, learn, do not change the base, and merge.
 
 use wgrad::nn::lora::{self, LoraConfig};
 use wgrad::nn::optim::{AdamW, AdamWConfig, Optimizer};
@@ -111,7 +111,7 @@ fn adapters_learn_and_merge() {
     }
     assert_eq!(values(&plain), base);
 
-    // The adapters alone go to a file, and into another model with the same base.
+    // Only the adapters go to a file, and into another model with the same base.
     let adapters = temporary();
     save_tensors(&lora::lora_state_dict(&block).unwrap(), &adapters, &[]).unwrap();
     let other = Block::new(&vb).unwrap();

@@ -148,7 +148,7 @@ fn a_checkpoint_without_gradients_is_the_function() {
     x.set_requires_grad(true).unwrap();
     let y = no_grad(|| checkpoint(|x| x[0].exp(), &[&x])).unwrap();
     assert!(!y.requires_grad());
-    // What was there before is handed through.
+    // A tensor that existed before is passed through.
     let same = checkpoint(|x| Ok(x[0].clone()), &[&x]).unwrap();
     assert_eq!(same.id(), x.id());
 }

@@ -1,4 +1,4 @@
-//! An op from outside of the library: mish with kernels of its own, checked as the library's ops are.
+//! A user's op: mish with its own kernels, checked like the library's ops.
 
 use std::sync::Arc;
 

@@ -133,7 +133,7 @@ fn launches_count_what_they_write() {
     let before = loss();
     launch(&kernel, values(&device, &[4]).buffer(), &factor).unwrap();
     assert!(message(before.backward()).starts_with("mul: "));
-    // Through a part of its memory, and through what it was packed into.
+    // Through a part of its memory, and through the buffer that it was packed into.
     let before = loss();
     let part = factor.buffer().part(0, 4).unwrap();
     device.upload(&part, 0, &[0; 4]).unwrap();

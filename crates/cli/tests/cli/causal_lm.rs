@@ -1,4 +1,4 @@
-//! `wgrad finetune causal_lm` on a small Llama, and `generate` with what it wrote.
+//! `wgrad finetune causal_lm` on a small Llama, and `generate` with the model that it wrote.
 
 use std::process::Command;
 

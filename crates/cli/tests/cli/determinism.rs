@@ -54,7 +54,7 @@ fn appears(child: &mut Child, path: &Path) -> bool {
 /// Weights under their final name can be read to the end, and a checkpoint is there in full.
 fn assert_whole(place: &Workplace, out: &str) {
     for path in files_below(&place.path(out)) {
-        // What is being made has a hidden folder or a name that ends in .tmp.
+        // Unfinished files are in a hidden folder or have a name that ends in .tmp.
         let hidden = path
             .iter()
             .any(|part| part.to_string_lossy().starts_with('.'));
@@ -154,7 +154,7 @@ fn ctrl_c_finishes_the_step_saves_and_exits_with_success() {
     assert_eq!(place.json("out/results.json")["global_step"], step + 2);
 }
 
-/// What frozen layers make of a text must not depend on what was asked for first. The batches' sizes differ from
+/// The features of a text must not depend on which text was requested first. The batches' sizes differ from
 /// those in which the features are computed, and the resumed run begins in mid-epoch.
 #[test]
 fn frozen_layers_resume_with_the_same_bytes() {

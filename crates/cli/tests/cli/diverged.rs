@@ -1,10 +1,10 @@
-//! A training that diverges ends with an error, and no checkpoint holds what it made.
+//! A training that diverges ends with an error, and no checkpoint holds diverged weights.
 
 use wgrad_models::io::safetensors::write;
 
 use crate::support::{Workplace, refuse, succeed, tensors, wgrad};
 
-/// No step but the first and the last is logged; what is between is looked at before it is kept.
+/// No step but the first and the last is logged; the steps between are checked before they are saved.
 #[test]
 fn no_checkpoint_holds_weights_that_are_not_finite() {
     let place = Workplace::new();
@@ -52,7 +52,7 @@ fn no_checkpoint_holds_weights_that_are_not_finite() {
     }
 }
 
-/// In a file that somebody else wrote.
+/// In a file from another program.
 #[test]
 fn weights_that_are_not_finite_are_refused_by_name() {
     let place = Workplace::new();

@@ -55,7 +55,7 @@ fn frozen_parts_stay_and_the_rest_gets_its_gradient() {
         }
         for (name, values) in &gradients {
             let expected = &full[name];
-            // The bias of the keys has no effect, so its gradient is rounding alone: hence the 1e-9.
+            // The bias of the keys has no effect, so its gradient is only rounding: hence the 1e-9.
             let largest = expected.iter().fold(0f32, |m, v| m.max(v.abs()));
             for (a, b) in values.iter().zip(expected) {
                 let error = (a - b).abs();

@@ -20,7 +20,7 @@ const PLAIN: [&str; 14] = [
     "in", "end",
 ];
 
-/// A folder of its own for one test, deleted with the value, with a model and data in it.
+/// A folder for one test, deleted when dropped, with a model and data in it.
 pub struct Workplace {
     root: PathBuf,
 }

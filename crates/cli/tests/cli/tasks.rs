@@ -157,7 +157,7 @@ fn any_number_of_labels_may_hold() {
     let line = &lines[0]["probabilities"];
     assert!(line["blame"].as_f64().unwrap() + line["praise"].as_f64().unwrap() > 1.0);
 
-    // The same from cells with a delimiter of one's own.
+    // The same from cells with another delimiter.
     place.write(
         "cells.tsv",
         "text\ttags\ngood film\tx|y\nbad film\t\ndull plot\ty\n",
@@ -258,7 +258,7 @@ fn accumulation_gives_the_gradients_of_the_big_batch() {
         for (name, values) in &whole {
             let largest = values.iter().fold(0f32, |m, v| m.max(v.abs()));
             for (a, b) in values.iter().zip(&parts[name]) {
-                // The bias of the keys has no effect, so its gradient is rounding alone: hence the 1e-7.
+                // The bias of the keys has no effect, so its gradient is only rounding: hence the 1e-7.
                 assert!(
                     (a - b).abs() <= 1e-5 * largest + 1e-7,
                     "{batch} {name}: {a} {b}"

@@ -255,7 +255,7 @@ fn planted() -> String {
     table.to_text()
 }
 
-/// Our own kernel: what was found is what the engine finds.
+/// One of wgrad's own kernels: the engine uses the tuned choice.
 #[test]
 fn the_engine_uses_the_tuned_choice() {
     let place = place();
@@ -321,7 +321,7 @@ fn mistakes_are_one_line() {
             "none.toml cannot be read",
         ),
         (fails(&["nothing"]), "matmul"),
-        (fails(&["--contribute"]), "nothing of wgrad's own kernels"),
+        (fails(&["--contribute"]), "none of wgrad's own kernels"),
         (fails(&["--import_t1", "sums.toml"]), "no T1 input"),
         (
             with("rtol = 1e-5", "tolerance = 1"),

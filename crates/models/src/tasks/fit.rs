@@ -56,7 +56,7 @@ impl Trainable {
     }
 }
 
-/// What the loop gave.
+/// The result of the loop.
 pub struct Fitted {
     pub outcome: Outcome,
     /// The step whose model was kept.

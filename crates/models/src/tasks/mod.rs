@@ -1,4 +1,4 @@
-//! Tasks: what a model is trained for, from files to a report.
+//! Training tasks, from files to a report.
 
 pub mod causal_lm;
 mod fit;

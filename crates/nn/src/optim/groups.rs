@@ -7,7 +7,7 @@ use crate::Parameters;
 pub struct ParamGroup {
     /// The parameters.
     pub params: Parameters,
-    /// What the optimizer's learning rate is multiplied by for these.
+    /// The factor of the optimizer's learning rate for these parameters.
     pub lr_scale: f64,
     /// Weight decay of these; the optimizer's own if not given.
     pub weight_decay: Option<f64>,

@@ -1,7 +1,7 @@
 //! Optimizers: SGD, Adam and AdamW with PyTorch's formulas, parameter groups, and clipping by the
 //! global norm. A step is recorded on the device and nothing in it waits.
 //!
-//! [`Optimizer`] is what a training loop needs of an optimizer. Implement it for a rule of your own; ops under
+//! [`Optimizer`] is the trait that the training loop uses. Implement it for your own update rule; ops under
 //! `no_grad` and `copy_into` update a parameter, and [`clip_grad_norm`] clips.
 
 mod adam;
@@ -110,7 +110,7 @@ pub trait Optimizer {
         Ok(gradients.clone())
     }
 
-    /// Where loss scaling stands after the last step, or nothing without a scaler. Submits and waits.
+    /// The state of loss scaling after the last step, or `None` without a scaler. Submits and waits.
     fn grad_scaler_state(&self) -> Result<Option<GradScalerState>> {
         Ok(None)
     }

@@ -1,4 +1,4 @@
-//! What the optimizers share: their parameters lie side by side on the device, with their state, and a few
+//! The common part of the optimizers: their parameters lie side by side on the device, with their state, and a few
 //! launches update all of them.
 
 use std::collections::HashSet;
@@ -16,7 +16,7 @@ pub(super) enum Method {
     AdamW(AdamConstants),
 }
 
-/// One parameter, the group it belongs to, and what the optimizer remembers of it.
+/// One parameter, its group, and the optimizer's state for it.
 pub(super) struct Slot {
     pub(super) name: String,
     pub(super) tensor: Tensor,

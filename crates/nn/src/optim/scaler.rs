@@ -5,10 +5,10 @@ use wgrad_tensor::{DType, Error, Gradients, Result, Tensor};
 
 use super::multi_tensor::{Method, MultiTensor};
 
-/// Where loss scaling stands.
+/// The state of loss scaling.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GradScalerState {
-    /// What the next loss is multiplied by.
+    /// The factor of the next loss.
     pub scale: f32,
     /// Steps since it changed.
     pub growth_tracker: u32,

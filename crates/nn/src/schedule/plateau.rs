@@ -24,12 +24,12 @@ pub enum ThresholdMode {
 /// A reduction of at most this is not made: PyTorch's `eps`.
 const LEAST_CHANGE: f64 = 1e-8;
 
-/// The settings, and what was observed so far. The default is PyTorch's.
+/// The settings, and the values observed so far. The default is PyTorch's.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReduceOnPlateau {
     /// Which way the metric improves.
     pub mode: Mode,
-    /// What the rate is multiplied by.
+    /// The factor of the rate.
     pub factor: f64,
     /// Evaluations without an improvement that are allowed; the next one reduces the rate.
     pub patience: u64,

@@ -1,4 +1,4 @@
-//! What the cells of a label column mean: classes, sets of classes, or numbers.
+//! The meaning of a label column's cells: classes, sets of classes, or numbers.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;

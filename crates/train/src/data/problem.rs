@@ -1,4 +1,4 @@
-//! What the labels of a table, and the logits of a classification head, mean.
+//! The meaning of a table's labels and of a classification head's logits.
 
 use std::fmt;
 use std::str::FromStr;

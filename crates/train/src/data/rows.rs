@@ -12,15 +12,15 @@ use super::Columns;
 pub struct Row {
     /// Line in the file where the row begins, from 1.
     pub line: usize,
-    /// The text as it stands.
+    /// The text, unchanged.
     pub text: String,
-    /// The second text as it stands, if that column was asked for.
+    /// The second text, unchanged, if that column was requested.
     pub text_pair: Option<String>,
     /// The label; an empty text when no label column was asked for.
     pub label: Label,
 }
 
-/// What stands in a label column.
+/// The content of a label cell.
 pub enum Label {
     /// Trimmed; may be empty.
     Text(String),
@@ -111,7 +111,7 @@ fn read_utf8(path: &Path) -> Result<String> {
     })
 }
 
-/// Where the requested columns stand in a table with a header.
+/// The positions of the requested columns in a table with a header.
 struct Places {
     count: usize,
     text: usize,

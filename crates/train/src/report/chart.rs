@@ -32,7 +32,7 @@ pub struct Series {
 pub struct Chart {
     /// Heading.
     pub title: String,
-    /// What the vertical axis shows, with its unit.
+    /// The title of the vertical axis, with its unit.
     pub y_label: String,
     /// How its values are written.
     pub format: Format,

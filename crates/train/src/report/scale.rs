@@ -47,7 +47,7 @@ impl Scale {
         }
     }
 
-    /// Where `value` lies between the ends, 0 to 1.
+    /// The position of `value` between the ends, 0 to 1.
     pub fn position(&self, value: f64) -> f64 {
         (value - self.min) / (self.max - self.min)
     }

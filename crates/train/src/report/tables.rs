@@ -1,4 +1,4 @@
-//! The report's tables, each a section of the page; what is empty gives an empty text.
+//! The report's tables, each a section of the page; an empty table gives an empty text.
 
 use std::fmt::Write;
 
@@ -10,12 +10,12 @@ use crate::progress::format_duration;
 
 /// With more classes than this a table of all pairs is too wide to read.
 const MOST_CLASSES: usize = 24;
-/// Rows of the list of confused pairs that stands in for it.
+/// Rows of the list of confused pairs that replaces it.
 const MOST_PAIRS: usize = 30;
 /// Up to this many classes the matrix leaves room for the table of scores beside it.
 const CLASSES_BESIDE: usize = 4;
 
-/// What was confused with what, and each class's scores.
+/// The confusion matrix, and each class's scores.
 pub fn confusion_section(confusion: &ConfusionMatrix) -> String {
     let names = &confusion.label_names;
     // Checks the shape too; a matrix without examples, or one that does not fit its names, is left out.
@@ -110,7 +110,7 @@ fn confused_pairs(confusion: &ConfusionMatrix) -> String {
     html
 }
 
-/// Texts with what the model says to them, and the true label where one is known.
+/// Texts with the model's answers, and the true label if it is known.
 pub fn predictions_section(title: &str, note: &str, predictions: &[Prediction]) -> String {
     if predictions.is_empty() {
         return String::new();

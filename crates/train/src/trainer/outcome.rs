@@ -1,4 +1,4 @@
-//! What a run gave.
+//! The result of a run.
 
 use crate::callbacks::{EvalLog, StepLog};
 use crate::early_stopping::BestMetric;
@@ -27,7 +27,7 @@ pub struct Outcome {
     pub log: Vec<StepLog>,
     /// The evaluations of this run.
     pub evaluations: Vec<EvalLog>,
-    /// What the best evaluation is judged by.
+    /// The metric that decides the best evaluation.
     pub best_metric: BestMetric,
     /// The step of the best evaluation.
     pub best_step: Option<u64>,

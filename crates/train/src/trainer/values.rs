@@ -1,4 +1,4 @@
-//! What a step left on the device: its losses and its gradients' norm. Reading them waits for the device, so
+//! The results of a step on the device: its losses and its gradients' norm. Reading them waits for the device, so
 //! only steps that are logged, evaluated or saved are read.
 
 use anyhow::{Result, bail};
@@ -15,7 +15,7 @@ pub(super) struct StepValues {
     pub learning_rate: f64,
 }
 
-/// What was read.
+/// The values read.
 pub(super) struct Read {
     pub loss: f64,
     pub grad_norm: f64,

@@ -25,7 +25,7 @@ use wgrad_train::{Callbacks, Evaluation, Outcome, Task};
 use super::fit::{self, Trainable, all_settings, fit, prepare_output};
 use crate::generate::{CausalLM, LanguageModel};
 
-/// What a training gave.
+/// The result of a training.
 #[derive(Debug, Clone)]
 pub struct TrainedLM {
     /// What happened in the loop.

@@ -26,7 +26,7 @@ wgrad_train::arguments! {
         pub text_pair_column: Option<String>,
         /// Column of the label: a class, a list or `x,y` for several, a number for regression
         pub label_column: String = "label".to_owned(),
-        /// What stands between several labels in a cell
+        /// The delimiter between several labels in a cell
         pub label_delimiter: String = ",".to_owned(),
         /// single_label_classification, multi_label_classification or regression [default: what the labels look
         /// like (lists: several, decimal numbers: regression), else what the model's config.json says]

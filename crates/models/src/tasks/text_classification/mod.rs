@@ -32,7 +32,7 @@ use examples::{Examples, Frozen};
 use scores::check_metric;
 use task::ClassificationTask;
 
-/// What a fine-tuning gave.
+/// The result of a fine-tuning.
 #[derive(Debug, Clone)]
 pub struct FineTuned {
     /// What happened in the loop.
@@ -45,7 +45,7 @@ pub struct FineTuned {
     pub parameters: (usize, usize),
     /// The largest number of bytes in use on the device.
     pub peak_bytes: u64,
-    /// Where the report lies.
+    /// The path of the report.
     pub report: PathBuf,
 }
 
