@@ -8,7 +8,7 @@ use wgrad::tensor::autograd::{NoGradGuard, enable_grad, is_grad_enabled, no_grad
 use wgrad::tensor::ops::cross_entropy::CrossEntropy;
 use wgrad::tensor::ops::embedding::embedding;
 use wgrad::tensor::scaled_dot_product_attention;
-use wgrad::tensor::{Attention, Device, DeviceOptions, Generator, Result, Tensor};
+use wgrad::tensor::{Attention, DType, Device, DeviceOptions, Generator, Result, Tensor};
 
 pub(crate) fn device() -> Device {
     Device::open(DeviceOptions::default()).expect("an adapter; `cargo xtask test` installs one")
@@ -333,4 +333,25 @@ fn views_of_a_sequence_take_time_and_memory_in_proportion() {
     // One gradient of x's size, and what the pass holds besides.
     assert!(long.0 <= 2 * short.0.max(4 << 10), "{short:?} {long:?}");
     assert!(long.1 <= 2 * 128 + 8, "{long:?}");
+}
+
+/// Comparisons, indices and integers have no gradient by nature: tensors that want one may be asked.
+#[test]
+fn what_has_no_gradient_by_nature_is_computed() {
+    let device = device();
+    let x = Tensor::from_slice(&device, &[-1.5f32, 2.5, 0.5], &[3]).unwrap();
+    x.set_requires_grad(true).unwrap();
+    let zero = Tensor::zeros(&device, &[3], x.dtype()).unwrap();
+    let positive = x.gt(&zero).unwrap();
+    assert_eq!(positive.to_vec::<u32>().unwrap(), [0, 1, 1]);
+    let index = x.argmax(0, false).unwrap();
+    assert_eq!(index.to_vec::<u32>().unwrap(), [1]);
+    let whole = x.cast(DType::I32).unwrap();
+    assert_eq!(whole.to_vec::<i32>().unwrap(), [-1, 2, 0]);
+    assert!(!positive.requires_grad() && !index.requires_grad() && !whole.requires_grad());
+    // relu, by hand.
+    let y = Tensor::where_cond(&positive, &x, &zero).unwrap();
+    let gradients = y.mul(&y).unwrap().sum_all().unwrap().backward().unwrap();
+    let dx = gradients.get(&x).unwrap().to_vec::<f32>().unwrap();
+    assert_eq!(dx, [0.0, 5.0, 1.0]);
 }

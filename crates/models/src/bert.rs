@@ -27,7 +27,7 @@ pub struct TokenBatch {
     /// u32 (B, T), for pairs: 0 in the first text, 1 in the second. Models without token types for two
     /// texts get none.
     token_type_ids: Option<Tensor>,
-    /// u32 (B, T): RoBERTa counts positions from its padding id, over kept tokens only.
+    /// u32 (B, T): the positions of RoBERTa's tokens.
     position_ids: Option<Tensor>,
 }
 
@@ -54,18 +54,10 @@ impl TokenBatch {
         let shape = [batch.batch, batch.seq_len];
         let position_ids = match config.family {
             Family::Roberta => {
-                let mut ids = Vec::with_capacity(batch.attention_mask.len());
-                for row in batch.attention_mask.chunks(batch.seq_len.max(1)) {
-                    let mut next = config.pad_token_id;
-                    for keep in row {
-                        next += keep;
-                        ids.push(if *keep == 0 {
-                            config.pad_token_id
-                        } else {
-                            next
-                        });
-                    }
-                }
+                let rows = batch.input_ids.chunks(batch.seq_len.max(1));
+                let ids: Vec<u32> = rows
+                    .flat_map(|row| positions(row, config.pad_token_id))
+                    .collect();
                 Some(Tensor::from_slice(device, &ids, &shape)?)
             }
             Family::Bert | Family::DistilBert => None,
@@ -82,6 +74,19 @@ impl TokenBatch {
             position_ids,
         })
     }
+}
+
+/// RoBERTa's positions, as `transformers` counts them: from behind the padding id, over the ids that are not it. A text
+/// may hold the padding token itself (`<pad>`): it is attended to, but has no position of its own.
+fn positions(row: &[u32], pad_token_id: u32) -> impl Iterator<Item = u32> {
+    let mut last = pad_token_id;
+    row.iter().map(move |id| match *id == pad_token_id {
+        true => pad_token_id,
+        false => {
+            last += 1;
+            last
+        }
+    })
 }
 
 /// One encoder layer: attention and feed-forward, each followed by dropout, the residual and a norm.
@@ -343,5 +348,18 @@ impl BertModel {
 
     pub(crate) fn pooler(&self) -> Option<&Linear> {
         self.pooler.as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As `create_position_ids_from_input_ids` of `transformers` counts them.
+    #[test]
+    fn a_padding_token_within_a_text_has_no_position() {
+        let row = |ids: &[u32]| positions(ids, 1).collect::<Vec<_>>();
+        assert_eq!(row(&[0, 288, 225, 1, 284, 2]), [2, 3, 4, 1, 5, 6]);
+        assert_eq!(row(&[0, 1, 225, 2, 1, 1]), [2, 1, 3, 4, 1, 1]);
     }
 }

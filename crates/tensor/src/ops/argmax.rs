@@ -2,7 +2,6 @@
 
 use wgrad_runtime::Defines;
 
-use crate::autograd::refuse_grad;
 use crate::cases::{Case, HostArray, Input, Layout, shapes};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -36,7 +35,8 @@ impl Tensor {
 }
 
 fn best(op: &'static str, better: &str, x: &Tensor, at: isize, keepdim: bool) -> Result<Tensor> {
-    refuse_grad(op, &[x])?;
+    // Indices have no gradient by nature.
+    let x = &x.detach();
     let at = dim(op, at, x.rank())?;
     let side = x.shape().get(at).copied().unwrap_or(1);
     let stride = x.strides().get(at).copied().unwrap_or(1);

@@ -6,7 +6,7 @@ pub use cases::cases;
 
 use wgrad_runtime::Defines;
 
-use crate::autograd::{record_with, refuse_grad};
+use crate::autograd::{record_with, same_device};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ops::elementwise::{Elementwise, compute};
@@ -180,8 +180,9 @@ pub fn binary_with(
         ));
     }
     let Some(gradient) = row.gradient else {
-        refuse_grad(row.name, &[a, b])?;
-        return forward(row, a, b, variant);
+        // Comparisons have no gradient by nature.
+        same_device(row.name, &[a, b])?;
+        return forward(row, &a.detach(), &b.detach(), variant);
     };
     let shapes = [a.shape().to_vec(), b.shape().to_vec()];
     record_with(
