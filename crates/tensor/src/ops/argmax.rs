@@ -192,7 +192,6 @@ pub fn cases(out: &mut Vec<Case>) {
         }
         let run = row.run;
         for (input, at, text) in [
-            (Input::new(&[3], DType::F32), 0, "call detach() on it first"),
             (
                 Input::new(&[2, 3], DType::F32).frozen(),
                 2,

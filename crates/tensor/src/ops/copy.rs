@@ -177,10 +177,4 @@ pub fn cases(out: &mut Vec<Case>) {
             ));
         }
     }
-    out.push(Case::rejects(
-        "cast",
-        vec![Input::new(&[3], DType::F32)],
-        |x| x[0].cast(DType::U32),
-        "call detach() on it first",
-    ));
 }
