@@ -4,40 +4,22 @@ use std::path::PathBuf;
 
 use serde_json::json;
 use wgrad::models::generate::{CausalLM, LanguageModel};
-use wgrad::models::gpt::{GptConfig, GptLMHeadModel};
-use wgrad::models::llama::{LlamaConfig, LlamaForCausalLM};
+use wgrad::models::gpt::GptConfig;
+use wgrad::models::llama::LlamaForCausalLM;
 use wgrad::models::tasks::causal_lm::{CausalLMTask, TokenBlocks};
-use wgrad::nn::{Mode, Module, VarBuilder};
-use wgrad::tensor::{Device, DeviceOptions, Generator, Tensor, no_grad};
+use wgrad::nn::{Mode, Module};
+use wgrad::tensor::{Device, DeviceOptions, Tensor, no_grad};
 use wgrad::train::metrics::greater_is_better;
 use wgrad::train::{Callbacks, Task, TrainingArguments, train};
+
+use crate::decoders::{small_gpt, small_llama};
 
 fn device() -> Device {
     Device::open(DeviceOptions::default()).expect("an adapter; `cargo xtask test` installs one")
 }
 
 fn llama(device: &Device) -> LlamaForCausalLM {
-    let config = LlamaConfig::from_json(json!({
-        "vocab_size": 50, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
-        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 40,
-        "initializer_range": 0.1, "tie_word_embeddings": true,
-    }));
-    let generator = Generator::new(device, 3).unwrap();
-    LlamaForCausalLM::new(&config.unwrap(), &VarBuilder::fresh(device, &generator)).unwrap()
-}
-
-fn gpt(device: &Device) -> GptLMHeadModel {
-    let config = GptConfig {
-        vocab_size: 50,
-        n_positions: 40,
-        n_embd: 32,
-        n_layer: 2,
-        n_head: 4,
-        n_inner: 64,
-        ..GptConfig::gpt2()
-    };
-    let generator = Generator::new(device, 3).unwrap();
-    GptLMHeadModel::new(&config, &VarBuilder::fresh(device, &generator)).unwrap()
+    small_llama(device, true, 0.1)
 }
 
 /// A text of six blocks of eight tokens and a rest, which a small model can learn.
@@ -97,7 +79,10 @@ fn causal_lm_blocks_are_those_of_run_clm() {
 fn causal_lm_loss_falls() {
     let device = device();
     let out = folder("falls");
-    let models: [Box<dyn CausalLM>; 2] = [Box::new(llama(&device)), Box::new(gpt(&device))];
+    let models: [Box<dyn CausalLM>; 2] = [
+        Box::new(llama(&device)),
+        Box::new(small_gpt(&device, GptConfig::gpt2().embedding_std)),
+    ];
     for model in &models {
         let model = model.as_ref();
         let mut task = CausalLMTask::new(&device, model, blocks(), Some(blocks())).unwrap();

@@ -16,22 +16,24 @@ fn device() -> Device {
     .expect("an adapter; `cargo xtask test` installs one")
 }
 
-fn llama_config(tied: bool) -> LlamaConfig {
+fn llama_config(tied: bool, std: f64) -> LlamaConfig {
     let json = serde_json::json!({
         "vocab_size": 50, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
         "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 40,
-        "initializer_range": 0.3, "tie_word_embeddings": tied,
+        "initializer_range": std, "tie_word_embeddings": tied,
     });
     LlamaConfig::from_json(json).unwrap()
 }
 
-fn llama(device: &Device, tied: bool) -> LlamaForCausalLM {
+/// Two small layers whose weights begin with the standard deviation `std`.
+pub(crate) fn small_llama(device: &Device, tied: bool, std: f64) -> LlamaForCausalLM {
     let generator = Generator::new(device, 3).unwrap();
     let vb = VarBuilder::fresh(device, &generator);
-    LlamaForCausalLM::new(&llama_config(tied), &vb).unwrap()
+    LlamaForCausalLM::new(&llama_config(tied, std), &vb).unwrap()
 }
 
-fn gpt(device: &Device) -> GptLMHeadModel {
+/// The same of the GPT family; `embedding_std` is that of its table.
+pub(crate) fn small_gpt(device: &Device, embedding_std: f64) -> GptLMHeadModel {
     let config = GptConfig {
         vocab_size: 50,
         n_positions: 40,
@@ -39,7 +41,7 @@ fn gpt(device: &Device) -> GptLMHeadModel {
         n_layer: 2,
         n_head: 4,
         n_inner: 64,
-        embedding_std: 0.5,
+        embedding_std,
         ..GptConfig::gpt2()
     };
     let generator = Generator::new(device, 3).unwrap();
@@ -94,9 +96,9 @@ fn cache_changes_nothing(device: &Device, model: &dyn CausalLM) {
 #[test]
 fn a_cache_changes_no_logits() {
     let device = device();
-    cache_changes_nothing(&device, &llama(&device, true));
-    cache_changes_nothing(&device, &llama(&device, false));
-    cache_changes_nothing(&device, &gpt(&device));
+    cache_changes_nothing(&device, &small_llama(&device, true, 0.3));
+    cache_changes_nothing(&device, &small_llama(&device, false, 0.3));
+    cache_changes_nothing(&device, &small_gpt(&device, 0.5));
 }
 
 fn loss(model: &dyn CausalLM, device: &Device) -> Tensor {
@@ -112,9 +114,9 @@ fn loss(model: &dyn CausalLM, device: &Device) -> Tensor {
 fn every_parameter_gets_a_gradient_and_steps_lower_the_loss() {
     let device = device();
     let models: [Box<dyn CausalLM>; 3] = [
-        Box::new(llama(&device, true)),
-        Box::new(llama(&device, false)),
-        Box::new(gpt(&device)),
+        Box::new(small_llama(&device, true, 0.3)),
+        Box::new(small_llama(&device, false, 0.3)),
+        Box::new(small_gpt(&device, 0.5)),
     ];
     for model in models {
         let parameters = model.named_parameters();
@@ -141,7 +143,7 @@ fn names_are_those_of_transformers_and_files_keep_the_model() {
     let dir = std::env::temp_dir().join(format!("wgrad-decoders-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
     for tied in [true, false] {
-        let model = llama(&device, tied);
+        let model = small_llama(&device, tied, 0.3);
         let state = model.state_dict();
         let names: Vec<&str> = state.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names[0], "model.embed_tokens.weight");
@@ -162,7 +164,8 @@ fn names_are_those_of_transformers_and_files_keep_the_model() {
         }
         writer.finish().unwrap();
         let weights = Weights::open(&dir).unwrap();
-        let again = LlamaForCausalLM::from_weights(&device, &llama_config(tied), &weights).unwrap();
+        let again =
+            LlamaForCausalLM::from_weights(&device, &llama_config(tied, 0.3), &weights).unwrap();
         let bits = |model: &LlamaForCausalLM| loss(model, &device).item().unwrap().to_bits();
         assert_eq!(bits(&again), bits(&model));
     }
@@ -172,7 +175,7 @@ fn names_are_those_of_transformers_and_files_keep_the_model() {
 #[test]
 fn generation_ends_at_the_requested_tokens() {
     let device = device();
-    let model = llama(&device, true);
+    let model = small_llama(&device, true, 0.3);
     let greedy = || Sampler::new(SamplingOptions::default()).unwrap();
     let run = |prompt: &[u32], count: usize, end: &[u32]| {
         generate(&model, prompt, count, &mut greedy(), end, &mut |_| Ok(true))
@@ -199,8 +202,8 @@ fn generation_ends_at_the_requested_tokens() {
 fn launches_do_not_grow() {
     let device = device();
     let models: [(Box<dyn CausalLM>, [usize; 3]); 2] = [
-        (Box::new(llama(&device, true)), [23, 69, 29]),
-        (Box::new(gpt(&device)), [20, 52, 26]),
+        (Box::new(small_llama(&device, true, 0.3)), [23, 69, 29]),
+        (Box::new(small_gpt(&device, 0.5)), [20, 52, 26]),
     ];
     for (model, most) in models {
         let count = |run: &dyn Fn()| {

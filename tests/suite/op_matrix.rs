@@ -9,7 +9,7 @@ fn check(options: DeviceOptions) {
     check_ops(options, |_| true);
 }
 
-fn check_ops(options: DeviceOptions, wanted: fn(&str) -> bool) {
+fn check_ops(options: DeviceOptions, runs: fn(&str) -> bool) {
     let limited = options.webgpu_limits;
     let device = Device::open(options).expect("an adapter; `cargo xtask test` installs one");
     let mut passed = 0;
@@ -18,7 +18,7 @@ fn check_ops(options: DeviceOptions, wanted: fn(&str) -> bool) {
     // `WGRAD_OP=softmax cargo test op_matrix` runs one op's rows.
     let only = std::env::var("WGRAD_OP").ok();
     for case in ops::cases() {
-        if only.as_ref().is_some_and(|op| op != case.op) || !wanted(case.op) {
+        if only.as_ref().is_some_and(|op| op != case.op) || !runs(case.op) {
             whole = false;
             continue;
         }

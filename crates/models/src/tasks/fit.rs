@@ -30,6 +30,30 @@ pub fn require_validation(file: Option<&PathBuf>, what: &str) -> Result<()> {
     Ok(())
 }
 
+/// Refuses arguments of any task that could do nothing. `samples` are `max_train_samples` and `max_eval_samples`, of
+/// examples called `example`.
+pub fn check_arguments(
+    training: &TrainingArguments,
+    validation_file: Option<&PathBuf>,
+    samples: [Option<usize>; 2],
+    example: &str,
+) -> Result<()> {
+    training.check()?;
+    for (name, most) in ["max_train_samples", "max_eval_samples"]
+        .into_iter()
+        .zip(samples)
+    {
+        ensure!(
+            most != Some(0),
+            "{name} is 0; give at least 1, or leave it out to take every {example}"
+        );
+    }
+    match training.early_stopping_patience {
+        Some(_) => require_validation(validation_file, "early_stopping_patience"),
+        None => Ok(()),
+    }
+}
+
 /// The parameters of a model that are trained.
 pub struct Trainable {
     pub parameters: Parameters,

@@ -156,6 +156,16 @@ fn token_types<'a>(metadata: &'a Metadata, tokens: &[String]) -> Result<Option<&
     Ok(Some(types))
 }
 
+/// The tokens of one type of `tokenizer.ggml.token_type`.
+fn of_type<'a>(
+    tokens: &'a [String],
+    types: &'a [i64],
+    token_type: i64,
+) -> impl Iterator<Item = &'a String> {
+    let marked = tokens.iter().zip(types);
+    marked.filter_map(move |(token, found)| (*found == token_type).then_some(token))
+}
+
 /// Tokens that stay whole where they stand in a text.
 fn add_whole_tokens(
     tokenizer: &mut Tokenizer,
@@ -165,19 +175,18 @@ fn add_whole_tokens(
     let Some(types) = token_types(metadata, tokens)? else {
         return Ok(());
     };
-    let of_type = |wanted: i64| {
-        let marked = tokens.iter().zip(types);
-        let marked = marked.filter(|(token, found)| **found == wanted && !token.is_empty());
-        marked
-            .map(|(token, _)| {
-                AddedToken::from(token.clone(), wanted != USER_DEFINED).normalized(false)
+    let added = |token_type: i64| -> Vec<AddedToken> {
+        of_type(tokens, types, token_type)
+            .filter(|token| !token.is_empty())
+            .map(|token| {
+                AddedToken::from(token.clone(), token_type != USER_DEFINED).normalized(false)
             })
-            .collect::<Vec<_>>()
+            .collect()
     };
     tokenizer
-        .add_special_tokens(of_type(CONTROL))
-        .and_then(|_| tokenizer.add_special_tokens(of_type(UNKNOWN)))
-        .and_then(|_| tokenizer.add_tokens(of_type(USER_DEFINED)))
+        .add_special_tokens(added(CONTROL))
+        .and_then(|_| tokenizer.add_special_tokens(added(UNKNOWN)))
+        .and_then(|_| tokenizer.add_tokens(added(USER_DEFINED)))
         .map_err(|error| anyhow!("`tokenizer.ggml.token_type`: {error}"))?;
     Ok(())
 }

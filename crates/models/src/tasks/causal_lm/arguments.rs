@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail, ensure};
 use wgrad_train::TrainingArguments;
 
-use crate::tasks::fit::require_validation;
+use crate::tasks::fit::check_arguments;
 
 /// The longest block if nobody says otherwise, as in `run_clm.py`.
 const BLOCK_SIZE: usize = 1024;
@@ -63,16 +63,12 @@ impl CausalLMArguments {
 
     /// Refuses what could do nothing, or nothing sensible.
     pub(super) fn check(&self) -> Result<()> {
-        self.training.check()?;
-        for (name, most) in [
-            ("max_train_samples", self.max_train_samples),
-            ("max_eval_samples", self.max_eval_samples),
-        ] {
-            ensure!(
-                most != Some(0),
-                "{name} is 0; give at least 1, or leave it out to take every block"
-            );
-        }
+        check_arguments(
+            &self.training,
+            self.validation_file.as_ref(),
+            [self.max_train_samples, self.max_eval_samples],
+            "block",
+        )?;
         if let Some(name) = &self.training.metric_for_best_model {
             let known = ["loss", "perplexity"];
             if !known.contains(&name.strip_prefix("eval_").unwrap_or(name)) {
@@ -82,9 +78,6 @@ impl CausalLMArguments {
                 );
             }
         }
-        match self.training.early_stopping_patience {
-            Some(_) => require_validation(self.validation_file.as_ref(), "early_stopping_patience"),
-            None => Ok(()),
-        }
+        Ok(())
     }
 }

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use wgrad_train::TrainingArguments;
 use wgrad_train::data::{Columns, ProblemType};
 
-use crate::tasks::fit::require_validation;
+use crate::tasks::fit::check_arguments;
 
 wgrad_train::arguments! {
     /// What to fine-tune, on what and how. Names as `transformers` spells them.
@@ -88,19 +88,11 @@ impl TextClassificationArguments {
 
     /// Refuses what could do nothing, or nothing sensible.
     pub(super) fn check(&self) -> Result<()> {
-        self.training.check()?;
-        for (name, most) in [
-            ("max_train_samples", self.max_train_samples),
-            ("max_eval_samples", self.max_eval_samples),
-        ] {
-            ensure!(
-                most != Some(0),
-                "{name} is 0; give at least 1, or leave it out to take every row"
-            );
-        }
-        match self.training.early_stopping_patience {
-            Some(_) => require_validation(self.validation_file.as_ref(), "early_stopping_patience"),
-            None => Ok(()),
-        }
+        check_arguments(
+            &self.training,
+            self.validation_file.as_ref(),
+            [self.max_train_samples, self.max_eval_samples],
+            "row",
+        )
     }
 }

@@ -13,7 +13,7 @@ use tokenizers::models::bpe::{BPE, Merges, Vocab};
 use tokenizers::normalizers::{Prepend, Replace, Sequence as Normalizers};
 use tokenizers::{DecoderWrapper, NormalizerWrapper, Tokenizer};
 
-use super::{BYTE, NORMAL, UNKNOWN, USER_DEFINED, token_types};
+use super::{BYTE, NORMAL, UNKNOWN, USER_DEFINED, of_type, token_types};
 use crate::io::gguf::Metadata;
 use crate::tokenizer::one_line;
 
@@ -35,14 +35,10 @@ pub(super) fn build(metadata: &Metadata, tokens: &[String]) -> Result<Tokenizer>
     let key = "tokenizer.ggml.token_type";
     let types = token_types(metadata, tokens)?;
     let types = types.with_context(|| format!("the metadata has no `{key}`"))?;
-    let of_type = |wanted: i64| {
-        let marked = tokens.iter().zip(types);
-        marked.filter_map(move |(token, found)| (*found == wanted).then_some(token))
-    };
-    let unknown = of_type(UNKNOWN).next();
+    let unknown = of_type(tokens, types, UNKNOWN).next();
     // Characters without a piece would be lost in silence.
     ensure!(
-        of_type(BYTE).count() >= 256 || unknown.is_some(),
+        of_type(tokens, types, BYTE).count() >= 256 || unknown.is_some(),
         "`{key}` marks neither 256 tokens for bytes nor one for what is unknown"
     );
 
