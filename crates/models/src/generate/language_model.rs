@@ -177,9 +177,8 @@ impl LanguageModel {
         })
     }
 
-    /// Saves the model as a folder that `transformers` loads: settings, weights in f32, tokenizer.
-    pub fn save(&self, dir: impl AsRef<Path>) -> Result<()> {
-        let dir = dir.as_ref();
+    /// Refuses a model whose settings a folder cannot hold, so that a training fails before its first step.
+    pub(crate) fn check_saving(&self) -> Result<()> {
         ensure!(
             !matches!(
                 self.model.config().rope_scaling,
@@ -188,6 +187,13 @@ impl LanguageModel {
             "{}: its `rope_freqs.weight` follows no rule that config.json can hold, so it cannot be saved as a folder",
             self.path.display()
         );
+        Ok(())
+    }
+
+    /// Saves the model as a folder that `transformers` loads: settings, weights in f32, tokenizer.
+    pub fn save(&self, dir: impl AsRef<Path>) -> Result<()> {
+        let dir = dir.as_ref();
+        self.check_saving()?;
         std::fs::create_dir_all(dir)
             .with_context(|| format!("cannot make the folder {}", dir.display()))?;
         let json = |name: &str, value: &Value| -> Result<()> {

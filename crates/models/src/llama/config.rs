@@ -314,8 +314,8 @@ impl LlamaConfig {
         ] {
             object.insert(key.to_owned(), value);
         }
-        let said = ["rope_parameters", "rope_scaling"].map(|key| object.get(key));
-        if let (Some(scaling), true) = (&self.rope_scaling, said.iter().all(Option::is_none)) {
+        let given = ["rope_parameters", "rope_scaling"].map(|key| object.get(key));
+        if let (Some(scaling), true) = (&self.rope_scaling, given.iter().all(Option::is_none)) {
             object.insert("rope_scaling".into(), scaling.to_json());
         }
         if object.contains_key("dtype") {

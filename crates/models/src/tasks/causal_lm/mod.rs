@@ -56,6 +56,7 @@ pub fn fine_tune(
     let training = &arguments.training;
     arguments.check()?;
     let source = LanguageModel::load(device, &arguments.model_name_or_path)?;
+    source.check_saving()?;
     let size = arguments.block_size(source.model().max_tokens())?;
     let read = |path: &PathBuf| TokenBlocks::from_file(path, source.tokenizer(), size);
     let train = read(&arguments.train_file)?.take(arguments.max_train_samples);
