@@ -1,9 +1,12 @@
 //! Learning-rate schedules with the definitions of `transformers` and `torch.optim.lr_scheduler`.
 
+mod curve;
 mod plateau;
 
+pub use curve::{Curve, Ramp};
 pub use plateau::{Mode, ReduceOnPlateau, ThresholdMode};
 
+use serde_json::{Map, Value};
 use wgrad_tensor::{Error, Result};
 
 /// The learning rate over the steps of a run. Steps are those of the optimizer, counted from 0: the
@@ -51,6 +54,15 @@ pub enum Schedule {
         /// The factor of the rate.
         gamma: f64,
     },
+    /// A curve with numbers of its own.
+    Curve {
+        /// Steps of warm-up.
+        warmup: u64,
+        /// Steps of the whole run.
+        total: u64,
+        /// The curve.
+        curve: Curve,
+    },
     /// Times a factor whenever a metric no longer improves; [`LrScheduler::observe`] tells it the metric.
     ReduceOnPlateau(ReduceOnPlateau),
 }
@@ -70,6 +82,10 @@ pub struct ScheduleOptions {
     pub milestones: Vec<u64>,
     /// How `reduce_lr_on_plateau` behaves.
     pub plateau: ReduceOnPlateau,
+    /// The base rate, of which `min_lr` and `lr_end` become a share.
+    pub base_lr: f64,
+    /// The schedule's own numbers, as `lr_scheduler_kwargs` of `transformers` has them.
+    pub kwargs: Map<String, Value>,
 }
 
 impl Default for ScheduleOptions {
@@ -81,14 +97,27 @@ impl Default for ScheduleOptions {
             gamma: 0.1,
             milestones: Vec::new(),
             plateau: ReduceOnPlateau::default(),
+            base_lr: 1.0,
+            kwargs: Map::new(),
         }
     }
 }
+
+/// The numbers of a schedule that has none.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NoKwargs {}
 
 /// The names that [`Schedule::from_name`] knows.
 pub const SCHEDULE_NAMES: &[&str] = &[
     "linear",
     "cosine",
+    "cosine_with_restarts",
+    "cosine_with_min_lr",
+    "cosine_warmup_with_min_lr",
+    "polynomial",
+    "inverse_sqrt",
+    "warmup_stable_decay",
     "constant",
     "constant_with_warmup",
     "step",
@@ -101,11 +130,19 @@ impl Schedule {
     /// The schedule called `name`, as `transformers` spells `lr_scheduler_type`; `-` may stand for `_`.
     ///
     /// Errors: an unknown name (the text lists the known ones), a step size of 0, a gamma that is not
-    /// positive.
+    /// positive, kwargs that the schedule does not have.
     pub fn from_name(name: &str, options: &ScheduleOptions) -> Result<Self> {
         let (warmup, total) = (options.warmup_steps, options.total_steps);
         let gamma = options.gamma;
-        let schedule = match name.replace('-', "_").as_str() {
+        let name = name.replace('-', "_");
+        if let Some(curve) = Curve::from_name(&name, options)? {
+            return Ok(Schedule::Curve {
+                warmup,
+                total,
+                curve,
+            });
+        }
+        let schedule = match name.as_str() {
             "linear" => Schedule::Linear { warmup, total },
             "cosine" => Schedule::Cosine { warmup, total },
             "constant" => Schedule::Constant,
@@ -119,7 +156,10 @@ impl Schedule {
                 gamma,
             },
             "exponential" => Schedule::Exponential { gamma },
-            "reduce_lr_on_plateau" => Schedule::ReduceOnPlateau(options.plateau.clone()),
+            "reduce_lr_on_plateau" => {
+                let plateau = options.plateau.clone().with(options)?;
+                Schedule::ReduceOnPlateau(plateau)
+            }
             _ => {
                 return Err(Error::op(
                     "lr_scheduler_type",
@@ -130,6 +170,9 @@ impl Schedule {
                 ));
             }
         };
+        if !matches!(schedule, Schedule::ReduceOnPlateau(_)) {
+            curve::kwargs::<NoKwargs>(&name, options)?;
+        }
         schedule.check()?;
         Ok(schedule)
     }
@@ -174,6 +217,11 @@ impl Schedule {
                 gamma.powf(passed as f64)
             }
             Schedule::Exponential { gamma } => gamma.powf(step as f64),
+            Schedule::Curve {
+                warmup,
+                total,
+                curve,
+            } => curve.factor(step, *warmup, *total),
         }
     }
 }
@@ -247,147 +295,4 @@ impl LrScheduler {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The expected values are what PyTorch 2.15 and transformers 5.23 print for a base rate of 0.5.
-    fn check(schedule: Schedule, expected: &[f64]) {
-        let scheduler = LrScheduler::new(0.5, schedule.clone()).unwrap();
-        for (step, want) in expected.iter().enumerate() {
-            let got = scheduler.lr_at(step as u64);
-            assert!(
-                (got - want).abs() < 1e-11,
-                "{schedule:?} {step}: {got}, {want}"
-            );
-        }
-    }
-
-    #[test]
-    fn linear_and_cosine_with_warmup() {
-        check(
-            Schedule::Linear {
-                warmup: 3,
-                total: 10,
-            },
-            &[
-                0.0,
-                0.166666666667,
-                0.333333333333,
-                0.5,
-                0.428571428571,
-                0.357142857143,
-                0.285714285714,
-                0.214285714286,
-                0.142857142857,
-                0.0714285714286,
-                0.0,
-                0.0,
-            ],
-        );
-        check(
-            Schedule::Linear {
-                warmup: 0,
-                total: 4,
-            },
-            &[0.5, 0.375, 0.25, 0.125, 0.0, 0.0],
-        );
-        check(
-            Schedule::Cosine {
-                warmup: 3,
-                total: 10,
-            },
-            &[
-                0.0,
-                0.166666666667,
-                0.333333333333,
-                0.5,
-                0.475242216976,
-                0.405872450465,
-                0.305630233489,
-                0.194369766511,
-                0.0941275495353,
-                0.0247577830244,
-                0.0,
-            ],
-        );
-        check(
-            Schedule::ConstantWithWarmup { warmup: 3 },
-            &[0.0, 0.166666666667, 0.333333333333, 0.5, 0.5, 0.5],
-        );
-        check(Schedule::Constant, &[0.5, 0.5]);
-    }
-
-    #[test]
-    fn decay_in_steps() {
-        check(
-            Schedule::Step {
-                size: 3,
-                gamma: 0.5,
-            },
-            &[0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.125, 0.125, 0.125],
-        );
-        check(
-            Schedule::MultiStep {
-                milestones: vec![2, 5],
-                gamma: 0.1,
-            },
-            &[0.5, 0.5, 0.05, 0.05, 0.05, 0.005, 0.005, 0.005],
-        );
-        check(
-            Schedule::Exponential { gamma: 0.9 },
-            &[0.5, 0.45, 0.405, 0.3645, 0.32805],
-        );
-    }
-
-    #[test]
-    fn shorter_than_its_warmup() {
-        check(
-            Schedule::Linear {
-                warmup: 4,
-                total: 2,
-            },
-            &[0.0, 0.125, 0.25, 0.375, 0.0],
-        );
-        check(
-            Schedule::Linear {
-                warmup: 2,
-                total: 2,
-            },
-            &[0.0, 0.25, 0.0],
-        );
-    }
-
-    #[test]
-    fn names() {
-        let options = ScheduleOptions {
-            warmup_steps: warmup_steps(25, 0.1),
-            total_steps: 25,
-            ..Default::default()
-        };
-        for name in SCHEDULE_NAMES {
-            Schedule::from_name(name, &options).unwrap();
-        }
-        assert_eq!(
-            Schedule::from_name("constant-with-warmup", &options).unwrap(),
-            Schedule::ConstantWithWarmup { warmup: 3 }
-        );
-        let error = Schedule::from_name("lineal", &options)
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("`lineal`") && error.contains("reduce_lr_on_plateau"),
-            "{error}"
-        );
-        let zero = ScheduleOptions {
-            step_size: 0,
-            ..options.clone()
-        };
-        assert!(Schedule::from_name("step", &zero).is_err());
-        let bad = ScheduleOptions {
-            gamma: -1.0,
-            ..options
-        };
-        assert!(Schedule::from_name("exponential", &bad).is_err());
-        assert!(LrScheduler::new(f64::NAN, Schedule::Constant).is_err());
-    }
-}
+mod tests;

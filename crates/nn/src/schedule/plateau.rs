@@ -1,7 +1,11 @@
 //! Reducing the learning rate when a metric no longer improves, as
 //! `torch.optim.lr_scheduler.ReduceLROnPlateau` does.
 
+use serde::Deserialize;
 use wgrad_tensor::{Error, Result};
+
+use super::ScheduleOptions;
+use super::curve::kwargs;
 
 /// Which way a metric improves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +73,31 @@ impl Default for ReduceOnPlateau {
     }
 }
 
+/// What `transformers` passes on to PyTorch.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kwargs {
+    factor: Option<f64>,
+    patience: Option<u64>,
+    threshold: Option<f64>,
+    cooldown: Option<u64>,
+    min_lr: Option<f64>,
+}
+
 impl ReduceOnPlateau {
+    /// With the numbers of `lr_scheduler_kwargs`.
+    pub(super) fn with(self, options: &ScheduleOptions) -> Result<Self> {
+        let given: Kwargs = kwargs("reduce_lr_on_plateau", options)?;
+        Ok(Self {
+            factor: given.factor.unwrap_or(self.factor),
+            patience: given.patience.unwrap_or(self.patience),
+            threshold: given.threshold.unwrap_or(self.threshold),
+            cooldown: given.cooldown.unwrap_or(self.cooldown),
+            min_lr: given.min_lr.unwrap_or(self.min_lr),
+            ..self
+        })
+    }
+
     pub(super) fn check(&self) -> Result<()> {
         if self.factor > 0.0 && self.factor < 1.0 {
             return Ok(());
