@@ -97,8 +97,8 @@ fn main() -> anyhow::Result<()> {
     arguments.per_device_train_batch_size = 32;
     arguments.learning_rate = 0.02;
     arguments.lr_scheduler_type = "constant".to_owned();
-    arguments.eval_steps = Some(25);
-    arguments.logging_steps = 100;
+    arguments.eval_steps = Some(25.into());
+    arguments.logging_steps = 100.into();
     arguments.early_stopping_patience = Some(8);
 
     let generator = Generator::new(&device, arguments.seed)?;

@@ -76,26 +76,29 @@ fn tuned() -> VariantTable {
 
 /// A mistake in the arguments as one line: what is wrong, what is missing or similar, and how to get help.
 pub fn usage_line(text: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
+    let mut parts: Vec<String> = Vec::new();
     for line in text.lines().map(str::trim) {
         if line.starts_with("Usage:") || line.starts_with("For more information") {
             break;
         }
-        if !line.is_empty() {
-            parts.push(line);
+        match line.split_once("tip: ") {
+            _ if line.is_empty() => {}
+            // clap suggests any spelling of a flag; the one of the help is meant.
+            Some((_, tip)) => {
+                let words: Vec<String> = tip.split(' ').map(one_spelling).collect();
+                parts.push(format!("; {}", words.join(" ")));
+            }
+            None => parts.push(line.to_owned()),
         }
     }
-    let words: Vec<String> = parts.join(" ").split(' ').map(one_spelling).collect();
-    format!("{}; see --help", words.join(" "))
+    format!("{}; see --help", parts.join(" ").replace(" ;", ";"))
 }
 
-/// A flag that clap suggests in mixed spelling (`--train-batch_size`), in one.
+/// A flag (`'--train-batch_size'`) with `_` only.
 fn one_spelling(word: &str) -> String {
     match word.split_once("--") {
-        Some((before, name)) if name.contains('_') => {
-            format!("{before}--{}", name.replace('-', "_"))
-        }
-        _ => word.to_owned(),
+        Some((before, name)) => format!("{before}--{}", name.replace('-', "_")),
+        None => word.to_owned(),
     }
 }
 
@@ -131,7 +134,16 @@ fn both_spellings(command: Command) -> Command {
         .map(|c| c.get_name().to_owned())
         .collect();
     let command = command.mut_args(|arg| {
-        let others: Vec<String> = arg.get_long().map(spellings).unwrap_or_default();
+        let names = arg.get_long().into_iter();
+        let names = names.chain(arg.get_all_aliases().unwrap_or_default());
+        let others: Vec<String> = match arg.is_hide_set() {
+            // Hundreds of flags that are only answered: the two spellings of transformers are enough.
+            true => names
+                .filter(|name| name.contains('_'))
+                .map(|name| name.replace('_', "-"))
+                .collect(),
+            false => names.flat_map(spellings).collect(),
+        };
         // "-1" is the value of a flag, never a flag; the program checks the value.
         let numbers = arg.get_action().takes_values();
         // clap needs names with the lifetime of the program; the command line is built once.
@@ -227,7 +239,13 @@ mod tests {
     #[test]
     fn a_suggestion_has_one_spelling() {
         let text = "error: unexpected argument '--learning_rat' found\n\n  tip: a similar argument exists: '--learning-rate'\n";
-        assert!(usage_line(text).contains("'--learning-rate'"));
+        for suggested in ["--learning-rate", "--learning_rate"] {
+            let line = usage_line(&text.replace("--learning-rate", suggested));
+            assert_eq!(
+                line,
+                "error: unexpected argument '--learning_rat' found; a similar argument exists: '--learning_rate'; see --help"
+            );
+        }
         let mixed = text.replace("--learning-rate", "--train-batch_size");
         assert!(usage_line(&mixed).contains("'--train_batch_size'"));
     }

@@ -15,7 +15,7 @@ use wgrad_train::progress::format_duration;
 use wgrad_train::{Callbacks, Outcome, StopReason, TrainingArguments};
 
 use crate::args::AdapterArg;
-use crate::hugging_face::NoEffect;
+use crate::hugging_face;
 
 /// Fine-tune a pretrained encoder on labelled texts; `finetune causal_lm` trains a language model
 #[derive(Args, Debug)]
@@ -25,8 +25,9 @@ pub struct ClassificationArgs {
     adapter: AdapterArg,
     #[command(flatten)]
     arguments: TextClassificationArguments,
-    #[command(flatten)]
-    no_effect: NoEffect,
+    /// Notes about flags that change nothing here.
+    #[arg(skip)]
+    notes: Vec<String>,
 }
 
 /// Train a language model on a text: each token is a target of those before it
@@ -37,15 +38,16 @@ pub struct CausalLMArgs {
     adapter: AdapterArg,
     #[command(flatten)]
     arguments: CausalLMArguments,
-    #[command(flatten)]
-    no_effect: NoEffect,
+    /// Notes about flags that change nothing here.
+    #[arg(skip)]
+    notes: Vec<String>,
 }
 
 /// The task with its flags; text classification if none is named.
 #[derive(Debug)]
 pub enum FinetuneArgs {
-    TextClassification(ClassificationArgs),
-    CausalLM(CausalLMArgs),
+    TextClassification(Box<ClassificationArgs>),
+    CausalLM(Box<CausalLMArgs>),
 }
 
 const CAUSAL_LM: &str = "causal_lm";
@@ -53,8 +55,9 @@ const CAUSAL_LM: &str = "causal_lm";
 /// Written by hand: a derive would mix the flags of both tasks, which share names.
 impl Args for FinetuneArgs {
     fn augment_args(command: Command) -> Command {
-        ClassificationArgs::augment_args(command)
-            .subcommand(CausalLMArgs::augment_args(Command::new(CAUSAL_LM)))
+        let language = CausalLMArgs::augment_args(Command::new(CAUSAL_LM));
+        hugging_face::declare(ClassificationArgs::augment_args(command))
+            .subcommand(hugging_face::declare(language))
             .args_conflicts_with_subcommands(true)
             .subcommand_negates_reqs(true)
     }
@@ -68,9 +71,18 @@ impl FromArgMatches for FinetuneArgs {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         match matches.subcommand() {
             Some((CAUSAL_LM, matches)) => {
-                CausalLMArgs::from_arg_matches(matches).map(Self::CausalLM)
+                let args = CausalLMArgs::from_arg_matches(matches)?;
+                let notes = hugging_face::notes(matches)?;
+                Ok(Self::CausalLM(Box::new(CausalLMArgs { notes, ..args })))
             }
-            _ => ClassificationArgs::from_arg_matches(matches).map(Self::TextClassification),
+            _ => {
+                let args = ClassificationArgs::from_arg_matches(matches)?;
+                let notes = hugging_face::notes(matches)?;
+                Ok(Self::TextClassification(Box::new(ClassificationArgs {
+                    notes,
+                    ..args
+                })))
+            }
         }
     }
 
@@ -95,8 +107,8 @@ fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
 
 pub fn run(args: FinetuneArgs) -> Result<()> {
     match args {
-        FinetuneArgs::TextClassification(args) => classify(args),
-        FinetuneArgs::CausalLM(args) => language(args),
+        FinetuneArgs::TextClassification(args) => classify(*args),
+        FinetuneArgs::CausalLM(args) => language(*args),
     }
 }
 
@@ -106,7 +118,9 @@ fn callbacks() -> Result<Callbacks<'static>> {
 
 fn classify(args: ClassificationArgs) -> Result<()> {
     let arguments = args.arguments;
-    args.no_effect.check()?;
+    for note in &args.notes {
+        println!("{note}");
+    }
     // Check the numbers before opening an adapter.
     arguments.training.check()?;
     let device = args.adapter.open(DeviceOptions::default())?;
@@ -122,7 +136,9 @@ fn classify(args: ClassificationArgs) -> Result<()> {
 
 fn language(args: CausalLMArgs) -> Result<()> {
     let arguments = args.arguments;
-    args.no_effect.check()?;
+    for note in &args.notes {
+        println!("{note}");
+    }
     arguments.training.check()?;
     let device = args.adapter.open(DeviceOptions::default())?;
     let done = causal_lm::fine_tune(&device, &arguments, &mut callbacks()?, &|text| {
@@ -179,6 +195,98 @@ fn print_scores(done: &FineTuned) {
                     println!("{set} {name}: {value:.4}");
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Cli;
+    use crate::args::usage_line;
+
+    /// One line about these flags: nothing where they are taken in silence, notes, or the error.
+    fn answer(command: &Command, task: &[&str], flags: &[&str]) -> String {
+        let needed = [
+            "--model_name_or_path=m",
+            "--train_file=t.tsv",
+            "--output_dir=o",
+        ];
+        // A flag may be one of those that are needed.
+        let name = |word: &str| word.split('=').next().unwrap_or_default().to_owned();
+        let needed = needed.iter().filter(|word| name(word) != flags[0]);
+        let words = ["wgrad", "finetune"]
+            .iter()
+            .chain(task)
+            .chain(needed)
+            .chain(flags);
+        let parsed = (command.clone().try_get_matches_from(words))
+            .and_then(|matches| Cli::from_arg_matches(&matches));
+        match parsed.map(|cli| cli.command) {
+            Ok(crate::Command::Finetune(FinetuneArgs::TextClassification(args))) => {
+                args.notes.join("\n")
+            }
+            Ok(crate::Command::Finetune(FinetuneArgs::CausalLM(args))) => args.notes.join("\n"),
+            Ok(_) => "another command".to_owned(),
+            Err(error) => usage_line(&error.to_string()),
+        }
+    }
+
+    #[test]
+    fn every_flag_of_transformers_is_taken_noted_or_answered() {
+        let command = crate::args::command::<Cli>();
+        let list = include_str!("../tests/cli/transformers_flags.tsv");
+        let mut seen = 0;
+        for line in list.lines().filter(|line| !line.starts_with('#')) {
+            let mut columns = line.split('\t');
+            let (flag, value) = (columns.next().unwrap(), columns.next().unwrap());
+            for task in [&[][..], &[CAUSAL_LM]] {
+                for name in [flag.to_owned(), flag.replace('_', "-")] {
+                    let name = format!("--{name}");
+                    let mut flags = vec![name.as_str()];
+                    flags.extend((value != "-").then_some(value));
+                    let line = answer(&command, task, &flags);
+                    assert!(!line.contains('\n'), "{task:?} {flags:?}: {line}");
+                    let known = line.is_empty()
+                        || line.starts_with("note: --")
+                        || line.starts_with("error: there is no --");
+                    assert!(known, "{task:?} {flags:?}: {line}");
+                }
+                seen += 1;
+            }
+        }
+        assert!(seen > 400, "{seen}");
+    }
+
+    #[test]
+    fn answers_follow_the_value_and_the_task() {
+        let command = crate::args::command::<Cli>();
+        for (task, flags, words) in [
+            (&[][..], &["--bf16"][..], "use --fp16"),
+            (&[], &["--bf16", "False"], ""),
+            (&[], &["--do_train"], ""),
+            (&[], &["--do_train", "false"], "wgrad predict"),
+            (&[], &["--report_to", "none"], ""),
+            (&[], &["--report_to", "wandb"], "note: --report_to"),
+            (&[], &["--max_length", "64"], ""),
+            (&[CAUSAL_LM], &["--max_length", "64"], "--block_size"),
+            (&[], &["--block_size", "64"], "--max_seq_length"),
+            (&[], &["--fp16", "True"], ""),
+            (&[], &["--fp16", "yes", "--no_shuffle"], ""),
+            (&[], &["--fp16", "maybe"], "is not true or false"),
+            (&[], &["--local_rank", "-1"], ""),
+            (&[], &["--local_rank", "1"], "one process"),
+            (&[], &["--fsdp", ""], ""),
+            (
+                &[],
+                &["--learning_rat", "1"],
+                "a similar argument exists: '--learning_rate';",
+            ),
+            (&[], &["--save_step", "1"], "'--save_steps'"),
+        ] {
+            let line = answer(&command, task, flags);
+            assert!(line.contains(words), "{flags:?}: {line}");
+            assert_eq!(line.is_empty(), words.is_empty(), "{flags:?}: {line}");
         }
     }
 }

@@ -1,114 +1,180 @@
-//! Flags of `transformers`' training scripts that `finetune` does not have. Flags that ask for its default behaviour are
-//! accepted; for the others, the error names the flag that does the same here.
+//! Flags of `transformers`' training scripts that `finetune` does not have. A table lists them. A flag that changes nothing
+//! here is accepted and noted in one line; for every other, the error names what does the same here.
+//!
+//! Flags that `finetune` has are written as `transformers`' parser takes them: `--fp16`, `--fp16 True`.
 
-use anyhow::{Result, ensure};
-use clap::Args;
-use clap::error::{ContextKind, ContextValue, ErrorKind};
+use std::any::TypeId;
+use std::collections::BTreeSet;
 
-/// Flags that change nothing. `false` is refused if `finetune` cannot switch the behaviour off.
-#[derive(Args, Debug)]
-#[command(rename_all = "snake_case")]
-pub struct NoEffect {
-    #[arg(long, hide = true, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
-    do_train: Option<bool>,
-    #[arg(long, hide = true, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
-    do_eval: Option<bool>,
-    #[arg(long, hide = true, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
-    overwrite_output_dir: Option<bool>,
-    #[arg(long, hide = true, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
-    load_best_model_at_end: Option<bool>,
-    #[arg(long, hide = true, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
-    group_by_length: Option<bool>,
+use clap::builder::TypedValueParser;
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+const TABLE: &str = include_str!("hugging_face.tsv");
+
+/// A line of the table.
+struct Foreign {
+    flag: &'static str,
+    form: &'static str,
+    /// Values that ask for what happens anyway.
+    silent: Vec<&'static str>,
+    refused: bool,
+    text: &'static str,
 }
 
-impl NoEffect {
-    /// Refuses a `false` that `finetune` would not follow.
-    pub fn check(&self) -> Result<()> {
-        for (flag, value, instead) in [
-            ("do_train", self.do_train, "use wgrad predict"),
-            ("do_eval", self.do_eval, "leave out --validation_file"),
-            (
-                "load_best_model_at_end",
-                self.load_best_model_at_end,
-                "use --no_checkpoints, which keeps the last step's model",
-            ),
-            (
-                "group_by_length",
-                self.group_by_length,
-                "use --no_group_by_length",
-            ),
-        ] {
-            ensure!(value != Some(false), "--{flag} false: {instead}");
+fn table() -> impl Iterator<Item = Foreign> {
+    let lines = TABLE.lines().filter(|line| !line.starts_with('#'));
+    lines.filter_map(|line| {
+        let mut columns = line.split('\t');
+        let mut column = || columns.next();
+        Some(Foreign {
+            flag: column()?,
+            form: column()?,
+            silent: column()?.split(',').collect(),
+            refused: column()? == "use",
+            text: column()?,
+        })
+    })
+}
+
+/// Adds the table's flags that `command` has not, and lets its own on-off flags take a value as Python writes it.
+pub fn declare(command: Command) -> Command {
+    let own: BTreeSet<String> = (command.get_arguments())
+        .flat_map(|arg| {
+            let aliases = arg.get_all_aliases().unwrap_or_default();
+            let long = arg.get_long().map(str::to_owned);
+            long.into_iter()
+                .chain(aliases.into_iter().map(str::to_owned))
+        })
+        .collect();
+    let command = command.mut_args(|arg| {
+        // As in transformers, the last one counts of a flag that is given twice.
+        let id = arg.get_id().clone();
+        if matches!(arg.get_action(), ArgAction::SetTrue) {
+            return (arg
+                .overrides_with(id)
+                .action(ArgAction::Set)
+                .value_parser(boolean_parser()))
+            .num_args(0..=1)
+            .default_missing_value("true")
+            .default_value("false")
+            .hide_default_value(true)
+            .value_name("BOOL");
         }
-        // An output folder is always written over.
-        let _ = self.overwrite_output_dir;
-        Ok(())
+        let arg = match arg.get_action() {
+            ArgAction::Set => arg.overrides_with(id),
+            _ => arg,
+        };
+        match arg.get_value_parser().type_id() == TypeId::of::<bool>() {
+            true => arg.value_parser(boolean_parser()),
+            false => arg,
+        }
+    });
+    table()
+        .filter(|row| !own.contains(row.flag))
+        .fold(command, |command, row| {
+            // clap needs names with the lifetime of the program; the command line is built once.
+            let arg = Arg::new(&*id(row.flag).leak());
+            let arg = arg.long(row.flag).hide(true);
+            let arg = arg.action(ArgAction::Append);
+            command.arg(match row.form {
+                "list" => arg.num_args(0..),
+                _ => arg.num_args(0..=1),
+            })
+        })
+}
+
+/// What to say about the flags of the table that were given.
+///
+/// # Errors
+/// A flag that asks for something that `finetune` does in another way, or not at all.
+pub fn notes(matches: &ArgMatches) -> Result<Vec<String>, clap::Error> {
+    let mut notes = Vec::new();
+    for row in table() {
+        // Not declared where the command has a flag of this name itself.
+        let id = id(row.flag);
+        let Ok(given) = matches.try_get_raw_occurrences(&id) else {
+            continue;
+        };
+        if matches.value_source(&id) != Some(ValueSource::CommandLine) {
+            continue;
+        }
+        for values in given.into_iter().flatten() {
+            let values: Vec<_> = values.map(|v| v.to_string_lossy().to_lowercase()).collect();
+            let given = values.join(" ");
+            let value = match (row.form, given.as_str()) {
+                ("bool", "") => "true",
+                ("bool", text) => boolean(text)
+                    .map(|on| if on { "true" } else { "false" })
+                    .map_err(|text| usage(format!("--{}: {text}", row.flag)))?,
+                (_, "" | "none" | "null") => "none",
+                (_, text) => text,
+            };
+            let flag = match (row.form, value) {
+                ("bool", "false") => format!("--{} false", row.flag),
+                _ => format!("--{}", row.flag),
+            };
+            if row.silent.contains(&value) {
+                continue;
+            }
+            if row.refused {
+                return Err(usage(format!("there is no {flag}; use {}", row.text)));
+            }
+            notes.push(format!("note: {flag} changes nothing: {}", row.text));
+        }
+    }
+    Ok(notes)
+}
+
+/// clap's name of a flag of the table, which no field of a command has.
+fn id(flag: &str) -> String {
+    format!("transformers {flag}")
+}
+
+fn usage(text: String) -> clap::Error {
+    clap::Error::raw(ErrorKind::InvalidValue, text)
+}
+
+fn boolean_parser() -> impl TypedValueParser<Value = bool> {
+    boolean as fn(&str) -> Result<bool, String>
+}
+
+/// On or off, in the words that `transformers`' parser takes.
+fn boolean(text: &str) -> Result<bool, String> {
+    match text.to_lowercase().as_str() {
+        "true" | "yes" | "t" | "y" | "1" => Ok(true),
+        "false" | "no" | "f" | "n" | "0" => Ok(false),
+        _ => Err(format!("`{text}` is not true or false")),
     }
 }
 
-/// Flags, and their replacements here.
-const ANSWERS: [(&str, &str); 27] = [
-    (
-        "eval_strategy",
-        "--eval_steps N, or nothing for once an epoch",
-    ),
-    (
-        "evaluation_strategy",
-        "--eval_steps N, or nothing for once an epoch",
-    ),
-    ("logging_strategy", "--logging_steps N"),
-    (
-        "save_steps",
-        "--eval_steps N: a checkpoint is written at each evaluation",
-    ),
-    ("save_strategy", "--eval_steps N, or --no_checkpoints"),
-    (
-        "save_total_limit",
-        "nothing: checkpoint-last and checkpoint-best are kept",
-    ),
-    ("do_predict", "--test_file FILE"),
-    ("dataset_name", "--train_file FILE"),
-    ("dataset_config_name", "--train_file FILE"),
-    (
-        "task_name",
-        "--train_file FILE, --text_column, --text_pair_column, --label_column",
-    ),
-    ("text_column_name", "--text_column"),
-    ("text_column_names", "--text_column and --text_pair_column"),
-    ("sentence1_key", "--text_column"),
-    ("sentence2_key", "--text_pair_column"),
-    ("label_column_name", "--label_column"),
-    ("do_regression", "--problem_type regression"),
-    ("metric_name", "--metric_for_best_model"),
-    ("max_length", "--max_seq_length N"),
-    (
-        "pad_to_max_length",
-        "nothing: texts are padded to the longest of their batch",
-    ),
-    ("bf16", "--fp16"),
-    ("tf32", "nothing: f32 is computed in f32"),
-    ("use_cpu", "--adapter NAME"),
-    ("no_cuda", "--adapter NAME"),
-    (
-        "report_to",
-        "nothing: log.jsonl and report.html are written to --output_dir",
-    ),
-    ("logging_dir", "--output_dir"),
-    ("max_predict_samples", "a shorter --test_file"),
-    ("train_batch_size", "--per_device_train_batch_size N"),
-];
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// One line for a flag that only `transformers` has.
-pub fn answer(error: &clap::Error) -> Option<String> {
-    if error.kind() != ErrorKind::UnknownArgument {
-        return None;
+    #[test]
+    fn the_table_is_well_formed() {
+        let mut seen = BTreeSet::new();
+        let lines = TABLE.lines().filter(|line| !line.starts_with('#'));
+        assert_eq!(lines.clone().count(), table().count());
+        for line in lines {
+            let columns: Vec<&str> = line.split('\t').collect();
+            let [flag, form, silent, outcome, text] = columns[..] else {
+                panic!("{line}: five columns are needed");
+            };
+            assert!(seen.insert(flag), "{flag} is listed twice");
+            assert!(["bool", "value", "list"].contains(&form), "{line}");
+            assert!(["note", "use"].contains(&outcome), "{line}");
+            assert!(!silent.is_empty() && !text.is_empty(), "{line}");
+        }
     }
-    let ContextValue::String(given) = error.get(ContextKind::InvalidArg)? else {
-        return None;
-    };
-    let name = given.trim_start_matches('-').replace('-', "_");
-    let (flag, instead) = ANSWERS.iter().find(|(flag, _)| *flag == name)?;
-    Some(format!(
-        "error: there is no --{flag}; use {instead}; see --help"
-    ))
+
+    #[test]
+    fn booleans_are_those_of_python() {
+        for (text, expected) in [("True", true), ("1", true), ("yes", true), ("False", false)] {
+            assert_eq!(boolean(text), Ok(expected));
+        }
+        assert!(boolean("perhaps").is_err());
+    }
 }

@@ -36,7 +36,7 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     Bench(bench::BenchArgs),
     Embed(embed::EmbedArgs),
-    Finetune(Box<finetune::FinetuneArgs>),
+    Finetune(finetune::FinetuneArgs),
     Generate(generate::GenerateArgs),
     Predict(predict::PredictArgs),
     Tokenize(tokenize::TokenizeArgs),
@@ -49,7 +49,7 @@ fn run(command: Command) -> Result<()> {
         Command::Doctor(args) => doctor::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Embed(args) => embed::run(args),
-        Command::Finetune(args) => finetune::run(*args),
+        Command::Finetune(args) => finetune::run(args),
         Command::Generate(args) => generate::run(args),
         Command::Predict(args) => predict::run(args),
         Command::Tokenize(args) => tokenize::run(args),
@@ -69,11 +69,7 @@ fn main() -> ExitCode {
         // Help and version are no mistakes: they go to standard output.
         Err(e) if !e.use_stderr() => e.exit(),
         Err(e) => {
-            let line = hugging_face::answer(&e);
-            eprintln!(
-                "{}",
-                line.unwrap_or_else(|| args::usage_line(&e.to_string()))
-            );
+            eprintln!("{}", args::usage_line(&e.to_string()));
             return ExitCode::from(2);
         }
     };

@@ -1,14 +1,13 @@
 //! How long and how to train: each flag is declared once, with its help and its default.
 
-use std::path::PathBuf;
+mod derived;
 
-use anyhow::{Result, bail, ensure};
-use wgrad_nn::Parameters;
-use wgrad_nn::optim::{Adam, AdamConfig, AdamW, AdamWConfig, Optimizer, Sgd, SgdConfig, no_decay};
-use wgrad_nn::schedule::{LrScheduler, Schedule, ScheduleOptions, warmup_steps};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, ensure};
 use wgrad_tensor::DType;
 
-use crate::sampler::{Order, Sampler};
+use crate::strategy::{Steps, Strategy};
 
 /// Declares a struct of arguments. A field's doc comment is the help of its flag, the value behind `=` its
 /// default; a field without one starts as nothing (`Option`, `Vec`), off (`bool`) or, for the command line,
@@ -91,11 +90,13 @@ arguments! {
         /// Passes over the training rows; may be a fraction
         pub num_train_epochs: f64 = 3.0,
         /// Optimizer steps in all; overrides num_train_epochs if above 0
+        #[cfg_attr(feature = "cli", arg(alias = "max_train_steps"))]
         pub max_steps: i64 = -1,
         /// Training rows in a batch
+        #[cfg_attr(feature = "cli", arg(aliases = ["per_gpu_train_batch_size", "train_batch_size"]))]
         pub per_device_train_batch_size: usize = 8,
         /// Rows in a batch at most when nothing is trained [default: as many as fit in memory]
-        #[cfg_attr(feature = "cli", arg(value_name = "N"))]
+        #[cfg_attr(feature = "cli", arg(value_name = "N", alias = "per_gpu_eval_batch_size"))]
         pub per_device_eval_batch_size: Option<usize>,
         /// Batches whose gradients make one step: that of the mean over all their rows
         pub gradient_accumulation_steps: usize = 1,
@@ -103,18 +104,31 @@ arguments! {
         pub learning_rate: f64 = 5e-5,
         /// Decay of all parameters but biases and norms
         pub weight_decay: f64 = 0.0,
-        /// adamw, adam or sgd
+        /// adamw, adam or sgd; adamw_torch and the other names of transformers for these mean the same
         pub optim: String = "adamw".to_owned(),
         /// Momentum of sgd
         pub momentum: f64 = 0.0,
+        /// Decay rate of the average of the gradient in adamw and adam
+        pub adam_beta1: f64 = 0.9,
+        /// Decay rate of the average of the squared gradient in adamw and adam
+        pub adam_beta2: f64 = 0.999,
+        /// Added to the denominator in adamw and adam
+        pub adam_epsilon: f64 = 1e-8,
+        /// The part of a class label that is spread evenly over all classes
+        pub label_smoothing_factor: f64 = 0.0,
         /// Clip gradients to this global norm; 0 turns clipping off
         pub max_grad_norm: f64 = 1.0,
-        /// linear, cosine, constant, constant_with_warmup, step, multistep, exponential, reduce_lr_on_plateau
+        /// linear, cosine, cosine_with_restarts, cosine_with_min_lr, cosine_warmup_with_min_lr, polynomial, inverse_sqrt,
+        /// warmup_stable_decay, constant, constant_with_warmup, step, multistep, exponential, reduce_lr_on_plateau
         pub lr_scheduler_type: String = "linear".to_owned(),
+        /// Further numbers of the schedule as JSON, named as in transformers: {"num_cycles": 2}
+        #[cfg_attr(feature = "cli", arg(value_name = "JSON"))]
+        pub lr_scheduler_kwargs: Option<String>,
         /// Share of the steps in which the learning rate rises from 0
         pub warmup_ratio: f64 = 0.0,
-        /// Steps in which the learning rate rises from 0; overrides warmup_ratio if above 0
-        pub warmup_steps: u64 = 0,
+        /// Steps in which the learning rate rises from 0, or below 1 their share; overrides warmup_ratio if above 0
+        #[cfg_attr(feature = "cli", arg(alias = "num_warmup_steps"))]
+        pub warmup_steps: Steps = Steps::Count(0),
         /// Steps between decays of the step schedule
         pub lr_step_size: u64 = 100,
         /// Steps at which the multistep schedule decays, by comma
@@ -133,24 +147,53 @@ arguments! {
         /// Stop after N evaluations without a better value of metric_for_best_model
         #[cfg_attr(feature = "cli", arg(value_name = "N"))]
         pub early_stopping_patience: Option<usize>,
-        /// Steps between evaluations [default: once an epoch]
-        pub eval_steps: Option<u64>,
-        /// Steps between two lines of the log; reading a loss waits for the device
-        pub logging_steps: u64 = 10,
+        /// When to evaluate: no, steps or epoch [default: steps if eval_steps is given, else epoch]
+        #[cfg_attr(feature = "cli", arg(value_name = "WHEN", alias = "evaluation_strategy"))]
+        pub eval_strategy: Option<Strategy>,
+        /// Steps between evaluations, or below 1 their share of all steps [default: logging_steps]
+        #[cfg_attr(feature = "cli", arg(value_name = "N"))]
+        pub eval_steps: Option<Steps>,
+        /// Epochs (with eval_strategy steps: steps) before the first evaluation
+        pub eval_delay: f64 = 0.0,
+        /// When to write checkpoint-last: no, steps, epoch or best (only checkpoint-best while training) [default: steps
+        /// if save_steps is given, else at each evaluation]
+        #[cfg_attr(feature = "cli", arg(value_name = "WHEN"))]
+        pub save_strategy: Option<Strategy>,
+        /// Steps between checkpoints, or below 1 their share of all steps [default: 500]
+        #[cfg_attr(feature = "cli", arg(value_name = "N"))]
+        pub save_steps: Option<Steps>,
+        /// Keep the best model on the validation data; false keeps the last step's [default: true]
+        #[cfg_attr(feature = "cli", arg(value_name = "BOOL", num_args = 0..=1, default_missing_value = "true"))]
+        pub load_best_model_at_end: Option<bool>,
+        /// When to log: no (the last step only), steps or epoch [default: steps]
+        #[cfg_attr(feature = "cli", arg(value_name = "WHEN"))]
+        pub logging_strategy: Option<Strategy>,
+        /// Steps between two lines of the log, or below 1 their share of all steps; reading a loss waits for the device
+        pub logging_steps: Steps = Steps::Count(10),
         /// Compute in f16, keep parameters in f32, scale losses: faster and smaller on GPUs
         pub fp16: bool,
         /// Fixes the order of the rows, dropout and new parameters
         pub seed: u64 = 42,
+        /// Fixes the order of the rows alone [default: seed]
+        #[cfg_attr(feature = "cli", arg(value_name = "N"))]
+        pub data_seed: Option<u64>,
         /// Take the training rows in the order of the file
         pub no_shuffle: bool,
         /// Shuffle without grouping texts of like length (more padding)
-        #[cfg_attr(feature = "cli", arg(conflicts_with = "no_shuffle"))]
         pub no_group_by_length: bool,
+        /// Group texts of like length in a batch; false is --no_group_by_length [default: true]
+        #[cfg_attr(feature = "cli", arg(value_name = "BOOL", num_args = 0..=1, default_missing_value = "true"))]
+        pub group_by_length: Option<bool>,
+        /// group_by_length, random (--no_group_by_length) or sequential (--no_shuffle)
+        #[cfg_attr(feature = "cli", arg(value_name = "NAME"))]
+        pub train_sampling_strategy: Option<String>,
         /// Go on from this checkpoint: a path, or a name in the output folder; checkpoint-last if not given
         #[cfg_attr(feature = "cli", arg(value_name = "PATH", num_args = 0..=1, default_missing_value = "checkpoint-last"))]
         pub resume_from_checkpoint: Option<PathBuf>,
         /// Write no checkpoints while training (the finished model is written all the same)
         pub no_checkpoints: bool,
+        /// Do not keep the results of a finished run in output_dir as previous_run
+        pub overwrite_output_dir: bool,
     }
 }
 
@@ -172,21 +215,64 @@ impl TrainingArguments {
             self.per_device_train_batch_size > 0
                 && self.per_device_eval_batch_size != Some(0)
                 && self.gradient_accumulation_steps > 0
-                && self.logging_steps > 0
-                && self.eval_steps != Some(0),
-            "batch sizes, gradient_accumulation_steps, logging_steps and eval_steps must be at least 1"
+                && !self.logging_steps.is_zero()
+                && !self.eval_steps.is_some_and(Steps::is_zero)
+                && !self.save_steps.is_some_and(Steps::is_zero),
+            "batch sizes, gradient_accumulation_steps, logging_steps, eval_steps and save_steps must be at least 1"
         );
         ensure!(
             self.max_grad_norm >= 0.0,
             "max_grad_norm is {}; it must be above 0, or 0 for no clipping",
             self.max_grad_norm
         );
+        for (name, value) in [
+            ("warmup_ratio", self.warmup_ratio),
+            ("label_smoothing_factor", self.label_smoothing_factor),
+        ] {
+            ensure!(
+                (0.0..=1.0).contains(&value),
+                "{name} is {value}, it must lie between 0 and 1"
+            );
+        }
+        for (name, strategy) in [
+            ("eval_strategy", self.eval_strategy),
+            ("logging_strategy", self.logging_strategy),
+        ] {
+            ensure!(
+                strategy != Some(Strategy::Best),
+                "{name} is best; it must be no, steps or epoch"
+            );
+        }
         ensure!(
-            (0.0..=1.0).contains(&self.warmup_ratio),
-            "warmup_ratio is {}, it must lie between 0 and 1",
-            self.warmup_ratio
+            self.load_best_model_at_end != Some(true) || self.saves_checkpoints(),
+            "load_best_model_at_end needs checkpoints; leave out no_checkpoints and save_strategy no"
         );
-        Ok(())
+        if self.eval_strategy == Some(Strategy::Never) {
+            for (name, watches) in [
+                (
+                    "early_stopping_patience",
+                    self.early_stopping_patience.is_some(),
+                ),
+                (
+                    "load_best_model_at_end",
+                    self.load_best_model_at_end == Some(true),
+                ),
+                (
+                    "lr_scheduler_type reduce_lr_on_plateau",
+                    self.lr_scheduler_type == "reduce_lr_on_plateau",
+                ),
+                (
+                    "save_strategy best",
+                    self.save_strategy == Some(Strategy::Best),
+                ),
+            ] {
+                ensure!(
+                    !watches,
+                    "{name} needs evaluations, and eval_strategy is no; give eval_strategy steps or epoch"
+                );
+            }
+        }
+        self.order().map(|_| ())
     }
 
     /// The type of activations.
@@ -202,98 +288,20 @@ impl TrainingArguments {
         (self.max_grad_norm > 0.0).then_some(self.max_grad_norm)
     }
 
-    /// The checkpoint to go on from, if the run is to be resumed.
+    /// The checkpoint to go on from, if the run is to be resumed. `True` and `False` mean what they mean to
+    /// `transformers`' parser.
     pub fn checkpoint(&self) -> Option<PathBuf> {
         let path = self.resume_from_checkpoint.as_ref()?;
+        let path = match path.to_str() {
+            Some("True" | "true") => Path::new("checkpoint-last"),
+            Some("False" | "false") => return None,
+            _ => path,
+        };
         let name_only = path.components().count() == 1 && path.is_relative();
         Some(match name_only {
             true => self.output_dir.join(path),
-            false => path.clone(),
+            false => path.to_owned(),
         })
-    }
-
-    /// How the training examples are ordered.
-    pub fn order(&self) -> Order {
-        match (self.no_shuffle, self.no_group_by_length) {
-            (true, _) => Order::Sequential,
-            (false, true) => Order::Shuffled,
-            (false, false) => Order::LengthGrouped,
-        }
-    }
-
-    /// The batches of each epoch.
-    pub fn sampler(&self) -> Sampler {
-        Sampler::new(self.per_device_train_batch_size, self.order(), self.seed)
-    }
-
-    /// Optimizer steps in one epoch over `examples` examples.
-    pub fn steps_per_epoch(&self, examples: usize) -> u64 {
-        let batches = examples.div_ceil(self.per_device_train_batch_size.max(1));
-        batches.div_ceil(self.gradient_accumulation_steps.max(1)) as u64
-    }
-
-    /// Optimizer steps of the whole run.
-    pub fn total_steps(&self, examples: usize) -> u64 {
-        match u64::try_from(self.max_steps) {
-            Ok(steps) if steps > 0 => steps,
-            _ => (self.num_train_epochs * self.steps_per_epoch(examples) as f64).ceil() as u64,
-        }
-    }
-
-    /// The optimizer that `optim` names, without weight decay for biases and norms.
-    ///
-    /// # Errors
-    /// An unknown name, numbers out of range, or an error of the optimizer.
-    pub fn optimizer(&self, parameters: Parameters) -> Result<Box<dyn Optimizer>> {
-        let groups = no_decay(parameters, self.weight_decay);
-        let lr = self.learning_rate;
-        Ok(match self.optim.as_str() {
-            "adamw" | "adamw_torch" | "adamw_torch_fused" => {
-                let config = AdamWConfig {
-                    lr,
-                    ..AdamWConfig::default()
-                };
-                Box::new(AdamW::new(groups, config)?)
-            }
-            "adam" => {
-                let config = AdamConfig {
-                    lr,
-                    ..AdamConfig::default()
-                };
-                Box::new(Adam::new(groups, config)?)
-            }
-            "sgd" => {
-                let config = SgdConfig {
-                    lr,
-                    momentum: self.momentum,
-                    ..SgdConfig::default()
-                };
-                Box::new(Sgd::new(groups, config)?)
-            }
-            other => bail!("there is no optimizer \"{other}\"; known are adamw, adam and sgd"),
-        })
-    }
-
-    /// The schedule that `lr_scheduler_type` names, over `total` optimizer steps.
-    ///
-    /// # Errors
-    /// An unknown name and numbers out of range.
-    pub fn scheduler(&self, total: u64) -> Result<LrScheduler> {
-        self.check()?;
-        let mut options = ScheduleOptions {
-            warmup_steps: match self.warmup_steps {
-                0 => warmup_steps(total, self.warmup_ratio),
-                steps => steps,
-            },
-            total_steps: total,
-            step_size: self.lr_step_size,
-            gamma: self.lr_gamma,
-            milestones: self.lr_milestones.clone(),
-            ..ScheduleOptions::default()
-        };
-        options.plateau.factor = self.lr_gamma;
-        let schedule = Schedule::from_name(&self.lr_scheduler_type, &options)?;
-        Ok(LrScheduler::new(self.learning_rate, schedule)?)
     }
 }
 
@@ -306,7 +314,7 @@ mod tests {
         let mut arguments = TrainingArguments::new("out");
         assert_eq!(arguments.num_train_epochs, 3.0);
         assert_eq!(arguments.total_steps(17), 9);
-        arguments.eval_steps = Some(5);
+        arguments.eval_steps = Some(5.into());
         arguments.max_steps = 4;
         assert_eq!(arguments.total_steps(17), 4);
         let settings = arguments.settings();
@@ -329,7 +337,16 @@ mod tests {
                 "max_grad_norm is -1",
             ),
             (|a| a.warmup_ratio = 2.0, "warmup_ratio is 2"),
-            (|a| a.eval_steps = Some(0), "eval_steps"),
+            (|a| a.eval_steps = Some(0.into()), "eval_steps"),
+            (|a| a.save_steps = Some(0.into()), "save_steps"),
+            (
+                |a| a.label_smoothing_factor = 1.5,
+                "label_smoothing_factor is 1.5",
+            ),
+            (
+                |a| a.eval_strategy = Some(Strategy::Best),
+                "eval_strategy is best",
+            ),
             (|a| a.per_device_train_batch_size = 0, "batch sizes"),
         ] {
             let mut arguments = TrainingArguments::new("out");

@@ -4,15 +4,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
 use serde::{Deserialize, Serialize};
 use wgrad_nn::optim::{Optimizer, OptimizerState};
 use wgrad_nn::schedule::{LrScheduler, Schedule};
 use wgrad_tensor::{Device, Tensor};
 
-use crate::arguments::TrainingArguments;
-use crate::early_stopping::{BestMetric, EarlyStopping};
+use crate::early_stopping::EarlyStopping;
 use crate::fs::{AtomicDir, recover};
 use crate::task::Task;
 
@@ -27,25 +26,26 @@ pub struct TrainerState {
     pub step_in_epoch: u64,
     /// The step of the best evaluation.
     pub best_step: Option<u64>,
-    seed: u64,
-    examples: usize,
-    batch_size: usize,
-    gradient_accumulation_steps: usize,
+    /// The learning rate of the step that would have followed.
     #[serde(default)]
-    fp16: bool,
-    /// How the examples are ordered, and a hash of their lengths: with the seed they make the batches.
+    pub(crate) next_learning_rate: f64,
+    /// What the run's reports count.
     #[serde(default)]
-    order: String,
+    pub(crate) totals: Totals,
+    /// What a run that goes on from here is compared with.
     #[serde(default)]
-    lengths: u64,
-    /// `adamw`, `adam` or `sgd`; empty in checkpoints that do not say.
-    #[serde(default)]
-    optim: String,
-    /// The metric of the best step and its direction; empty in older checkpoints.
-    #[serde(default)]
-    metric_for_best_model: String,
-    #[serde(default)]
-    greater_is_better: bool,
+    pub(crate) facts: BTreeMap<String, String>,
+}
+
+/// Sums over a run, those before a resume included.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Totals {
+    pub seconds: f64,
+    pub evaluation_seconds: f64,
+    /// The median of a step.
+    pub step_seconds: f64,
+    pub tokens: u64,
+    pub peak_bytes: u64,
 }
 
 impl TrainerState {
@@ -54,77 +54,19 @@ impl TrainerState {
     /// # Errors
     /// There is no checkpoint, or it is damaged.
     pub fn read(path: &Path) -> Result<Self> {
-        Ok(StateFile::read(path)?.state)
+        let state = StateFile::read(path)?.state;
+        ensure!(
+            !state.facts.is_empty(),
+            "{}: the checkpoint does not say of which run it is; train anew, or start from its model with model_name_or_path",
+            path.display()
+        );
+        Ok(state)
     }
 
-    /// Stores the settings that a resumed run must share with this one. `lengths` are the examples' in tokens.
-    pub fn remember(
-        &mut self,
-        arguments: &TrainingArguments,
-        best_metric: &BestMetric,
-        lengths: &[usize],
-    ) {
-        self.seed = arguments.seed;
-        self.examples = lengths.len();
-        self.batch_size = arguments.per_device_train_batch_size;
-        self.gradient_accumulation_steps = arguments.gradient_accumulation_steps;
-        self.fp16 = arguments.fp16;
-        self.order = format!("{:?}", arguments.order());
-        self.optim = arguments.optim.clone();
-        self.metric_for_best_model = best_metric.name.clone();
-        self.greater_is_better = best_metric.greater_is_better;
-        self.lengths = hash(lengths);
+    /// A fact about the run, by its name.
+    pub fn fact(&self, name: &str) -> Option<&str> {
+        self.facts.get(name).map(String::as_str)
     }
-
-    /// The names of what differs between this run and one with these arguments, where the two must be equal
-    /// for the one to continue the other.
-    pub fn differences(
-        &self,
-        arguments: &TrainingArguments,
-        best_metric: &BestMetric,
-        lengths: &[usize],
-    ) -> Vec<&'static str> {
-        let mut other = self.clone();
-        other.remember(arguments, best_metric, lengths);
-        let metric = |state: &Self| (state.metric_for_best_model.clone(), state.greater_is_better);
-        let same = [
-            ("seed", self.seed == other.seed),
-            (
-                "per_device_train_batch_size",
-                self.batch_size == other.batch_size,
-            ),
-            (
-                "gradient_accumulation_steps",
-                self.gradient_accumulation_steps == other.gradient_accumulation_steps,
-            ),
-            ("fp16", self.fp16 == other.fp16),
-            ("optim", self.optim.is_empty() || self.optim == other.optim),
-            (
-                "metric_for_best_model or greater_is_better",
-                self.metric_for_best_model.is_empty() || metric(self) == metric(&other),
-            ),
-            (
-                "order of the texts (no_shuffle, no_group_by_length)",
-                self.order == other.order,
-            ),
-            (
-                "training file, max_train_samples or max_seq_length",
-                (self.examples, self.lengths) == (other.examples, other.lengths),
-            ),
-        ];
-        same.iter()
-            .filter(|(_, same)| !same)
-            .map(|(name, _)| *name)
-            .collect()
-    }
-}
-
-/// FNV-1a (Fowler, Noll and Vo) over the numbers' bytes: the same on every platform and in every release.
-fn hash(numbers: &[usize]) -> u64 {
-    let bytes = numbers.iter().flat_map(|n| (*n as u64).to_le_bytes());
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
 }
 
 /// `trainer_state.json`.
@@ -145,12 +87,28 @@ impl StateFile {
         let path = path.join("trainer_state.json");
         let text = std::fs::read(&path).map_err(|e| {
             anyhow!(
-                "{}: there is no checkpoint to resume from: {e}; train without resume_from_checkpoint first",
-                path.display()
+                "{}: there is no checkpoint to resume from: {e}; {}",
+                path.display(),
+                others(&path)
             )
         })?;
         serde_json::from_slice(&text)
             .map_err(|e| anyhow!("{}: not a checkpoint of this program: {e}", path.display()))
+    }
+}
+
+/// The checkpoints beside one that is not there.
+fn others(state_file: &Path) -> String {
+    let folder = state_file.parent().and_then(Path::parent);
+    let there: Vec<String> = ["checkpoint-last", "checkpoint-best"]
+        .iter()
+        .filter_map(|name| Some(folder?.join(name)))
+        .filter(|path| path.join("trainer_state.json").exists())
+        .map(|path| path.display().to_string())
+        .collect();
+    match there.is_empty() {
+        true => "train without resume_from_checkpoint first".to_owned(),
+        false => format!("there is {}", there.join(" and ")),
     }
 }
 

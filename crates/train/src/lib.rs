@@ -8,6 +8,7 @@
 //! - [`log`]: the JSON Lines log
 //! - [`progress`]: the live progress line
 //! - [`report`]: a self-contained HTML report with curves
+//! - [`host_memory`]: how much memory is free
 //! - [`fs`]: files and folders that are replaced whole or not at all
 //!
 //! On top of them stand [`train`], the loop over a [`Task`], and [`checkpoint`], from which it resumes.
@@ -17,12 +18,15 @@ mod callbacks;
 pub mod checkpoint;
 pub mod data;
 pub mod early_stopping;
+mod fact;
 pub mod fs;
+pub mod host_memory;
 pub mod log;
 pub mod metrics;
 pub mod progress;
 pub mod report;
 pub mod sampler;
+mod strategy;
 mod task;
 mod trainer;
 
@@ -31,5 +35,7 @@ pub use arguments::TrainingArguments;
 pub use arguments::setting;
 pub use callbacks::{Callbacks, EvalLog, Flow, OnEvaluate, OnGradients, OnStep, StepLog};
 pub use early_stopping::BestMetric;
+pub use fact::{ContentHash, Fact};
+pub use strategy::{Steps, Strategy};
 pub use task::{Evaluation, Loss, Task};
 pub use trainer::{Outcome, StopReason, train};

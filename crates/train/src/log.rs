@@ -29,31 +29,37 @@ impl JsonlLog {
         JsonlLog::open(path)
     }
 
-    /// Goes on with the log of an earlier run that is resumed after `last_step`: keeps the lines whose `step` is at
-    /// most that, and drops all others, also a last line that a crash cut short. A missing file counts as empty.
+    /// Goes on at `path` with the log of an earlier run in `source`, often the same file, that is resumed after
+    /// `last_step`: keeps the lines whose `step` is at most that, and returns them; drops all others, also a last line
+    /// that a crash cut short. A missing file counts as empty.
     ///
     /// # Errors
-    /// The file cannot be read or written, or a line other than a cut last one is not JSON (then nothing is changed).
-    pub fn resume(path: impl AsRef<Path>, last_step: u64) -> Result<JsonlLog> {
-        let path = path.as_ref();
-        let text = match std::fs::read_to_string(path) {
+    /// A file cannot be read or written, or a line other than a cut last one is not JSON (then nothing is changed).
+    pub fn resume(
+        source: impl AsRef<Path>,
+        path: impl AsRef<Path>,
+        last_step: u64,
+    ) -> Result<(JsonlLog, Vec<Value>)> {
+        let (source, path) = (source.as_ref(), path.as_ref());
+        let text = match std::fs::read_to_string(source) {
             Ok(text) => text,
             Err(e) if e.kind() == ErrorKind::NotFound => String::new(),
             Err(e) => {
                 return Err(anyhow!(
                     "{}: the log cannot be read: {e}; move it away",
-                    path.display()
+                    source.display()
                 ));
             }
         };
         // What follows the last line end was never finished.
         let whole = text.rfind('\n').map_or(0, |end| end + 1);
         let mut kept = String::new();
+        let mut values = Vec::new();
         for (line, json) in (1..).zip(text[..whole].lines()) {
             let value: Value = serde_json::from_str(json).map_err(|_| {
                 anyhow!(
                     "{}, line {line}: not JSON, so the log cannot be continued; delete the line or move the file away",
-                    path.display()
+                    source.display()
                 )
             })?;
             if value
@@ -63,10 +69,11 @@ impl JsonlLog {
             {
                 kept.push_str(json);
                 kept.push('\n');
+                values.push(value);
             }
         }
         write_atomic(path, kept.as_bytes())?;
-        JsonlLog::open(path)
+        Ok((JsonlLog::open(path)?, values))
     }
 
     /// Appends one line, by a single write, and hands it to the operating system at once. JSON has no NaN or infinity:
@@ -148,7 +155,8 @@ mod tests {
         let path = dir.path().join("log.jsonl");
         let text = "{\"step\":1,\"loss\":0.10}\n{\"step\":2}\n{\"done\":true}\n{\"step\":3}\n{\"step\":2,\"lo";
         std::fs::write(&path, text).unwrap();
-        let mut log = JsonlLog::resume(&path, 2).unwrap();
+        let (mut log, kept) = JsonlLog::resume(&path, &path, 2).unwrap();
+        assert_eq!(kept, [json!({"step": 1, "loss": 0.1}), json!({"step": 2})]);
         // Kept lines stay as they were, to the byte.
         assert_eq!(read(&path), "{\"step\":1,\"loss\":0.10}\n{\"step\":2}\n");
         log.write(&json!({"step": 3})).unwrap();
@@ -162,10 +170,10 @@ mod tests {
     fn resume_without_a_file_starts_one_and_a_broken_one_is_left_alone() {
         let dir = test_dir("log");
         let path = dir.path().join("log.jsonl");
-        JsonlLog::resume(&path, 5).unwrap();
+        JsonlLog::resume(&path, &path, 5).unwrap();
         assert_eq!(read(&path), "");
         std::fs::write(&path, "{\"step\":1}\nrubbish\n{\"step\":2}\n").unwrap();
-        let message = JsonlLog::resume(&path, 2).unwrap_err().to_string();
+        let message = JsonlLog::resume(&path, &path, 2).unwrap_err().to_string();
         assert!(message.contains("line 2"), "{message}");
         assert!(read(&path).contains("rubbish"));
     }

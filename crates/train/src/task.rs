@@ -7,6 +7,8 @@ use anyhow::Result;
 use wgrad_nn::Mode;
 use wgrad_tensor::Tensor;
 
+use crate::fact::Fact;
+
 /// A training task. The loop does not depend on a model: the task computes the loss of a list of examples, evaluates,
 /// and saves and loads the model.
 ///
@@ -26,6 +28,11 @@ pub trait Task {
     /// `metric_for_best_model` names another.
     fn metric_for_best_model(&self) -> &str {
         "loss"
+    }
+
+    /// What a resumed run is compared with, beside the training arguments: data, model, settings. By default nothing.
+    fn facts(&self) -> Vec<Fact> {
+        Vec::new()
     }
 
     /// Writes the model into an existing folder.

@@ -5,7 +5,10 @@
 //! to save. The work of step n depends only on the seed and n, so a run that was cut off resumes
 //! where it stopped, in mid-epoch too.
 
+mod facts;
 mod outcome;
+mod previous;
+mod start;
 mod step;
 mod values;
 
@@ -22,16 +25,21 @@ use wgrad_tensor::{Device, Generator};
 
 use crate::arguments::TrainingArguments;
 use crate::callbacks::{Callbacks, EvalLog, Flow};
-use crate::checkpoint::{self, TrainerState};
+use crate::checkpoint::{self, Totals, TrainerState};
 use crate::early_stopping::{BestMetric, Decision, EarlyStopping};
+use crate::fact::stored;
 use crate::log::JsonlLog;
 use crate::metrics::greater_is_better;
 use crate::progress::Progress;
+use crate::sampler::Sampler;
+use crate::strategy::Every;
 use crate::task::{Evaluation, Task};
+use start::Start;
 use values::StepValues;
 
 /// Everything that changes while training.
 struct Run<'a, 'b> {
+    device: &'a Device,
     arguments: &'a TrainingArguments,
     optimizer: &'a mut dyn Optimizer,
     scheduler: &'a mut LrScheduler,
@@ -44,7 +52,15 @@ struct Run<'a, 'b> {
     plateau_metric: String,
     state: TrainerState,
     total: u64,
+    sampler: Sampler,
+    evaluates: Every,
+    /// When checkpoint-last is written; `None`: at each evaluation.
+    saves: Option<Every>,
+    logs: Every,
     outcome: Outcome,
+    started: Instant,
+    /// Of the run that is resumed.
+    earlier: Totals,
     step_times: Vec<f64>,
     /// Of the last step, until they are read.
     unread: Option<StepValues>,
@@ -83,61 +99,69 @@ pub fn train(
             optimizer.set_grad_scaler(GradScaler::default())?;
         }
     }
+    let sampler = arguments.sampler()?;
     let best_metric = BestMetric::new(arguments, task);
     let plateau_metric = set_plateau_mode(scheduler, arguments)?;
-    let mut state = TrainerState::default();
     let mut stopping = EarlyStopping::new(
         arguments.early_stopping_patience.unwrap_or(usize::MAX),
         0.0,
         best_metric.greater_is_better,
     );
-    let log_path = arguments.output_dir.join("log.jsonl");
-    let log = if let Some(last) = arguments.checkpoint() {
-        state = TrainerState::read(&last)?;
-        let other = state.differences(arguments, &best_metric, task.lengths());
-        ensure!(
-            other.is_empty(),
-            "{}: the checkpoint was written with another {}; resume with the same, or train into another output_dir",
-            last.display(),
-            other.join(", another ")
-        );
-        checkpoint::load(&last, device, optimizer, scheduler, &mut stopping)?;
-        task.load(&last)?;
-        JsonlLog::resume(&log_path, state.global_step)?
-    } else {
-        JsonlLog::create(&log_path)?
+    let facts = facts::facts(arguments, &best_metric, device, task.facts())?;
+    let checkpoint = arguments.checkpoint();
+    let start = match &checkpoint {
+        Some(last) => {
+            let run = (arguments, facts.as_slice(), total);
+            Start::resumed(last, device, task, optimizer, scheduler, &mut stopping, run)?
+        }
+        None => Start::anew(arguments)?,
     };
-    let progress = callbacks
+    let mut state = start.state;
+    state.facts = stored(&facts);
+    let earlier = state.totals;
+    let mut progress = callbacks
         .progress
         .then(|| Progress::stdout(total, Duration::from_secs(5)));
+    if let Some(progress) = &mut progress {
+        start.notes.iter().for_each(|note| progress.message(note));
+    }
     let mut run = Run {
+        device,
         arguments,
         optimizer,
         scheduler,
         callbacks,
         generator: Generator::new(device, arguments.seed)?,
-        log,
+        log: start.log,
         progress,
         stopping,
         plateau_metric,
         total,
+        sampler,
+        evaluates: arguments.evaluates(total),
+        saves: arguments.saves(total),
+        logs: arguments.logs(total),
         outcome: Outcome {
             reason: StopReason::Finished,
             steps: state.global_step,
-            log: Vec::new(),
-            evaluations: Vec::new(),
+            resumed_at: checkpoint.map(|_| state.global_step),
+            notes: start.notes,
+            log: start.steps,
+            evaluations: start.evaluations,
             best_metric,
             best_step: state.best_step,
-            seconds: 0.0,
-            evaluation_seconds: 0.0,
-            tokens: 0,
-            step_seconds: 0.0,
+            seconds: earlier.seconds,
+            evaluation_seconds: earlier.evaluation_seconds,
+            tokens: earlier.tokens,
+            step_seconds: earlier.step_seconds,
+            peak_bytes: earlier.peak_bytes,
         },
         state,
+        started: Instant::now(),
+        earlier,
         step_times: Vec::new(),
         unread: None,
     };
-    let started = Instant::now();
     if run.stopping.is_over() {
         // The run that is resumed had stopped early, and its checkpoint is where it stopped.
         run.outcome.reason = StopReason::EarlyStopping;
@@ -147,15 +171,13 @@ pub fn train(
     if let Some(progress) = &mut run.progress {
         progress.finish();
     }
-    let mut outcome = run.outcome;
-    outcome.seconds = started.elapsed().as_secs_f64();
-    run.step_times.sort_by(f64::total_cmp);
-    outcome.step_seconds = run
-        .step_times
-        .get(run.step_times.len() / 2)
-        .copied()
-        .unwrap_or(0.0);
-    Ok(outcome)
+    let totals = run.totals();
+    Ok(Outcome {
+        seconds: totals.seconds,
+        step_seconds: totals.step_seconds,
+        peak_bytes: totals.peak_bytes,
+        ..run.outcome
+    })
 }
 
 /// The metric that a schedule on plateaus uses: `metric_for_best_model` if it is given, else the loss, as
@@ -180,7 +202,7 @@ impl Run<'_, '_> {
         let arguments = self.arguments;
         while self.state.global_step < self.total {
             let lengths = task.lengths().to_vec();
-            let batches = arguments.sampler().batches(&lengths, self.state.epoch);
+            let batches = self.sampler.batches(&lengths, self.state.epoch);
             let groups: Vec<&[Vec<usize>]> = batches
                 .chunks(arguments.gradient_accumulation_steps)
                 .collect();
@@ -191,12 +213,11 @@ impl Run<'_, '_> {
                 let flow = self.step(task, group, &lengths, groups.len())?;
                 let end = self.state.step_in_epoch as usize == groups.len();
                 let last = self.state.global_step == self.total;
-                let due = match arguments.eval_steps {
-                    Some(every) => self.state.global_step.is_multiple_of(every) || last,
-                    None => end || last,
-                };
+                let step = self.state.global_step;
                 let mut reason = (flow == Flow::Stop).then_some(StopReason::Callback);
-                if due {
+                let evaluates =
+                    self.evaluates.is_due(step, end) && self.is_past_delay(groups.len());
+                if evaluates || (last && self.evaluates != Every::Never) {
                     reason = self.evaluate(task, groups.len())?.or(reason);
                 }
                 let flag = self.callbacks.stop.as_ref();
@@ -206,6 +227,10 @@ impl Run<'_, '_> {
                 if let Some(reason) = reason {
                     self.outcome.reason = reason;
                     return self.save(task);
+                }
+                // A killed run should find a checkpoint. The last step's is written at the end.
+                if self.saves.unwrap_or(self.evaluates).is_due(step, end) && !last {
+                    self.save(task)?;
                 }
             }
             if self.state.step_in_epoch as usize == groups.len() {
@@ -218,6 +243,29 @@ impl Run<'_, '_> {
 
     fn epoch(&self, per_epoch: usize) -> f64 {
         self.state.epoch as f64 + self.state.step_in_epoch as f64 / per_epoch.max(1) as f64
+    }
+
+    /// Whether `eval_delay`, which counts steps where evaluations do, is over.
+    fn is_past_delay(&self, per_epoch: usize) -> bool {
+        let done = match self.evaluates {
+            Every::Steps(_) => self.state.global_step as f64,
+            _ => self.epoch(per_epoch),
+        };
+        done >= self.arguments.eval_delay
+    }
+
+    /// Sums over the whole run.
+    fn totals(&self) -> Totals {
+        let mut times = self.step_times.clone();
+        times.sort_by(f64::total_cmp);
+        let median = times.get(times.len() / 2).copied();
+        Totals {
+            seconds: self.earlier.seconds + self.started.elapsed().as_secs_f64(),
+            evaluation_seconds: self.outcome.evaluation_seconds,
+            step_seconds: median.unwrap_or(self.earlier.step_seconds),
+            tokens: self.outcome.tokens,
+            peak_bytes: self.earlier.peak_bytes.max(self.device.memory().peak),
+        }
     }
 
     /// An error if the last step diverged and its result was not read before.
@@ -235,10 +283,6 @@ impl Run<'_, '_> {
         self.check_last_step()?;
         let Some(evaluation) = task.evaluate()? else {
             self.check_unwatched()?;
-            // Nothing to measure, but a killed run should still find a checkpoint.
-            if step < self.total {
-                self.save(task)?;
-            }
             self.outcome.evaluation_seconds += started.elapsed().as_secs_f64();
             return Ok(None);
         };
@@ -286,9 +330,6 @@ impl Run<'_, '_> {
             }
         }
         self.outcome.evaluations.push(entry);
-        if step < self.total {
-            self.save(task)?;
-        }
         self.outcome.evaluation_seconds += started.elapsed().as_secs_f64();
         Ok(reason)
     }
@@ -307,17 +348,20 @@ impl Run<'_, '_> {
     }
 
     fn save(&mut self, task: &mut dyn Task) -> Result<()> {
-        self.save_as(task, "checkpoint-last")
+        let started = Instant::now();
+        self.save_as(task, "checkpoint-last")?;
+        self.outcome.evaluation_seconds += started.elapsed().as_secs_f64();
+        Ok(())
     }
 
     fn save_as(&mut self, task: &mut dyn Task, name: &str) -> Result<()> {
-        if self.arguments.no_checkpoints {
+        if !self.arguments.saves_checkpoints() {
             return Ok(());
         }
         self.check_last_step()?;
         let path = self.arguments.output_dir.join(name);
-        self.state
-            .remember(self.arguments, &self.outcome.best_metric, task.lengths());
+        self.state.next_learning_rate = self.scheduler.lr_at(self.state.global_step);
+        self.state.totals = self.totals();
         checkpoint::save(
             &path,
             task,

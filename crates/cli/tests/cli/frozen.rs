@@ -67,3 +67,42 @@ fn frozen_parts_stay_and_the_rest_gets_its_gradient() {
         }
     }
 }
+
+/// Features come from memory or are computed again, with the same bits, and a line says which.
+#[test]
+fn features_are_kept_within_a_budget() {
+    let place = Workplace::new();
+    let run = |out: &str, more: &[&str]| {
+        let mut command =
+            place.finetune(out, &["--num_train_epochs", "3", "--learning_rate", "1e-3"]);
+        command
+            .arg("--validation_file")
+            .arg(place.path("valid.tsv"));
+        succeed(command.args(more))
+    };
+    for (name, frozen) in [
+        ("layers", &["--freeze_layers", "1"][..]),
+        ("encoder", &["--freeze_encoder"]),
+    ] {
+        let [kept, computed] = ["kept", "computed"].map(|way| format!("{name}-{way}"));
+        let stdout = run(&kept, frozen);
+        assert!(stdout.contains("features of 100 rows take "), "{stdout}");
+        assert!(stdout.contains("B of memory\n"), "{stdout}");
+        let stdout = run(&computed, &[frozen, &["--feature_cache", "0"]].concat());
+        assert!(
+            stdout.contains("100 rows are computed at each use (feature_cache 0 MiB)"),
+            "{stdout}"
+        );
+        for file in ["log.jsonl", "model.safetensors"] {
+            let [kept, computed] =
+                [&kept, &computed].map(|out| place.bytes(&format!("{out}/{file}")));
+            assert!(kept == computed, "{name}: {file}");
+        }
+    }
+    // In a single epoch with one evaluation each row is used once.
+    let stdout = run("once", &["--freeze_layers", "1", "--num_train_epochs", "1"]);
+    let line = "each is used once, so none is kept in memory";
+    assert!(stdout.contains(line), "{stdout}");
+    let stdout = run("none", &["--max_steps", "1"]);
+    assert!(!stdout.contains("features of"), "{stdout}");
+}

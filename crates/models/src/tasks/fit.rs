@@ -8,9 +8,10 @@ use serde_json::{Map, Value, json};
 use wgrad_nn::schedule::Schedule;
 use wgrad_nn::{Module, Parameters};
 use wgrad_tensor::Device;
-use wgrad_train::fs::{ensure_writable_dir, recover};
+use wgrad_train::checkpoint::TrainerState;
+use wgrad_train::fs::{ensure_writable_dir, recover, write_atomic};
 use wgrad_train::report::{Report, TrainPoint, ValidationPoint};
-use wgrad_train::{Callbacks, Outcome, StopReason, Task, TrainingArguments, train};
+use wgrad_train::{Callbacks, Outcome, StopReason, Strategy, Task, TrainingArguments, train};
 
 /// Makes the output folder ready, and repairs checkpoints that a killed run left half written.
 pub fn prepare_output(dir: &Path) -> Result<()> {
@@ -48,10 +49,25 @@ pub fn check_arguments(
             "{name} is 0; give at least 1, or leave it out to take every {example}"
         );
     }
-    match training.early_stopping_patience {
-        Some(_) => require_validation(validation_file, "early_stopping_patience"),
-        None => Ok(()),
+    for (what, watches) in [
+        (
+            "early_stopping_patience",
+            training.early_stopping_patience.is_some(),
+        ),
+        (
+            "load_best_model_at_end",
+            training.load_best_model_at_end == Some(true),
+        ),
+        (
+            "save_strategy best",
+            training.save_strategy == Some(Strategy::Best),
+        ),
+    ] {
+        if watches {
+            require_validation(validation_file, what)?;
+        }
     }
+    Ok(())
 }
 
 /// The parameters of a model that are trained.
@@ -120,25 +136,46 @@ pub fn fit(
     if evaluating > 0.0 {
         timings.push(("validation and checkpoints".into(), evaluating));
     }
-    let peak_bytes = device.memory().peak;
+    let peak_bytes = outcome.peak_bytes;
     let output = &arguments.output_dir;
     let mut kept = outcome.steps;
-    if let (false, Some(step)) = (arguments.no_checkpoints, outcome.best_step)
+    let keeps_best =
+        arguments.saves_checkpoints() && arguments.load_best_model_at_end != Some(false);
+    if let (true, Some(step)) = (keeps_best, outcome.best_step)
         && step != outcome.steps
         && outcome.reason != StopReason::Interrupted
     {
-        kept = step;
-        say(&format!(
-            "keeping the model of step {step}, the best on the validation data by {}",
-            outcome.best_metric.name
-        ));
-        task.load(&output.join("checkpoint-best"))?;
+        match best_checkpoint(arguments, step) {
+            Some(best) => {
+                kept = step;
+                say(&format!(
+                    "keeping the model of step {step}, the best on the validation data by {}",
+                    outcome.best_metric.name
+                ));
+                task.load(&best)?;
+            }
+            None => say(&format!(
+                "checkpoint-best of step {step} is not there any more; keeping the last step's model"
+            )),
+        }
     }
     task.save(output)?;
     Ok(Fitted {
         outcome,
         kept,
         peak_bytes,
+    })
+}
+
+/// The best checkpoint of a run, which is that of `step`: in the output folder, or beside the checkpoint that was resumed.
+fn best_checkpoint(arguments: &TrainingArguments, step: u64) -> Option<PathBuf> {
+    let resumed = arguments.checkpoint();
+    let beside = resumed.as_deref().and_then(Path::parent);
+    let folders = [Some(arguments.output_dir.as_path()), beside];
+    let paths = folders.into_iter().flatten();
+    paths.map(|dir| dir.join("checkpoint-best")).find(|path| {
+        let state = TrainerState::read(path);
+        state.is_ok_and(|state| state.global_step == step)
     })
 }
 
@@ -183,6 +220,8 @@ pub fn results(
     json!({
         "stopped_by": reason,
         "global_step": outcome.steps,
+        "resumed_at": outcome.resumed_at,
+        "notes": outcome.notes,
         "best_step": outcome.best_step,
         "train_loss": outcome.log.last().map(|l| l.loss),
         "metric_for_best_model": outcome.best_metric.name,
@@ -198,6 +237,25 @@ pub fn results(
         "timings": seconds.collect::<Map<String, Value>>(),
         "settings": settings.collect::<Map<String, Value>>(),
     })
+}
+
+/// Writes `results.json`, unless the folder holds results of this very run that say more: those of a run that is
+/// resumed where it had ended, now without its test file. Returns whether it was written.
+pub fn write_results(dir: &Path, outcome: &Outcome, results: &Value) -> Result<bool> {
+    let path = dir.join("results.json");
+    if outcome.resumed_at == Some(outcome.steps) {
+        let earlier = std::fs::read(&path).ok();
+        let earlier: Option<Map<String, Value>> =
+            earlier.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let earlier = earlier.unwrap_or_default();
+        let same_run = earlier.get("global_step") == results.get("global_step");
+        let more = (earlier.iter()).any(|(key, value)| !value.is_null() && results[key].is_null());
+        if same_run && more {
+            return Ok(false);
+        }
+    }
+    write_atomic(path, format!("{results:#}\n").as_bytes())?;
+    Ok(true)
 }
 
 /// A report with the curves of a run; a task adds its own parts.

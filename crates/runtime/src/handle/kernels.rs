@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Device;
 use crate::error::Result;
 use crate::kernel::{Defines, Kernel, KernelText};
-use crate::variants::{Choice, Target};
+use crate::variants::{Choice, Target, text_hash};
 
 impl Device {
     /// The kernel of shader file `name` in the variant `defines`, compiled on first use.
@@ -55,5 +55,10 @@ impl Device {
             workgroup_bytes: self.0.gpu.limits.max_compute_workgroup_storage_size.into(),
         };
         self.0.variants.lookup(kernel, sizes, &target)
+    }
+
+    /// A hash of the tuned tables in force. Other choices round sums in another order.
+    pub fn tuned_hash(&self) -> String {
+        text_hash(&[self.0.variants.to_text()])
     }
 }

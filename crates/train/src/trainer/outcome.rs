@@ -23,15 +23,19 @@ pub struct Outcome {
     pub reason: StopReason,
     /// Optimizer steps made, those before a resume included.
     pub steps: u64,
-    /// The logged steps of this run.
+    /// The step that the run was resumed at.
+    pub resumed_at: Option<u64>,
+    /// What differs from the run that was resumed, and what was kept of an earlier one, a line each.
+    pub notes: Vec<String>,
+    /// The logged steps, those before a resume included.
     pub log: Vec<StepLog>,
-    /// The evaluations of this run.
+    /// The evaluations, those before a resume included.
     pub evaluations: Vec<EvalLog>,
     /// The metric that decides the best evaluation.
     pub best_metric: BestMetric,
     /// The step of the best evaluation.
     pub best_step: Option<u64>,
-    /// Seconds in all.
+    /// Seconds in all; these and the numbers below count what came before a resume too.
     pub seconds: f64,
     /// Of these, in evaluations and checkpoints.
     pub evaluation_seconds: f64,
@@ -39,4 +43,14 @@ pub struct Outcome {
     pub tokens: u64,
     /// Median seconds of a step.
     pub step_seconds: f64,
+    /// The largest number of bytes in use on the device.
+    pub peak_bytes: u64,
+}
+
+impl Outcome {
+    /// The evaluations after the last resume.
+    pub fn own_evaluations(&self) -> impl Iterator<Item = &EvalLog> {
+        let from = self.resumed_at;
+        (self.evaluations.iter()).filter(move |e| from.is_none_or(|from| e.step > from))
+    }
 }

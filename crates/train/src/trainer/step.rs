@@ -11,6 +11,7 @@ use super::Run;
 use super::values::StepValues;
 use crate::callbacks::{Flow, StepLog};
 use crate::progress::StepProgress;
+use crate::strategy::Every;
 use crate::task::{Loss, Task};
 
 impl Run<'_, '_> {
@@ -46,7 +47,9 @@ impl Run<'_, '_> {
             norm,
             learning_rate,
         };
-        if !step.is_multiple_of(self.arguments.logging_steps) && step != self.total && step != 1 {
+        let ends = self.state.step_in_epoch as usize == per_epoch;
+        let first = step == 1 && self.logs != Every::Never;
+        if !self.logs.is_due(step, ends) && step != self.total && !first {
             self.unread = Some(values);
             self.step_times.push(started.elapsed().as_secs_f64());
             return Ok(flow);

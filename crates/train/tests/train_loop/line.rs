@@ -1,5 +1,6 @@
 //! A task small enough to know every number of it, and a folder for its runs.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -37,6 +38,8 @@ pub struct Line {
     /// What the evaluations give, one after the other.
     pub script: Vec<f64>,
     pub evaluated: usize,
+    /// What was saved.
+    pub saved: RefCell<Vec<String>>,
 }
 
 impl Line {
@@ -54,6 +57,7 @@ impl Line {
             counts: vec![1, 2, 3, 5, 1, 4],
             script: Vec::new(),
             evaluated: 0,
+            saved: RefCell::default(),
         }
     }
 
@@ -96,6 +100,10 @@ impl Task for Line {
     }
 
     fn save(&self, dir: &Path) -> Result<()> {
+        // The folder's name while it is filled.
+        let name = dir.file_name().unwrap_or_default().to_string_lossy();
+        let name = name.trim_start_matches('.').trim_end_matches(".tmp");
+        self.saved.borrow_mut().push(name.to_owned());
         let values = self.weight.to_vec::<f32>()?;
         let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         Ok(std::fs::write(dir.join("weight.bin"), bytes)?)

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use line::{Folder, Line};
 use wgrad_tensor::{Device, DeviceOptions};
-use wgrad_train::{BestMetric, Callbacks, Flow, Outcome, StopReason, TrainingArguments, train};
+use wgrad_train::{
+    BestMetric, Callbacks, Flow, Outcome, Steps, StopReason, Strategy, TrainingArguments, train,
+};
 
 fn device() -> Device {
     Device::open(DeviceOptions::default()).unwrap()
@@ -19,7 +21,7 @@ fn arguments(folder: &Folder) -> TrainingArguments {
         lr_scheduler_type: "constant".to_owned(),
         learning_rate: 0.01,
         no_shuffle: true,
-        logging_steps: 1,
+        logging_steps: 1.into(),
         max_steps: 1,
         ..TrainingArguments::new(&folder.0)
     }
@@ -124,7 +126,7 @@ fn best_early_and_plateau_go_by_a_named_metric() {
     task.script = vec![3.0, 2.0, 2.5, 2.5, 1.0];
     let arguments = TrainingArguments {
         max_steps: 9,
-        eval_steps: Some(1),
+        eval_steps: Some(1.into()),
         early_stopping_patience: Some(2),
         ..arguments(&folder)
     };
@@ -286,6 +288,47 @@ fn a_run_resumes_with_the_same_bits() {
     assert_eq!(bits(&resumed), bits(&expected));
     let log = |folder: &Folder| std::fs::read(folder.0.join("log.jsonl")).unwrap();
     assert_eq!(log(&whole), log(&parts));
+}
+
+#[test]
+fn strategies_decide_when_checkpoints_are_written() {
+    let (best, last) = ("checkpoint-best", "checkpoint-last");
+    let steps = Some(Strategy::Steps);
+    for (eval_strategy, save_strategy, save_steps, expected) in [
+        // With each evaluation; the second is no better. The last step is saved once.
+        (steps, None, None, vec![best, last, last, best, last]),
+        (steps, Some(Strategy::Best), None, vec![best, best, last]),
+        (steps, Some(Strategy::Never), None, vec![]),
+        // An epoch has two steps.
+        (
+            steps,
+            Some(Strategy::Epoch),
+            None,
+            vec![best, last, best, last],
+        ),
+        (
+            Some(Strategy::Never),
+            None,
+            Some(Steps::Share(0.3)),
+            vec![last, last, last],
+        ),
+        (Some(Strategy::Never), None, None, vec![last, last]),
+    ] {
+        let folder = Folder::new();
+        let mut task = Line::new(&device());
+        task.script = vec![3.0, 4.0, 2.0];
+        let arguments = TrainingArguments {
+            max_steps: 3,
+            per_device_train_batch_size: 3,
+            eval_strategy,
+            eval_steps: Some(1.into()),
+            save_strategy,
+            save_steps,
+            ..arguments(&folder)
+        };
+        run(&mut task, &arguments, &mut Callbacks::new()).unwrap();
+        assert_eq!(*task.saved.borrow(), expected, "{arguments:?}");
+    }
 }
 
 #[test]

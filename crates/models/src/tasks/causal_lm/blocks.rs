@@ -94,10 +94,14 @@ impl TokenBlocks {
         self.block_size - 1
     }
 
+    /// The tokens of all blocks.
+    pub(super) fn tokens(&self) -> &[u32] {
+        &self.ids[..self.len * self.block_size]
+    }
+
     /// The largest token id of the blocks.
     pub(super) fn largest(&self) -> u32 {
-        let used = &self.ids[..self.len * self.block_size];
-        used.iter().max().copied().unwrap_or(0)
+        self.tokens().iter().max().copied().unwrap_or(0)
     }
 
     /// Ids u32 (B, T) of some blocks, and the successor of each token, u32 (B T).

@@ -18,7 +18,6 @@ use anyhow::{Context, Result};
 use serde_json::json;
 use wgrad_nn::freeze;
 use wgrad_tensor::Device;
-use wgrad_train::fs::write_atomic;
 use wgrad_train::report::Report;
 use wgrad_train::{Callbacks, Evaluation, Outcome, Task};
 
@@ -78,7 +77,10 @@ pub fn fine_tune(
         device.adapter().name,
     ));
     let task = CausalLMTask::with_tokenizer(device, &source, train, validation)?;
-    let mut task = task.eval_batch_size(training.per_device_eval_batch_size);
+    let mut task = task
+        .eval_batch_size(training.per_device_eval_batch_size)
+        .label_smoothing(training.label_smoothing_factor)
+        .frozen(&arguments.freeze);
     let fitted = fit(
         device,
         &mut task,
@@ -124,8 +126,9 @@ fn write_results(
         }
     }
     let output = &arguments.training.output_dir;
-    let text = format!("{results:#}\n");
-    write_atomic(output.join("results.json"), text.as_bytes())?;
+    if !fit::write_results(output, &done.outcome, &results)? {
+        return Ok(());
+    }
     let model = &arguments.model_name_or_path;
     let report = Report {
         final_metrics,

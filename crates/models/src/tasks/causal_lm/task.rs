@@ -7,10 +7,11 @@ use wgrad_nn::{Mode, load};
 use wgrad_tensor::ops::cross_entropy::CrossEntropy;
 use wgrad_tensor::{Device, Tensor, no_grad};
 use wgrad_train::fs::write_atomic;
-use wgrad_train::{Evaluation, Loss, Task};
+use wgrad_train::{ContentHash, Evaluation, Fact, Loss, Task};
 
 use super::blocks::{NO_TARGET, TokenBlocks};
 use crate::generate::{CausalLM, LanguageModel, save_weights};
+use crate::tasks::facts::{facts, hash_tokens};
 
 /// The logits of an evaluation's batch are to be at most this large, in bytes.
 const LOGITS_BYTES: usize = 64 << 20;
@@ -25,6 +26,8 @@ pub struct CausalLMTask<'a> {
     validation: Option<TokenBlocks>,
     lengths: Vec<usize>,
     eval_batch_size: usize,
+    label_smoothing: f64,
+    freeze: Vec<String>,
 }
 
 impl<'a> CausalLMTask<'a> {
@@ -61,6 +64,8 @@ impl<'a> CausalLMTask<'a> {
             train,
             validation,
             eval_batch_size: (LOGITS_BYTES / tokens).clamp(1, 8),
+            label_smoothing: 0.0,
+            freeze: Vec::new(),
         })
     }
 
@@ -89,6 +94,22 @@ impl<'a> CausalLMTask<'a> {
         }
     }
 
+    /// With a part of each target spread over the vocabulary, in training and in evaluations.
+    pub fn label_smoothing(self, part: f64) -> Self {
+        Self {
+            label_smoothing: part,
+            ..self
+        }
+    }
+
+    /// With the patterns by which parameters were frozen, which a resumed run must share.
+    pub fn frozen(self, patterns: &[String]) -> Self {
+        Self {
+            freeze: patterns.to_vec(),
+            ..self
+        }
+    }
+
     /// The mean loss over the tokens of some blocks that have a target. `in_place`: the backward pass may write
     /// over the logits.
     fn mean_loss(
@@ -104,6 +125,7 @@ impl<'a> CausalLMTask<'a> {
         drop(logits);
         let options = CrossEntropy {
             ignore_index: Some(NO_TARGET),
+            label_smoothing: self.label_smoothing as f32,
             in_place,
             ..CrossEntropy::default()
         };
@@ -134,6 +156,15 @@ impl Task for CausalLMTask<'_> {
         }
         let loss = sum / all.len().max(1) as f64;
         Ok(Some(Evaluation::new(loss).with("perplexity", loss.exp())))
+    }
+
+    fn facts(&self) -> Vec<Fact> {
+        let hash = |set: &TokenBlocks| hash_tokens(ContentHash::new(), [set.tokens()]);
+        let validation = self.validation.as_ref().map(hash).unwrap_or_default();
+        let parameters = self.model.named_parameters();
+        let mut facts = facts(hash(&self.train), validation, &parameters, &self.freeze);
+        facts.push(Fact::fixed("block_size", self.train.block_size()));
+        facts
     }
 
     /// A model with a tokenizer becomes a folder that `transformers` and `wgrad generate` load. Of another model

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use wgrad_train::TrainingArguments;
 use wgrad_train::data::{Columns, ProblemType};
 
@@ -19,12 +19,16 @@ wgrad_train::arguments! {
         pub validation_file: Option<PathBuf>,
         /// Texts for one evaluation at the end
         pub test_file: Option<PathBuf>,
+        /// Write predict_results.txt, a prediction for each row of test_file; its labels may then be missing
+        pub do_predict: bool,
         /// Column of the text
+        #[cfg_attr(feature = "cli", arg(aliases = ["text_column_name", "sentence1_key"]))]
         pub text_column: String = "text".to_owned(),
         /// Column of a second text, for pairs of sentences
-        #[cfg_attr(feature = "cli", arg(value_name = "COLUMN"))]
+        #[cfg_attr(feature = "cli", arg(value_name = "COLUMN", alias = "sentence2_key"))]
         pub text_pair_column: Option<String>,
         /// Column of the label: a class, a list or `x,y` for several, a number for regression
+        #[cfg_attr(feature = "cli", arg(alias = "label_column_name"))]
         pub label_column: String = "label".to_owned(),
         /// The delimiter between several labels in a cell
         pub label_delimiter: String = ",".to_owned(),
@@ -37,7 +41,11 @@ wgrad_train::arguments! {
         /// Validate on N rows only, drawn by the seed
         #[cfg_attr(feature = "cli", arg(value_name = "N"))]
         pub max_eval_samples: Option<usize>,
+        /// Test on the first N rows only
+        #[cfg_attr(feature = "cli", arg(value_name = "N"))]
+        pub max_predict_samples: Option<usize>,
         /// Tokens of a text or pair at most, special tokens included
+        #[cfg_attr(feature = "cli", arg(alias = "max_length"))]
         pub max_seq_length: usize = 128,
         /// Dropout of hidden states, attention and classifier [default: the model's own]
         pub dropout: Option<f64>,
@@ -49,9 +57,10 @@ wgrad_train::arguments! {
         /// Freeze parameters by name, `*` and `?` allowed; may be repeated
         #[cfg_attr(feature = "cli", arg(value_name = "PATTERN"))]
         pub freeze: Vec<String>,
-        /// Host memory for what frozen layers compute, in MiB; texts beyond it are computed in every epoch
+        /// Host memory for what frozen layers compute, in MiB; texts beyond it are computed in every epoch [default: a
+        /// quarter of the free memory]
         #[cfg_attr(feature = "cli", arg(value_name = "MIB"))]
-        pub feature_cache: usize = 2048,
+        pub feature_cache: Option<usize>,
         /// Safetensors file with classifier.weight and classifier.bias to start from
         #[cfg_attr(feature = "cli", arg(value_name = "FILE"))]
         pub classifier_init: Option<PathBuf>,
@@ -88,6 +97,14 @@ impl TextClassificationArguments {
 
     /// Refuses what could do nothing, or nothing sensible.
     pub(super) fn check(&self) -> Result<()> {
+        ensure!(
+            self.test_file.is_some() || !self.do_predict,
+            "do_predict predicts the rows of the test file, and there is none; give a test_file"
+        );
+        ensure!(
+            self.max_predict_samples != Some(0),
+            "max_predict_samples is 0; give at least 1, or leave it out to take every row"
+        );
         check_arguments(
             &self.training,
             self.validation_file.as_ref(),

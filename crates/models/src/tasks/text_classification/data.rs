@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use wgrad_train::data::{LabelOptions, ProblemType, TextDataset, read_table};
+use wgrad_train::data::{LabelOptions, Labels, ProblemType, TextDataset, read_table, read_texts};
 use wgrad_train::sampler::{Order, Sampler};
 
 use super::TextClassificationArguments;
@@ -14,6 +14,8 @@ pub struct Data {
     pub train: TextDataset,
     pub validation: Option<TextDataset>,
     pub test: Option<TextDataset>,
+    /// Why the test data has no labels, if it has none.
+    pub unlabelled: Option<String>,
 }
 
 impl Data {
@@ -45,9 +47,35 @@ impl Data {
         if let Some(set) = &mut validation {
             sample(set, arguments.max_eval_samples, seed);
         }
+        let mut unlabelled = None;
+        let mut test = match (more(&arguments.test_file), &arguments.test_file) {
+            (Err(error), Some(path)) if arguments.do_predict => {
+                // Predictions need no labels. Where the texts cannot be read either, the error is of another kind.
+                let pair = arguments.text_pair_column.as_deref();
+                let (texts, pairs) = read_texts(path, &arguments.text_column, pair)?;
+                unlabelled = Some(error.to_string());
+                Some(TextDataset {
+                    texts,
+                    pairs,
+                    labels: Labels::Classes(Vec::new()),
+                    label_names: names,
+                })
+            }
+            (read, _) => read?,
+        };
+        if let (Some(set), Some(most)) = (&mut test, arguments.max_predict_samples) {
+            set.texts.truncate(most);
+            set.pairs.iter_mut().for_each(|pairs| pairs.truncate(most));
+            match &mut set.labels {
+                Labels::Classes(labels) => labels.truncate(most),
+                Labels::Sets(labels) => labels.truncate(most),
+                Labels::Values(labels) => labels.truncate(most),
+            }
+        }
         Ok(Self {
             validation,
-            test: more(&arguments.test_file)?,
+            test,
+            unlabelled,
             train,
         })
     }

@@ -3,11 +3,15 @@
 use anyhow::Result;
 use wgrad_nn::Mode;
 use wgrad_tensor::{Device, no_grad};
+use wgrad_train::ContentHash;
 use wgrad_train::data::{Labels, TextDataset};
 
 use crate::batches::{EvalBatchSize, batches_by_length, token_batch};
 use crate::bert::BertModel;
 use crate::folder::Pooling;
+use crate::tasks::facts::hash_tokens;
+
+use super::features::FeatureRoom;
 use crate::tokenizer::{Sequences, TextTokenizer};
 
 /// The part of the encoder that stays as it is. Its dropout is off, so its features do not change.
@@ -79,32 +83,49 @@ impl Examples {
         })
     }
 
-    /// Caches the features of as many texts as `room` bytes hold, and takes them off `room`.
+    /// Caches the features of as many texts as `room` has place for, and takes them off `room`. Features that are
+    /// used `uses` times at most once are not cached.
     pub fn cache_features(
         mut self,
-        frozen: Frozen,
-        channels: usize,
+        (frozen, channels): (Frozen, usize),
+        uses: u64,
         size: &EvalBatchSize,
-        room: &mut usize,
+        room: &mut FeatureRoom,
     ) -> Self {
         if frozen == Frozen::Nothing {
             return self;
         }
         for batch in batches_by_length(&self.lengths, size) {
-            let bytes: usize = batch
+            let bytes = batch
                 .iter()
-                .map(|i| frozen.bytes(self.lengths[*i], channels))
-                .sum();
-            let Some(left) = room.checked_sub(bytes) else {
-                break;
-            };
-            *room = left;
+                .map(|i| frozen.bytes(self.lengths[*i], channels));
+            if !room.take(batch.len(), bytes.sum(), uses) {
+                continue;
+            }
             for text in &batch {
                 self.batch_of[*text] = Some(self.batches.len());
             }
             self.batches.push(batch);
         }
         self
+    }
+
+    /// A hash of the tokens.
+    pub fn hash_tokens(&self) -> ContentHash {
+        let sequences = &self.sequences;
+        let types = sequences.types.iter().flatten();
+        let all = sequences.ids.iter().chain(types);
+        hash_tokens(ContentHash::new(), all.map(Vec::as_slice))
+    }
+
+    /// A hash of the labels.
+    pub fn hash_labels(&self) -> ContentHash {
+        let text = match &self.labels {
+            Labels::Classes(all) => format!("{all:?}"),
+            Labels::Sets(all) => format!("{all:?}"),
+            Labels::Values(all) => format!("{all:?}"),
+        };
+        ContentHash::new().with(text.as_bytes())
     }
 
     pub fn len(&self) -> usize {

@@ -4,6 +4,8 @@
 mod arguments;
 mod data;
 mod examples;
+mod features;
+mod predictions;
 mod report;
 mod scores;
 mod task;
@@ -17,7 +19,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use wgrad_nn::{Module, Parameters, freeze};
 use wgrad_tensor::{Device, Generator};
-use wgrad_train::data::TextDataset;
+use wgrad_train::data::{ProblemType, TextDataset};
 use wgrad_train::fs::ensure_writable_dir;
 use wgrad_train::{Callbacks, Flow, Outcome};
 
@@ -29,6 +31,7 @@ use crate::folder::ModelFolder;
 use crate::io::safetensors::write;
 use data::Data;
 use examples::{Examples, Frozen};
+use features::FeatureRoom;
 use scores::check_metric;
 use task::ClassificationTask;
 
@@ -72,6 +75,16 @@ pub fn fine_tune(
     if let Some(name) = &arguments.training.metric_for_best_model {
         check_metric(name, problem, labels.len())?;
     }
+    let smoothing = arguments.training.label_smoothing_factor;
+    ensure!(
+        smoothing == 0.0 || problem == ProblemType::SingleLabel,
+        "label_smoothing_factor spreads the label of a class, and this is {problem}; leave it out"
+    );
+    if let Some(reason) = &data.unlabelled {
+        say(&format!(
+            "test_file: predictions only, no metrics: {reason}"
+        ));
+    }
     prepare_output(output)?;
     let generator = Generator::new(device, arguments.training.seed)?;
     let mut model = SequenceClassifier::for_training(device, &folder, labels, &generator)?;
@@ -91,13 +104,17 @@ pub fn fine_tune(
         arguments.training.per_device_eval_batch_size,
     );
     let tokenize = |set: &TextDataset| Examples::new(set, &tokenizer, length);
-    // Bytes for features. The test data is seen once, so its features are not cached.
-    let mut room = arguments.feature_cache.saturating_mul(1 << 20);
-    let mut cached =
-        |set: Examples| set.cache_features(frozen, config.hidden_size, &eval_batch, &mut room);
-    let training = cached(tokenize(&data.train)?);
+    // The test data is seen once, so its features are not cached.
+    let layers = (frozen, config.hidden_size);
+    let mut room = FeatureRoom::new(arguments.feature_cache, &arguments.training)?;
+    let training = tokenize(&data.train)?;
+    let steps = arguments.training.total_steps(training.len());
+    let epochs = steps.div_ceil(arguments.training.steps_per_epoch(training.len()).max(1));
+    let evaluations = arguments.training.evaluations(training.len());
+    let training = training.cache_features(layers, epochs, &eval_batch, &mut room);
     let validation = data.validation.as_ref().map(tokenize).transpose()?;
-    let validation = validation.map(cached);
+    let validation =
+        validation.map(|set| set.cache_features(layers, evaluations, &eval_batch, &mut room));
     let mut test = data.test.as_ref().map(tokenize).transpose()?;
     timings.push(("loading".into(), started.elapsed().as_secs_f64()));
 
@@ -114,11 +131,16 @@ pub fn fine_tune(
         parameters.1,
         device.adapter().name,
     ));
+    if let Some(line) = room.line() {
+        say(&line);
+    }
     if let Some(folder) = arguments.save_gradients.as_deref().and_then(Path::parent) {
         ensure_writable_dir(folder)?;
     }
     let sets = (training, validation);
-    let mut task = ClassificationTask::new(device, model, &folder, sets, frozen, eval_batch);
+    let mut task = ClassificationTask::new(device, model, &folder, sets, frozen, eval_batch)
+        .label_smoothing(smoothing)
+        .arguments(arguments, room.fact());
     if let Some(path) = arguments.save_gradients.clone() {
         save_gradients(callbacks, path, task.exported_parameters());
     }
@@ -134,15 +156,18 @@ pub fn fine_tune(
     )?;
     let (outcome, kept) = (fitted.outcome, fitted.kept);
     let peak_bytes = fitted.peak_bytes;
-    let known = outcome.evaluations.iter().position(|e| e.step == kept);
+    let known = outcome.own_evaluations().position(|e| e.step == kept);
     let validation = task.validation_scores(known)?;
     let at = Instant::now();
     let test_logits = test.as_mut().map(|set| task.logits(set)).transpose()?;
     if test.is_some() {
         timings.push(("test".into(), at.elapsed().as_secs_f64()));
     }
+    if let (true, Some(logits)) = (arguments.do_predict, &test_logits) {
+        predictions::write(output, logits, problem, task.labels())?;
+    }
     let scored = match (&data.test, &test_logits) {
-        (Some(set), Some(logits)) => Some((set, logits.as_slice())),
+        (Some(set), Some(logits)) if data.unlabelled.is_none() => Some((set, logits.as_slice())),
         _ => None,
     };
     let test = scored.map(|(set, logits)| Scores::new(logits, &set.labels));

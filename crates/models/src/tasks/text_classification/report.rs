@@ -4,7 +4,6 @@ use anyhow::Result;
 use serde_json::json;
 use wgrad_tensor::Device;
 use wgrad_train::data::{Labels, TextDataset};
-use wgrad_train::fs::write_atomic;
 use wgrad_train::report::{ConfusionMatrix, Prediction, Report};
 
 use super::scores::host_losses;
@@ -38,10 +37,9 @@ pub fn write(
             final_metrics.push((format!("{set} {name}"), value));
         }
     }
-    write_atomic(
-        arguments.training.output_dir.join("results.json"),
-        format!("{results:#}\n").as_bytes(),
-    )?;
+    if !fit::write_results(&arguments.training.output_dir, outcome, &results)? {
+        return Ok(());
+    }
     let model = &arguments.model_name_or_path;
     let report = Report {
         final_metrics,
@@ -63,7 +61,7 @@ pub fn write(
 
 /// The wrong predictions with the largest loss: those the model was surest of.
 fn mistakes(set: &TextDataset, logits: &[Vec<f32>], labels: &[String]) -> Result<Vec<Prediction>> {
-    let losses = host_losses(logits, &set.labels)?;
+    let losses = host_losses(logits, &set.labels, 0.0)?;
     let mut order: Vec<usize> = (0..logits.len()).collect();
     order.sort_by(|a, b| losses[*b].total_cmp(&losses[*a]));
     let name = |class: usize| labels.get(class).cloned().unwrap_or_default();

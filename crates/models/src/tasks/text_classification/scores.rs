@@ -93,12 +93,17 @@ pub fn check_metric(name: &str, problem: ProblemType, classes: usize) -> Result<
     Ok(())
 }
 
-/// The mean loss of logits (B, labels) on the device: cross-entropy, binary cross-entropy or squared error.
-pub fn loss(device: &Device, logits: &Tensor, labels: &Labels) -> Result<Tensor> {
+/// The mean loss of logits (B, labels) on the device: cross-entropy, with the part `smoothing` of each label spread over
+/// all classes, binary cross-entropy or squared error.
+pub fn loss(device: &Device, logits: &Tensor, labels: &Labels, smoothing: f64) -> Result<Tensor> {
     Ok(match labels {
         Labels::Classes(labels) => {
             let targets = Tensor::from_slice(device, labels, &[labels.len()])?;
-            logits.cross_entropy(&targets, &CrossEntropy::default())?
+            let options = CrossEntropy {
+                label_smoothing: smoothing as f32,
+                ..CrossEntropy::default()
+            };
+            logits.cross_entropy(&targets, &options)?
         }
         Labels::Sets(labels) => {
             let classes = logits.shape()[1];
@@ -120,18 +125,25 @@ pub fn loss(device: &Device, logits: &Tensor, labels: &Labels) -> Result<Tensor>
 }
 
 /// The same loss of logits on the host, one value an example.
-pub fn host_losses(logits: &[Vec<f32>], labels: &Labels) -> Result<Vec<f64>> {
+pub fn host_losses(logits: &[Vec<f32>], labels: &Labels, smoothing: f64) -> Result<Vec<f64>> {
     let rows = logits.iter();
     match labels {
         Labels::Classes(labels) => rows
             .zip(labels)
             .map(|(row, label)| {
-                let p = softmax(row)
-                    .get(*label as usize)
-                    .copied()
-                    .context("a label without a logit")?;
                 // The bound keeps a probability of 0 finite; NaN passes.
-                Ok(-p.clamp(f64::MIN_POSITIVE, 1.0).ln())
+                let loss = |p: &f64| -p.clamp(f64::MIN_POSITIVE, 1.0).ln();
+                let probabilities = softmax(row);
+                let of_label = probabilities
+                    .get(*label as usize)
+                    .map(loss)
+                    .context("a label without a logit")?;
+                if smoothing == 0.0 {
+                    return Ok(of_label);
+                }
+                let sum: f64 = probabilities.iter().map(loss).sum();
+                let of_all = sum / probabilities.len() as f64;
+                Ok((1.0 - smoothing) * of_label + smoothing * of_all)
             })
             .collect(),
         Labels::Sets(labels) => Ok(rows

@@ -5,14 +5,16 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use wgrad_nn::{Mode, Parameters};
 use wgrad_tensor::{Device, Tensor, no_grad};
-use wgrad_train::{Evaluation, Loss, Task};
+use wgrad_train::{ContentHash, Evaluation, Fact, Loss, Task, setting};
 
+use super::TextClassificationArguments;
 use super::examples::{Examples, Frozen};
 use super::scores::{Scores, default_metric, host_losses, loss};
 use crate::batches::{EvalBatchSize, PAD_TO_MULTIPLE_OF, in_batches_by_length, token_batch};
 use crate::bert::BertModel;
 use crate::classifier::SequenceClassifier;
 use crate::folder::{ModelFolder, Pooling};
+use crate::tasks::facts::facts;
 
 /// A classifier with its training and validation data.
 pub struct ClassificationTask<'a> {
@@ -23,6 +25,9 @@ pub struct ClassificationTask<'a> {
     validation: Option<Examples>,
     frozen: Frozen,
     eval_batch: EvalBatchSize,
+    label_smoothing: f64,
+    /// What the arguments say of the run.
+    facts: Vec<Fact>,
     /// The metrics of every evaluation so far.
     evaluated: Vec<Scores>,
 }
@@ -44,8 +49,53 @@ impl<'a> ClassificationTask<'a> {
             validation,
             frozen,
             eval_batch,
+            label_smoothing: 0.0,
+            facts: Vec::new(),
             evaluated: Vec::new(),
         }
+    }
+
+    /// With a part of each label spread over all classes, in training and in the loss of evaluations.
+    pub fn label_smoothing(self, part: f64) -> Self {
+        Self {
+            label_smoothing: part,
+            ..self
+        }
+    }
+
+    /// With the facts that the arguments say of the run.
+    pub fn arguments(self, arguments: &TextClassificationArguments, cache: Fact) -> Self {
+        let none = || ContentHash::new();
+        let validation = self.validation.as_ref();
+        let validation = validation.map_or_else(none, |set| {
+            let hashes = [set.hash_tokens(), set.hash_labels()];
+            none().with(format!("{hashes:?}").as_bytes())
+        });
+        let parameters = self.model.exported_parameters();
+        let tokens = self.train.hash_tokens();
+        let mut facts = facts(tokens, validation, &parameters, &arguments.freeze);
+        let dropout = setting(&arguments.dropout);
+        let labels = self.labels();
+        // Names of classes are said where a line holds them.
+        let names = match labels.len() {
+            0..=8 => labels.join(", "),
+            many => format!("{many} labels {:?}", none().with_all(labels)),
+        };
+        facts.extend([
+            cache,
+            Fact::fixed("labels", names),
+            Fact::data(
+                "training labels",
+                self.train.hash_labels(),
+                "train_file: the labels of the texts are other ones",
+            ),
+            Fact::fixed("problem_type", self.train.labels.problem_type()),
+            Fact::fixed("freeze_encoder", arguments.freeze_encoder),
+            Fact::fixed("freeze_layers", arguments.freeze_layers),
+            Fact::setting("max_seq_length", arguments.max_seq_length),
+            Fact::setting("dropout", dropout),
+        ]);
+        Self { facts, ..self }
     }
 
     pub fn labels(&self) -> &[String] {
@@ -120,7 +170,7 @@ impl<'a> ClassificationTask<'a> {
         let labels = set.labels.clone();
         self.validation = Some(set);
         let logits = logits?;
-        let losses = host_losses(&logits, &labels)?;
+        let losses = host_losses(&logits, &labels, self.label_smoothing)?;
         let mean = losses.iter().sum::<f64>() / losses.len().max(1) as f64;
         Ok(Some((Scores::new(&logits, &labels)?, mean)))
     }
@@ -136,7 +186,7 @@ impl Task for ClassificationTask<'_> {
         let mut set = std::mem::take(&mut self.train);
         let logits = self.forward(&mut set, examples, mode);
         self.train = set;
-        let mean = loss(self.device, &logits?, &labels)?;
+        let mean = loss(self.device, &logits?, &labels, self.label_smoothing)?;
         Ok(Loss::new(mean, examples.len()))
     }
 
@@ -151,6 +201,10 @@ impl Task for ClassificationTask<'_> {
 
     fn metric_for_best_model(&self) -> &str {
         default_metric(self.train.labels.problem_type())
+    }
+
+    fn facts(&self) -> Vec<Fact> {
+        self.facts.clone()
     }
 
     fn save(&self, dir: &Path) -> Result<()> {
