@@ -190,3 +190,47 @@ fn causal_lm_refuses_bad_input_in_one_line() {
         "{line}"
     );
 }
+
+#[test]
+fn another_text_or_block_size_does_not_resume() {
+    let place = Workplace::new();
+    model(&place);
+    place.write("train.txt", TEXT.repeat(40));
+    // As many tokens, in another order.
+    let mut words: Vec<&str> = TEXT.split_inclusive(' ').collect();
+    words.swap(0, 1);
+    place.write("other.txt", words.concat().repeat(40));
+    let flags = ["--block_size", "16", "--max_steps", "2"];
+    succeed(&mut finetune(&place, "train.txt", "out", &flags));
+    let resume = |text: &str, more: &[&str]| {
+        let flags = [
+            "--resume_from_checkpoint",
+            "--max_steps",
+            "3",
+            "--block_size",
+            "16",
+        ];
+        let mut command = finetune(&place, text, "out", &flags);
+        command.args(more);
+        command
+    };
+    for (text, more, answer) in [
+        ("other.txt", &[][..], "the training texts are other ones"),
+        (
+            "train.txt",
+            &["--block_size", "8"],
+            "block_size was 16, now 8",
+        ),
+        (
+            "train.txt",
+            &["--freeze", "*norm*"],
+            "freeze was none, now *norm*",
+        ),
+    ] {
+        let line = refuse(&mut resume(text, more));
+        assert!(line.contains(answer), "{line}");
+    }
+    let stdout = succeed(&mut resume("train.txt", &["--learning_rate", "1e-4"]));
+    let line = "resumed at step 2: learning_rate was 5e-5, now 0.0001";
+    assert!(stdout.contains(line), "{stdout}");
+}

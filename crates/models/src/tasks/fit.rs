@@ -267,6 +267,10 @@ pub fn report(
     timings: Vec<(String, f64)>,
 ) -> Report {
     let adapter = device.adapter();
+    // What differs after a resume belongs to the settings.
+    let notes = outcome.notes.iter().cloned();
+    let mut settings = settings;
+    settings.extend(notes.map(|note| ("note".to_owned(), note)));
     // What loss scaling skipped has no place on a curve.
     let finite = (outcome.log.iter()).filter(|l| l.loss.is_finite() && l.grad_norm.is_finite());
     Report {

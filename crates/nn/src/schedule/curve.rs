@@ -204,7 +204,27 @@ impl Curve {
             }
             _ => return Ok(None),
         };
+        curve.check(name)?;
         Ok(Some(curve))
+    }
+
+    /// Refuses numbers that make no rate.
+    fn check(&self, name: &str) -> Result<()> {
+        let numbers = match *self {
+            Curve::Cosine { cycles, min } => vec![cycles, min],
+            Curve::CosineWithRestarts { cycles } => vec![cycles],
+            Curve::CosineWarmup { cycles, min, start } => vec![cycles, min, start.unwrap_or(0.0)],
+            Curve::Polynomial { power, end } => vec![power, end],
+            // Its inverse is a rate too.
+            Curve::InverseSqrt { timescale } => vec![timescale, 1.0 / timescale],
+            Curve::WarmupStableDecay { min, cycles, .. } => vec![min, cycles],
+        };
+        match numbers.iter().find(|n| !(n.is_finite() && **n >= 0.0)) {
+            Some(_) => Err(error(format!(
+                "{name}: lr_scheduler_kwargs or learning_rate: the numbers must be finite and not below 0"
+            ))),
+            None => Ok(()),
+        }
     }
 
     /// The factor of the base rate at `step`.

@@ -1,6 +1,7 @@
 //! The loop over a task small enough to know every number of it.
 
 mod line;
+mod resume;
 
 use std::sync::Arc;
 

@@ -177,6 +177,8 @@ fn wrong_numbers_are_named() {
         ("warmup_stable_decay", json!({}), "num_decay_steps"),
         ("cosine_with_min_lr", json!({}), "min_lr_rate"),
         ("polynomial", json!({"lr_end": 1.0}), "below learning_rate"),
+        ("polynomial", json!({"power": -1.0}), "not below 0"),
+        ("inverse_sqrt", json!({"timescale": 0}), "must be finite"),
     ] {
         let line = Schedule::from_name(name, &options(kwargs)).unwrap_err();
         assert!(line.to_string().contains(words), "{line}");
