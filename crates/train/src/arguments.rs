@@ -187,7 +187,8 @@ arguments! {
         /// group_by_length, random (--no_group_by_length) or sequential (--no_shuffle)
         #[cfg_attr(feature = "cli", arg(value_name = "NAME"))]
         pub train_sampling_strategy: Option<String>,
-        /// Go on from this checkpoint: a path, or a name in the output folder; checkpoint-last if not given
+        /// Go on from this checkpoint: a path, the folder of a run, or a name in the output folder; checkpoint-last if not
+        /// given
         #[cfg_attr(feature = "cli", arg(value_name = "PATH", num_args = 0..=1, default_missing_value = "checkpoint-last"))]
         pub resume_from_checkpoint: Option<PathBuf>,
         /// Write no checkpoints while training (the finished model is written all the same)
@@ -297,10 +298,17 @@ impl TrainingArguments {
             Some("False" | "false") => return None,
             _ => path,
         };
+        let holds = |path: &Path, name: &str| path.join(name).join("trainer_state.json").exists();
         let name_only = path.components().count() == 1 && path.is_relative();
-        Some(match name_only {
+        let of_output = name_only && !holds(path, "checkpoint-last");
+        let path = match of_output {
             true => self.output_dir.join(path),
             false => path.to_owned(),
+        };
+        // The folder of a run stands for its last checkpoint.
+        Some(match !holds(&path, "") && holds(&path, "checkpoint-last") {
+            true => path.join("checkpoint-last"),
+            false => path,
         })
     }
 }

@@ -339,4 +339,12 @@ fn a_checkpoint_that_is_not_there_names_those_that_are() {
         (&results["resumed_at"], &results["global_step"]),
         (&1.into(), &2.into())
     );
+    // The folder of a run stands for its last checkpoint.
+    let folder = place.path("out").display().to_string();
+    let flags = ["--max_steps", "3", "--resume_from_checkpoint", &folder];
+    let stdout = succeed(&mut run(&place, "out", &flags));
+    assert!(
+        stdout.contains("resumed at step 2: max_steps was 2, now 3"),
+        "{stdout}"
+    );
 }
