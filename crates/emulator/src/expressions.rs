@@ -19,6 +19,7 @@ impl Group<'_, '_> {
                 for part in components {
                     parts.push(self.value(*part)?);
                 }
+                self.room(parts.iter().map(|part| part.words.len()).sum())?;
                 Ok(Value::join(parts.iter().copied()))
             }
             Expression::Access { base, index } => {

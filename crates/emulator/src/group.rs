@@ -34,6 +34,8 @@ pub(crate) struct Frame<'p> {
     pub arguments: Vec<Value>,
     pub flows: Vec<Flow>,
     pub result: Option<Value>,
+    /// Words that its values and variables take.
+    words: usize,
 }
 
 pub(crate) struct Group<'p, 'm> {
@@ -49,6 +51,8 @@ pub(crate) struct Group<'p, 'm> {
     pub position: Position,
     pub tally: &'m mut Option<Tally>,
     end: Option<Instant>,
+    /// Words that the memory and the values of the workgroup take.
+    words: usize,
 }
 
 /// A workgroup's place in the grid, and how many ran before it.
@@ -61,6 +65,10 @@ pub(crate) struct Position {
 
 /// Function calls deeper than this end the run; WGSL forbids recursion.
 const DEPTH: usize = 64;
+/// Words of 32 bits that a workgroup's variables and values take at most: 512 MiB.
+const WORDS: usize = 1 << 27;
+/// Words that a scalar of workgroup memory takes, with the record of who touched it.
+const SHARED: usize = 14;
 
 impl<'p, 'm> Group<'p, 'm> {
     pub fn new(
@@ -83,9 +91,16 @@ impl<'p, 'm> Group<'p, 'm> {
             position,
             tally,
             end,
+            words: 0,
         };
         for (_, variable) in program.module.global_variables.iter() {
             let slots = program.types.slots(variable.ty);
+            let each = match variable.space {
+                AddressSpace::WorkGroup => SHARED,
+                AddressSpace::Private => lanes,
+                _ => 0,
+            };
+            group.take(slots, each, variable.name.as_deref())?;
             let shared = (variable.space == AddressSpace::WorkGroup).then(|| {
                 let name = variable.name.clone().unwrap_or_default();
                 Shared::new(name, slots, program.machine.checked)
@@ -107,6 +122,27 @@ impl<'p, 'm> Group<'p, 'm> {
             true => Err(Fault::new("it took too long, and was watched in part")),
             false => Ok(()),
         }
+    }
+
+    /// Counts memory for a variable or value of `slots` scalars before it is made.
+    pub fn take(&mut self, slots: usize, each: usize, name: Option<&str>) -> Result<()> {
+        let words = slots.saturating_mul(each);
+        self.words = self.words.saturating_add(words);
+        if self.words <= WORDS {
+            return Ok(());
+        }
+        let what = name.map_or("a value".to_owned(), |name| format!("`{name}`"));
+        let mib = (words / (1 << 18)).max(1);
+        Err(Fault::new(format!(
+            "{what} takes {mib} MiB in a workgroup of {} invocations; the emulator has {} MiB for all of its variables and values",
+            self.lanes,
+            WORDS / (1 << 18)
+        )))
+    }
+
+    /// Ends a run whose values take too much memory.
+    pub fn look_at_the_memory(&mut self) -> Result<()> {
+        self.take(0, 0, None)
     }
 
     /// Runs the entry point from its first statement to its last.
@@ -152,7 +188,15 @@ impl<'p, 'm> Group<'p, 'm> {
         if self.frames.len() >= DEPTH {
             return Err(Fault::new(format!("calls are nested deeper than {DEPTH}")));
         }
+        self.look_at_the_clock()?;
         let lanes = self.lanes;
+        let before = self.words;
+        let given: usize = arguments.iter().map(|value| value.words.len()).sum();
+        self.take(given, 1, function.name.as_deref())?;
+        for (_, local) in function.local_variables.iter() {
+            let slots = self.program.types.slots(local.ty);
+            self.take(slots, lanes, local.name.as_deref())?;
+        }
         self.frames.push(Frame {
             function,
             info,
@@ -161,6 +205,7 @@ impl<'p, 'm> Group<'p, 'm> {
             arguments,
             flows: Vec::new(),
             result: None,
+            words: self.words - before,
         });
         let depth = self.frames.len() - 1;
         // Expressions without work: literals, arguments, names of variables.
@@ -170,7 +215,11 @@ impl<'p, 'm> Group<'p, 'm> {
                 Expression::Constant(constant) => {
                     Some(self.constant(self.program.module.constants[*constant].init)?)
                 }
-                Expression::ZeroValue(ty) => Some(Value::zeros(self.program.types.slots(*ty), 1)),
+                Expression::ZeroValue(ty) => {
+                    let slots = self.program.types.slots(*ty);
+                    self.room(slots)?;
+                    Some(Value::zeros(slots, 1))
+                }
                 Expression::FunctionArgument(i) => {
                     Some(self.frames[depth].arguments[*i as usize].clone())
                 }
@@ -188,7 +237,9 @@ impl<'p, 'm> Group<'p, 'm> {
                 }
                 _ => None,
             };
-            self.frames[depth].values[handle.index()] = value;
+            if let Some(value) = value {
+                self.set(handle, value);
+            }
         }
         for (_, local) in function.local_variables.iter() {
             let slots = self.program.types.slots(local.ty);
@@ -200,7 +251,9 @@ impl<'p, 'm> Group<'p, 'm> {
         }
         let mut active = mask.to_vec();
         self.block(&function.body, &mut active)?;
-        Ok(self.frames.pop().and_then(|frame| frame.result))
+        let frame = self.frames.pop();
+        self.words -= frame.as_ref().map_or(0, |frame| frame.words);
+        Ok(frame.and_then(|frame| frame.result))
     }
 
     /// A local variable's first value: a constant expression, which no statement emits.
@@ -237,7 +290,11 @@ impl<'p, 'm> Group<'p, 'm> {
         Ok(match &module.global_expressions[handle] {
             Expression::Literal(literal) => literal_value(*literal)?,
             Expression::Constant(constant) => self.constant(module.constants[*constant].init)?,
-            Expression::ZeroValue(ty) => Value::zeros(self.program.types.slots(*ty), 1),
+            Expression::ZeroValue(ty) => {
+                let slots = self.program.types.slots(*ty);
+                self.room(slots)?;
+                Value::zeros(slots, 1)
+            }
             Expression::Splat { size, value } => {
                 let value = self.constant(*value)?;
                 value.pick(std::iter::repeat_n(0, *size as usize))
@@ -304,7 +361,22 @@ impl<'p, 'm> Group<'p, 'm> {
     }
 
     pub fn set(&mut self, handle: Handle<Expression>, value: Value) {
-        self.top_mut().values[handle.index()] = Some(value);
+        let new = value.words.len();
+        let frame = self.top_mut();
+        let old = frame.values[handle.index()].replace(value);
+        let old = old.map_or(0, |old| old.words.len());
+        frame.words = frame.words + new - old;
+        self.words = self.words + new - old;
+    }
+
+    /// Refuses a value of more scalars than a workgroup has room for.
+    pub fn room(&self, slots: usize) -> Result<()> {
+        match slots <= WORDS - self.words.min(WORDS) {
+            true => Ok(()),
+            false => Err(Fault::new(format!(
+                "a value of {slots} scalars is larger than what the emulator has room for"
+            ))),
+        }
     }
 
     /// The type of an expression of the function under way.

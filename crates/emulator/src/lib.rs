@@ -14,6 +14,8 @@
 //! and pipeline-overridable constants; a kernel with one of these is refused with an error that names it.
 
 mod arithmetic;
+#[cfg(test)]
+mod cap_tests;
 mod cooperative;
 mod counting;
 mod counts;

@@ -20,7 +20,9 @@ impl Group<'_, '_> {
         match self.inner(pointer) {
             TypeInner::Pointer { base, .. } => {
                 if self.program.types.slots(*base) != self.program.types.leaves(*base).len() {
-                    return Err(Fault::new("so large an array as one value is not emulated"));
+                    return Err(Fault::new(
+                        "so large an array or struct as one value is not emulated",
+                    ));
                 }
                 Ok(Cow::Borrowed(self.program.types.leaves(*base)))
             }

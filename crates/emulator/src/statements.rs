@@ -21,12 +21,14 @@ impl<'p> Group<'p, '_> {
             if let Some(tally) = self.tally {
                 tally.go_to(*span);
             }
-            self.statement(statement, mask).map_err(|mut fault| {
-                if fault.line.is_none() {
-                    fault.line = self.program.line(*span);
-                }
-                fault
-            })?;
+            let done = self.statement(statement, mask);
+            done.and_then(|()| self.look_at_the_memory())
+                .map_err(|mut fault| {
+                    if fault.line.is_none() {
+                        fault.line = self.program.line(*span);
+                    }
+                    fault
+                })?;
         }
         Ok(())
     }

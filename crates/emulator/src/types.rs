@@ -41,7 +41,7 @@ pub(crate) struct Leaf {
     pub kind: Kind,
 }
 
-/// An array with more scalars than this is never held as one value.
+/// An array or struct with more scalars than this is never held as one value.
 const LEAVES: usize = 1 << 16;
 
 /// All types of a module.
@@ -85,20 +85,24 @@ impl Types {
                         }
                     };
                     let part = &types.leaves[base.index()];
-                    let slots = n * types.slots[base.index()];
+                    let slots = n.saturating_mul(types.slots[base.index()]);
                     let leaves = if slots > LEAVES { 0 } else { n };
-                    let leaves = (0..leaves as u32)
-                        .flat_map(|i| part.iter().map(move |leaf| leaf.after(i * stride)));
+                    let leaves = (0..leaves as u32).flat_map(|i| {
+                        part.iter()
+                            .map(move |leaf| leaf.after(i.saturating_mul(*stride)))
+                    });
                     (slots, leaves.collect(), narrow[base.index()])
                 }
                 TypeInner::Struct { members, .. } => {
                     let mut leaves = Vec::new();
                     let (mut slots, mut small) = (0, false);
                     for member in members {
-                        slots += types.slots[member.ty.index()];
+                        slots = types.slots[member.ty.index()].saturating_add(slots);
                         small |= narrow[member.ty.index()];
                         let part = &types.leaves[member.ty.index()];
-                        leaves.extend(part.iter().map(|leaf| leaf.after(member.offset)));
+                        if leaves.len() + part.len() <= LEAVES {
+                            leaves.extend(part.iter().map(|leaf| leaf.after(member.offset)));
+                        }
                     }
                     (slots, leaves, small)
                 }
@@ -143,7 +147,7 @@ impl Types {
 impl Leaf {
     fn after(self, bytes: u32) -> Leaf {
         Leaf {
-            byte: self.byte + bytes,
+            byte: self.byte.saturating_add(bytes),
             kind: self.kind,
         }
     }

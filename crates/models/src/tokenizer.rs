@@ -6,9 +6,10 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::{Map, Value, json};
 use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::normalizers::{BertNormalizer, NormalizerWrapper};
+use tokenizers::parallelism::MaybeParallelRefIterator;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::processors::bert::BertProcessing;
-use tokenizers::{AddedToken, PostProcessor, Tokenizer, TruncationDirection};
+use tokenizers::{AddedToken, Encoding, PostProcessor, Tokenizer, TruncationDirection};
 
 use wgrad_train::fs::write_atomic;
 
@@ -18,12 +19,15 @@ use crate::io::is_folder;
 
 mod batch;
 mod gguf;
+mod guard;
 mod pairs;
 mod stream;
 
 pub use batch::{PaddedBatch, pad_batch};
 pub use pairs::Sequences;
 pub use stream::TextStream;
+
+use guard::caught;
 
 /// Texts that are encoded at a time: enough for every core, few enough that the intermediate
 /// encodings, far larger than the ids, stay small.
@@ -55,8 +59,10 @@ impl TextTokenizer {
         let vocab = dir.join("vocab.txt");
         let mut direction = TruncationDirection::Right;
         let mut tokenizer = if json.exists() {
-            let mut tokenizer = Tokenizer::from_file(&json)
-                .map_err(|error| anyhow!("{}: {}", json.display(), one_line(&error.to_string())))?;
+            let bytes =
+                std::fs::read(&json).with_context(|| format!("{}: cannot read", json.display()))?;
+            let mut tokenizer =
+                guard::load(&bytes).map_err(|error| anyhow!("{}: {error:#}", json.display()))?;
             if let Some(truncation) = tokenizer.get_truncation() {
                 direction = truncation.direction;
             }
@@ -65,9 +71,10 @@ impl TextTokenizer {
                 (found, settings.generic_class)
             {
                 let normalizer = settings.normalizer(found.clean_text);
-                tokenizer
-                    .with_normalizer(Some(normalizer))
-                    .map_err(|error| anyhow!("{}: {error}", json.display()))?;
+                caught("load", || {
+                    tokenizer.with_normalizer(Some(normalizer)).map(|_| ())
+                })
+                .map_err(|error| anyhow!("{}: {error}", json.display()))?;
             }
             tokenizer
         } else if vocab.exists() {
@@ -93,7 +100,12 @@ impl TextTokenizer {
     ///
     /// Errors name the key of the metadata that is missing, wrong or not supported.
     pub fn from_gguf(metadata: &Metadata) -> Result<Self> {
-        let tokenizer = gguf::build(metadata)?;
+        let mut built = None;
+        caught("load", || {
+            built = Some(gguf::build(metadata));
+            Ok(())
+        })?;
+        let tokenizer = built.context("cannot load")??;
         Ok(Self::new(tokenizer, TruncationDirection::Right))
     }
 
@@ -120,25 +132,19 @@ impl TextTokenizer {
 
     /// The token ids of a text of any length, special tokens included.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let encoding = self
-            .tokenizer
-            .encode_fast(text, true)
-            .map_err(|error| anyhow!("cannot tokenize: {}", one_line(&error.to_string())))?;
+        let encoding = caught("tokenize", || self.tokenizer.encode_fast(text, true))?;
         Ok(encoding.get_ids().to_vec())
     }
 
     /// The text of these ids, with or without special tokens such as `<|im_end|>`. Bytes that are not
     /// UTF-8 become U+FFFD.
     pub fn decode(&self, ids: &[u32], skip_special_tokens: bool) -> Result<String> {
-        self.tokenizer
-            .decode(ids, skip_special_tokens)
-            .map_err(|error| anyhow!("cannot decode: {}", one_line(&error.to_string())))
+        caught("decode", || self.tokenizer.decode(ids, skip_special_tokens))
     }
 
     /// Writes the tokenizer as a `tokenizer.json`.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        let json = self.tokenizer.to_string(false);
-        let json = json.map_err(|error| anyhow!("cannot save the tokenizer: {error}"))?;
+        let json = caught("save the tokenizer", || self.tokenizer.to_string(false))?;
         write_atomic(path, json.as_bytes())
     }
 
@@ -163,24 +169,26 @@ impl TextTokenizer {
             })?;
         let mut rows = Vec::with_capacity(texts.len());
         for chunk in texts.chunks(CHUNK) {
-            let encodings = self
-                .tokenizer
-                .encode_batch_fast(chunk.to_vec(), false)
-                .map_err(|error| anyhow!("cannot tokenize: {}", one_line(&error.to_string())))?;
-            for mut encoding in encodings {
-                encoding.truncate(room, 0, self.direction);
-                // The parts cut off would get special tokens too.
-                encoding.take_overflowing();
-                let encoding =
-                    self.tokenizer
-                        .post_process(encoding, None, true)
-                        .map_err(|error| {
-                            anyhow!("cannot tokenize: {}", one_line(&error.to_string()))
-                        })?;
+            for mut encoding in self.encode_all(chunk)? {
+                let encoding = caught("tokenize", || {
+                    encoding.truncate(room, 0, self.direction);
+                    // The parts cut off would get special tokens too.
+                    encoding.take_overflowing();
+                    self.tokenizer.post_process(encoding, None, true)
+                })?;
                 rows.push(encoding.get_ids().to_vec());
             }
         }
         Ok(rows)
+    }
+
+    /// The texts without special tokens, in parallel.
+    fn encode_all<T: AsRef<str> + Sync>(&self, texts: &[T]) -> Result<Vec<Encoding>> {
+        let encode = |text: &T| {
+            let text = text.as_ref();
+            caught("tokenize", || self.tokenizer.encode_fast(text, false))
+        };
+        texts.maybe_par_iter().map(encode).collect()
     }
 
     /// The number of tokens, added ones included; ids may lie above it where the file leaves gaps.

@@ -13,6 +13,7 @@ mod kernel;
 mod launch;
 mod measure;
 mod memory;
+mod panics;
 mod submit;
 pub mod variants;
 
@@ -33,10 +34,10 @@ pub use memory::pack::PACK_ALIGN;
 pub use memory::pool::MemoryReport;
 pub use memory::transfer::TEXTURE_WIDTH;
 pub use memory::watch::{Access, Watch};
+pub use panics::{catch_panic, panic_is_an_error};
 #[cfg(feature = "emulator")]
 pub use submit::emulated::KernelCounts;
 pub use submit::timestamps::KernelTime;
-pub use submit::wait::panic_is_an_error;
 pub use variants::text_hash;
 #[cfg(feature = "emulator")]
 pub use wgrad_emulator::Counts;

@@ -1,13 +1,15 @@
 //! Checkpoints: the model as its task saves it, the optimizer's state as safetensors, the rest as JSON.
 //! A checkpoint is filled under a temporary name and renamed, so that it is whole or not there.
 
+mod valid;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
 use serde::{Deserialize, Serialize};
-use wgrad_nn::optim::{Optimizer, OptimizerState};
+use wgrad_nn::optim::{Optimizer, OptimizerState, check_state_values};
 use wgrad_nn::schedule::{LrScheduler, Schedule};
 use wgrad_tensor::{Device, Tensor};
 
@@ -194,6 +196,8 @@ pub fn load(
     early_stopping: &mut EarlyStopping,
 ) -> Result<()> {
     let file = StateFile::read(path)?;
+    file.check(early_stopping, scheduler.schedule(), scheduler.base_lr())
+        .with_context(|| damaged(path))?;
     let tensors_path = path.join("optimizer.safetensors");
     let bytes = std::fs::read(&tensors_path)
         .with_context(|| format!("{}: cannot be read", tensors_path.display()))?;
@@ -201,11 +205,19 @@ pub fn load(
         .map_err(|e| anyhow!("{}: damaged: {e}", tensors_path.display()))?;
     let mut tensors = Vec::new();
     for (name, view) in stored.tensors() {
+        ensure!(
+            view.dtype() == Dtype::F32,
+            "{}: damaged: `{name}` is {:?}, the state of an optimizer is F32",
+            tensors_path.display(),
+            view.dtype()
+        );
         let values: Vec<f32> = view
             .data()
             .chunks_exact(4)
             .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
             .collect();
+        check_state_values(&name, &values)
+            .with_context(|| format!("{}: damaged", tensors_path.display()))?;
         tensors.push((name, Tensor::from_slice(device, &values, view.shape())?));
     }
     let report = optimizer.load_state_dict(&OptimizerState {
@@ -217,9 +229,9 @@ pub fn load(
     report
         .allow_missing()
         .with_context(|| format!("{}: the optimizer's state", path.display()))?;
-    let patience = early_stopping.patience;
-    *early_stopping = file.early_stopping;
-    early_stopping.patience = patience;
+    // The settings are those of this run's arguments.
+    early_stopping.best = file.early_stopping.best;
+    early_stopping.waiting = file.early_stopping.waiting;
     if let (Some(p), Schedule::ReduceOnPlateau(now)) = (file.plateau, scheduler.schedule()) {
         let mut plateau = now.clone();
         plateau.best = p.best;
@@ -229,4 +241,12 @@ pub fn load(
         *scheduler = LrScheduler::new(scheduler.base_lr(), Schedule::ReduceOnPlateau(plateau))?;
     }
     Ok(())
+}
+
+/// What stands in front of an error about a checkpoint's numbers.
+pub(crate) fn damaged(path: &Path) -> String {
+    format!(
+        "{}: the checkpoint is damaged; resume from another, or start anew without resume_from_checkpoint",
+        path.join("trainer_state.json").display()
+    )
 }

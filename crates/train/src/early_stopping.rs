@@ -86,7 +86,7 @@ impl EarlyStopping {
             self.waiting = 0;
             return Decision::Improved;
         }
-        self.waiting += 1;
+        self.waiting = self.waiting.saturating_add(1);
         if self.is_over() {
             Decision::Stop
         } else {

@@ -233,7 +233,7 @@ impl Run<'_, '_> {
                     self.save(task)?;
                 }
             }
-            if self.state.step_in_epoch as usize == groups.len() {
+            if self.state.step_in_epoch as usize >= groups.len() {
                 self.state.epoch += 1;
                 self.state.step_in_epoch = 0;
             }

@@ -1,9 +1,9 @@
 //! Pairs of texts as one sequence.
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use tokenizers::{PostProcessor, TruncationParams, TruncationStrategy, truncate_encodings};
 
-use super::{CHUNK, TextTokenizer, one_line};
+use super::{CHUNK, TextTokenizer, caught};
 
 /// Token sequences, each a text or a pair of texts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -70,26 +70,20 @@ impl TextTokenizer {
             direction: self.direction,
             ..TruncationParams::default()
         };
-        let failed =
-            |error: tokenizers::Error| anyhow!("cannot tokenize: {}", one_line(&error.to_string()));
         let (mut ids, mut types) = (Vec::new(), Vec::new());
         for (texts, pairs) in texts.chunks(CHUNK).zip(pairs.chunks(CHUNK)) {
-            let encode = |texts: &[String]| {
-                let encoded = self.tokenizer.encode_batch_fast(texts.to_vec(), false);
-                encoded.map_err(failed)
-            };
-            for (first, second) in encode(texts)?.into_iter().zip(encode(pairs)?) {
-                let (mut first, mut second) =
-                    truncate_encodings(first, Some(second), &truncation).map_err(failed)?;
-                // The parts cut off would get special tokens too.
-                first.take_overflowing();
-                if let Some(second) = &mut second {
-                    second.take_overflowing();
-                }
-                let both = self
-                    .tokenizer
-                    .post_process(first, second, true)
-                    .map_err(failed)?;
+            let seconds = self.encode_all(pairs)?;
+            for (first, second) in self.encode_all(texts)?.into_iter().zip(seconds) {
+                let both = caught("tokenize", || {
+                    let (mut first, mut second) =
+                        truncate_encodings(first, Some(second), &truncation)?;
+                    // The parts cut off would get special tokens too.
+                    first.take_overflowing();
+                    if let Some(second) = &mut second {
+                        second.take_overflowing();
+                    }
+                    self.tokenizer.post_process(first, second, true)
+                })?;
                 ids.push(both.get_ids().to_vec());
                 types.push(both.get_type_ids().to_vec());
             }

@@ -1,10 +1,12 @@
 //! Token ids to text, one at a time.
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use tokenizers::{
     DecodeStream, DecoderWrapper, ModelWrapper, NormalizerWrapper, PostProcessorWrapper,
     PreTokenizerWrapper, Tokenizer,
 };
+
+use super::caught;
 
 /// Gives the text of each next token id as soon as its bytes make whole characters.
 pub struct TextStream<'a> {
@@ -35,21 +37,20 @@ impl<'a> TextStream<'a> {
     /// The text that this id completes; empty where a character is still in the making.
     pub fn push(&mut self, id: u32) -> Result<String> {
         self.pending.push(id);
-        match self.stream.step(id) {
-            Ok(Some(text)) => {
-                self.pending.clear();
-                Ok(text)
-            }
-            Ok(None) => Ok(String::new()),
-            Err(error) => Err(anyhow!("cannot decode token {id}: {error}")),
+        let what = format!("decode token {id}");
+        let text = caught(&what, || self.stream.step(id))?;
+        if text.is_some() {
+            self.pending.clear();
         }
+        Ok(text.unwrap_or_default())
     }
 
     /// What is left when no id follows: bytes of an unfinished character become U+FFFD.
     pub fn finish(self) -> Result<String> {
-        self.tokenizer
-            .decode(&self.pending, self.skip_special_tokens)
-            .map_err(|error| anyhow!("cannot decode: {error}"))
+        caught("decode", || {
+            self.tokenizer
+                .decode(&self.pending, self.skip_special_tokens)
+        })
     }
 }
 

@@ -17,7 +17,7 @@ pub use groups::{ParamGroup, ParamGroups, no_decay, takes_no_decay};
 pub use norm::{GradNorm, clip_grad_norm};
 pub use scaler::GradScalerState;
 pub use sgd::{Sgd, SgdConfig};
-pub use state::OptimizerState;
+pub use state::{OptimizerState, check_state_values};
 pub use wgrad_tensor::ops::optim::GradScaler;
 
 use adam::AdamConstants;

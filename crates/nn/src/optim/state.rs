@@ -58,7 +58,9 @@ impl OptimizerState {
             serde_json::from_str(entry(GRAD_SCALER)?).map_err(|_| refuse(GRAD_SCALER))?;
         let mut tensors = Vec::new();
         for name in TensorSource::names(&file) {
-            let tensor = Tensor::from_slice(device, &file.to_f32(&name)?, file.shape(&name)?)?;
+            let values = file.to_f32(&name)?;
+            check_state_values(&name, &values)?;
+            let tensor = Tensor::from_slice(device, &values, file.shape(&name)?)?;
             tensors.push((name, tensor));
         }
         Ok(Self {
@@ -66,6 +68,25 @@ impl OptimizerState {
             tensors,
             grad_scaler,
         })
+    }
+}
+
+/// Refuses values that no optimizer's state has: not finite, or the mean of squares below 0. Loaders call it for
+/// each tensor of [`OptimizerState::tensors`].
+///
+/// Errors: names the tensor and the value.
+pub fn check_state_values(name: &str, values: &[f32]) -> Result<()> {
+    let least = match name.ends_with(".exp_avg_sq") {
+        true => 0.0,
+        false => f32::MIN,
+    };
+    let wrong = |value: &&f32| !(value.is_finite() && **value >= least);
+    match values.iter().find(wrong) {
+        None => Ok(()),
+        Some(value) => Err(Error::op(
+            "optimizer",
+            format!("the state `{name}` holds {value}; load another checkpoint"),
+        )),
     }
 }
 
@@ -133,6 +154,11 @@ impl MultiTensor {
         report.unexpected.extend(too_many);
         if let Some(scaling) = &self.scaling {
             let (scale, since) = state.grad_scaler.unwrap_or((scaling.init_scale(), 0));
+            if !(scale.is_finite() && scale > 0.0) {
+                return refuse(format!(
+                    "the grad_scaler's scale is {scale}; it must be a number above 0"
+                ));
+            }
             scaling.write(scale, since)?;
         }
         if let Some(made) = &self.made {

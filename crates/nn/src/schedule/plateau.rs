@@ -130,7 +130,7 @@ impl ReduceOnPlateau {
             self.best = Some(metric);
             self.bad_evaluations = 0;
         } else {
-            self.bad_evaluations += 1;
+            self.bad_evaluations = self.bad_evaluations.saturating_add(1);
         }
         if self.cooldown_left > 0 {
             self.cooldown_left -= 1;

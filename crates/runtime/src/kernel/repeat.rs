@@ -9,6 +9,12 @@ use std::collections::BTreeMap;
 
 type Values = BTreeMap<String, u32>;
 
+/// Lines that loops may make, and loops inside of loops. A compiler takes minutes for far fewer lines.
+const LINES: usize = 1 << 20;
+const DEPTH: usize = 16;
+/// Bytes of the whole text.
+const BYTES: usize = 1 << 26;
+
 /// Appends `text` to `out`, its loops unrolled. `constants` are the names that counts may use.
 pub(super) fn unroll(
     name: &str,
@@ -17,48 +23,67 @@ pub(super) fn unroll(
     out: &mut String,
 ) -> Result<(), String> {
     let lines: Vec<&str> = text.lines().collect();
-    block(name, &lines, constants, &Values::new(), out)
+    let mut unroller = Unroller {
+        name,
+        constants,
+        out,
+        turns: 0,
+    };
+    unroller.block(&lines, &Values::new(), 0)
 }
 
-fn block(
-    name: &str,
-    lines: &[&str],
-    constants: &Values,
-    indices: &Values,
-    out: &mut String,
-) -> Result<(), String> {
-    let mut at = 0;
-    while at < lines.len() {
-        let line = lines[at];
-        let words: Vec<&str> = line.split_whitespace().collect();
-        match words.first() {
-            Some(&"#repeat") => {
-                let (Some(index), false) = (words.get(1), words.len() < 3) else {
-                    return Err(format!("{name}: `{line}` needs an index and a count"));
-                };
-                let known = constants.iter().chain(indices);
-                let known: Values = known.map(|(k, v)| (k.clone(), *v)).collect();
-                let count = value(&words[2..].join(" "), &known)
-                    .ok_or_else(|| format!("{name}: the count of `{line}` is not known"))?;
-                let end = matching(&lines[at + 1..])
-                    .ok_or_else(|| format!("{name}: `{line}` without #endrepeat"))?;
-                let body = &lines[at + 1..at + 1 + end];
-                let mut inner = indices.clone();
-                for i in 0..count {
-                    inner.insert((*index).to_owned(), i);
-                    block(name, body, constants, &inner, out)?;
-                }
-                at += end + 2;
+struct Unroller<'a> {
+    name: &'a str,
+    constants: &'a Values,
+    out: &'a mut String,
+    /// Turns of all loops so far, and lines inside of them.
+    turns: usize,
+}
+
+impl Unroller<'_> {
+    /// `depth` is the number of loops around.
+    fn block(&mut self, lines: &[&str], indices: &Values, depth: usize) -> Result<(), String> {
+        let name = self.name;
+        let mut at = 0;
+        while at < lines.len() {
+            let line = lines[at];
+            self.turns += usize::from(depth > 0);
+            if self.turns > LINES || self.out.len() > BYTES || depth > DEPTH {
+                return Err(format!(
+                    "{name}: #repeat makes more than {LINES} lines or {BYTES} bytes, or is nested deeper than {DEPTH}; repeat less, or write a loop of WGSL"
+                ));
             }
-            Some(&"#endrepeat") => return Err(format!("{name}: #endrepeat without #repeat")),
-            _ => {
-                substitute(line, indices, out);
-                out.push('\n');
-                at += 1;
+            let words: Vec<&str> = line.split_whitespace().collect();
+            match words.first() {
+                Some(&"#repeat") => {
+                    let (Some(index), false) = (words.get(1), words.len() < 3) else {
+                        return Err(format!("{name}: `{line}` needs an index and a count"));
+                    };
+                    let known = self.constants.iter().chain(indices);
+                    let known: Values = known.map(|(k, v)| (k.clone(), *v)).collect();
+                    let count = value(&words[2..].join(" "), &known)
+                        .ok_or_else(|| format!("{name}: the count of `{line}` is not known"))?;
+                    let end = matching(&lines[at + 1..])
+                        .ok_or_else(|| format!("{name}: `{line}` without #endrepeat"))?;
+                    let body = &lines[at + 1..at + 1 + end];
+                    let mut inner = indices.clone();
+                    // Turns over nothing make nothing.
+                    for i in 0..if body.is_empty() { 0 } else { count } {
+                        inner.insert((*index).to_owned(), i);
+                        self.block(body, &inner, depth + 1)?;
+                    }
+                    at += end + 2;
+                }
+                Some(&"#endrepeat") => return Err(format!("{name}: #endrepeat without #repeat")),
+                _ => {
+                    substitute(line, indices, self.out);
+                    self.out.push('\n');
+                    at += 1;
+                }
             }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 /// The place of the `#endrepeat` that ends the loop whose body begins here.
@@ -160,8 +185,21 @@ mod tests {
             ("#endrepeat", "without #repeat"),
             ("#repeat i N\n#endrepeat", "count"),
             ("#repeat i", "needs an index"),
+            (
+                "#repeat i 4000000000\nx{i}\n#endrepeat",
+                "more than 1048576 lines",
+            ),
+            (
+                "#repeat i 60000\n#repeat j 60000\n#repeat k 0\nx\n#endrepeat\n#endrepeat\n#endrepeat",
+                "more than",
+            ),
         ] {
             assert!(run(text).unwrap_err().contains(part), "{text}");
         }
+        let deep = "#repeat i 1\n".repeat(5000) + "x\n" + &"#endrepeat\n".repeat(5000);
+        assert!(run(&deep).unwrap_err().contains("nested deeper"));
+        let long = format!("#repeat i 100000\n{}\n#endrepeat", "x".repeat(2000));
+        assert!(run(&long).unwrap_err().contains("bytes"));
+        assert_eq!(run("#repeat i 4000000000\n#endrepeat\ny").unwrap(), "y\n");
     }
 }

@@ -1,8 +1,5 @@
 //! Waits for the device. No other code does.
 
-use std::any::Any;
-use std::cell::Cell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::task::{Context, Poll, Waker};
@@ -11,6 +8,7 @@ use std::time::Duration;
 use crate::device::open::Gpu;
 use crate::error::{Error, Result};
 use crate::memory::pool::Pool;
+use crate::panics::catch_panic;
 
 /// How long another thread may take to report that this thread's buffer is mapped.
 const MAP_TIMEOUT: Duration = Duration::from_secs(30);
@@ -28,7 +26,7 @@ pub(crate) fn wait(pool: &Pool, index: Option<wgpu::SubmissionIndex>) -> Result<
 }
 
 fn poll(gpu: &Gpu, index: Option<wgpu::SubmissionIndex>) -> std::result::Result<(), String> {
-    let waited = caught(|| {
+    let waited = catch_panic(|| {
         gpu.raw.poll(wgpu::PollType::Wait {
             submission_index: index,
             timeout: None,
@@ -186,49 +184,5 @@ impl Waiter {
             Some(Ok(())) => Ok(()),
             _ => Err("the waiting thread has ended".into()),
         }
-    }
-}
-
-thread_local! {
-    static CATCHING: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Whether a panic on this thread would come back to its caller as an [`Error`]: a panic hook should not report
-/// it. wgpu panics if a device is lost during a wait.
-pub fn panic_is_an_error() -> bool {
-    CATCHING.get()
-}
-
-/// Runs `f`; the message of its panic, if it panics.
-fn caught<T>(f: impl FnOnce() -> T) -> std::result::Result<T, String> {
-    let before = CATCHING.replace(true);
-    let result = catch_unwind(AssertUnwindSafe(f));
-    CATCHING.set(before);
-    result.map_err(|payload| message(&*payload))
-}
-
-fn message(payload: &(dyn Any + Send)) -> String {
-    let text = payload
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| payload.downcast_ref::<&str>().copied())
-        .unwrap_or("no message");
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_panic_becomes_its_message() {
-        assert_eq!(caught(|| 3), Ok(3));
-        let panicking = caught(|| {
-            assert!(panic_is_an_error());
-            // Without the hook, which would print.
-            std::panic::resume_unwind(Box::new(String::from("Error in poll:\n    lost")));
-        });
-        assert_eq!(panicking, Err::<(), _>("Error in poll: lost".into()));
-        assert!(!panic_is_an_error());
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use wgrad_nn::optim::Optimizer;
 use wgrad_nn::schedule::LrScheduler;
@@ -69,6 +69,9 @@ impl Start {
                 refused.join("; ")
             );
         }
+        state
+            .check(arguments.steps_per_epoch(task.lengths().len()))
+            .with_context(|| checkpoint::damaged(last))?;
         checkpoint::load(last, device, optimizer, scheduler, stopping)?;
         task.load(last)?;
         let dir = &arguments.output_dir;

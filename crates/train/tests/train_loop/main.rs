@@ -1,5 +1,6 @@
 //! The loop over a task small enough to know every number of it.
 
+mod damaged;
 mod line;
 mod resume;
 

@@ -80,7 +80,9 @@ impl Results {
 
     /// Refuses figures that no measurement gives.
     fn check(&self, name: &str) -> Result<()> {
-        let positive = |value: f64| value.is_finite() && value > 0.0;
+        // Far beyond what an adapter reaches on either side; a chart over more decades could not be drawn.
+        let positive = |value: f64| (1e-15..=1e15).contains(&value);
+        let amount = |value: f64| value == 0.0 || (1e-9..=1e30).contains(&value);
         let ordered = |t: &Interval| {
             positive(t.low) && t.low <= t.median && t.median <= t.high && positive(t.high)
         };
@@ -91,9 +93,19 @@ impl Results {
             .chain(others.into_iter().flatten())
             .all(positive)
         {
-            bail!("{name}: its roof or reference is not above 0; measure it again with --save");
+            bail!(
+                "{name}: its roof or reference is not above 0, or beyond any adapter; measure it again with --save"
+            );
         }
         for row in &self.rows {
+            if !amount(row.work.operations) || !amount(row.work.bytes) {
+                bail!(
+                    "{name}: \"{}\" has {:e} operations and {:e} bytes; measure it again with --save",
+                    row.name,
+                    row.work.operations,
+                    row.work.bytes
+                );
+            }
             let Some(m) = row.measurement() else { continue };
             if !ordered(&m.time) || !m.reference.as_ref().is_none_or(ordered) {
                 bail!(
@@ -175,8 +187,19 @@ pub(crate) mod tests {
             );
         }
         let mut wrong = sound.clone();
-        wrong.roof.copy_gbps = 0.0;
-        assert!(read(&wrong).unwrap_err().to_string().contains("roof"));
+        for copy_gbps in [0.0, -1.0, 1e-310, 1e300] {
+            wrong.roof.copy_gbps = copy_gbps;
+            assert!(read(&wrong).unwrap_err().to_string().contains("roof"));
+        }
+        for (operations, bytes) in [(1e9, 1e-300), (1e300, 1e8), (-1.0, 1e8)] {
+            wrong = results(vec![row("x", Work::new(operations, bytes), 1.0, 0.1)]);
+            assert!(
+                read(&wrong)
+                    .unwrap_err()
+                    .to_string()
+                    .contains("operations and")
+            );
+        }
         wrong = sound.clone();
         wrong.reference = Some(-1.0);
         assert!(read(&wrong).unwrap_err().to_string().contains("reference"));

@@ -154,11 +154,20 @@ impl Expr {
     /// As [`Expr::parse`].
     pub fn from_python(text: &str) -> Result<Expr, ExprError> {
         let root = parse::parse(text, true).map_err(|e| wrong(text, e))?;
-        let text = match parse::parse(text, false) {
-            Ok(_) => text.to_owned(),
-            Err(_) => print::ours(&root),
-        };
-        Ok(Expr { text, root })
+        // The text is kept only if it means the same here: `b == t < 3` is read in both ways.
+        let printed = print::ours(&root);
+        let kept = parse::parse(text, false).is_ok_and(|node| print::ours(&node) == printed);
+        if kept {
+            let text = text.to_owned();
+            return Ok(Expr { text, root });
+        }
+        if printed.len() > PRINTED {
+            let message = format!(
+                "written out without Python's short forms it is longer than {PRINTED} bytes"
+            );
+            return Err(wrong(text, (0, message)));
+        }
+        Expr::parse(&printed)
     }
 
     /// The expression in Python's syntax. `name` gives the text for a name. `sample` has a value for each name, which
@@ -280,6 +289,9 @@ fn eval(node: &Node, scope: &Scope) -> Eval<Value> {
         }
     }
 }
+
+/// Bytes of an expression that is written out in the spec's syntax, at most.
+const PRINTED: usize = 1 << 14;
 
 const OVERFLOW: &str = "the value is beyond 64 bits";
 

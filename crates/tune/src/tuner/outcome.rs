@@ -107,6 +107,20 @@ impl Outcome {
         ratio.map(|ratio| ratio.median)
     }
 
+    /// Whether its figures are such as a run writes: a file may be damaged, or made by hand.
+    pub fn is_sound(&self) -> bool {
+        let positive = |x: f64| x.is_finite() && x > 0.0;
+        let ordered = |t: &Interval| {
+            positive(t.low) && t.low <= t.median && t.median <= t.high && positive(t.high)
+        };
+        let seconds = [self.compile_seconds, self.check_seconds];
+        self.time.as_ref().is_none_or(ordered)
+            && self.ratio.as_ref().is_none_or(ordered)
+            && (self.status == Status::Correct) == self.time.is_some()
+            && self.samples.iter().all(|sample| positive(*sample))
+            && seconds.iter().all(|s| s.is_finite() && *s >= 0.0)
+    }
+
     /// A candidate that failed before it was timed.
     pub fn failed(values: Scope, size: usize, status: Status, message: impl Into<String>) -> Self {
         let message: String = message.into();

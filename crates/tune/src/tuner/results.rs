@@ -113,7 +113,7 @@ impl Results {
 
 /// The results of runs with this head in the file at `path`: for each choice the last outcome, except that a choice
 /// that was wrong once stays wrong. `defaults` are the default choices of the timed sizes. Empty if there is no file;
-/// incomplete lines are skipped.
+/// incomplete lines and absurd figures are skipped.
 pub fn known(path: &Path, head: &Head, defaults: &[Scope]) -> Result<Vec<Known>> {
     let text = match std::fs::read(path) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
@@ -125,16 +125,19 @@ pub fn known(path: &Path, head: &Head, defaults: &[Scope]) -> Result<Vec<Known>>
     let mut order = Vec::new();
     for line in text.lines() {
         match serde_json::from_str(line) {
+            // A head that stands there again, in a file joined of others, goes on with its run.
             Ok(Line::Head { run, head: other }) if *other == *head => {
-                runs.insert(run, Vec::new());
+                runs.entry(run).or_default();
             }
-            Ok(Line::Outcome { run, outcome }) => {
+            Ok(Line::Outcome { run, outcome })
+                if outcome.is_sound() && outcome.size < head.sizes.len() =>
+            {
                 if let Some(outcomes) = runs.get_mut(&run) {
                     order.push((run, outcomes.len()));
                     outcomes.push(*outcome);
                 }
             }
-            Ok(Line::Head { .. }) | Err(_) => {}
+            Ok(Line::Head { .. } | Line::Outcome { .. }) | Err(_) => {}
         }
     }
     let mut found: BTreeMap<(usize, String), Known> = BTreeMap::new();

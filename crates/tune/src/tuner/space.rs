@@ -6,7 +6,9 @@ use super::expr::{Scope, Value};
 use super::spec::{Spec, show};
 
 /// The largest number of combinations.
-const MOST: u64 = 4_000_000;
+const MOST: u64 = 1_000_000;
+/// The largest number of combinations times the length of what is evaluated for each: some ten seconds.
+const WORK: u64 = 1 << 30;
 
 /// A choice: the index of a value for each parameter, in the order of their names.
 pub type Choice = Vec<u16>;
@@ -28,7 +30,7 @@ impl Space {
     /// Goes through all combinations for the problem `sizes`.
     ///
     /// # Errors
-    /// More than four million of them, a mistake in a constraint, none allowed, a forbidden default.
+    /// More than a million of them, a mistake in a constraint, none allowed, a forbidden default.
     pub fn new(spec: &Spec, sizes: &Scope) -> Result<Space> {
         let parameters: Vec<(String, Vec<Value>)> = spec
             .parameters
@@ -42,6 +44,15 @@ impl Space {
         let Some(total) = total else {
             bail!("more than {MOST} combinations of parameters; leave out some values");
         };
+        let of_constraints: usize = spec.constraints.iter().map(|c| c.text().len()).sum();
+        let each = (of_constraints + 8 * parameters.len()) as u64;
+        if total.saturating_mul(each) > WORK {
+            bail!(
+                "{total} combinations of {} parameters under {} constraints are too many to go through; leave out some values",
+                parameters.len(),
+                spec.constraints.len()
+            );
+        }
         let mut space = Space {
             parameters,
             choices: Vec::new(),
@@ -228,5 +239,8 @@ pub(super) mod tests {
         assert!(fails("A = [1, 0]", "\"8 % A == 0\"").contains("division by zero"));
         let many: String = (0..23).map(|i| format!("P{i} = [0, 1]\n")).collect();
         assert!(fails(&many, "").contains("leave out some values"));
+        let many: String = (0..19).map(|i| format!("P{i} = [0, 1]\n")).collect();
+        let long = format!("\"{} >= 0\"", vec!["P0"; 400].join(" + "));
+        assert!(fails(&many, &long).contains("too many to go through"));
     }
 }

@@ -138,6 +138,10 @@ pub fn settle(text: &str, names: &BTreeSet<String>) -> String {
             ));
             continue;
         };
+        // `= override NAME;` and the like is no declaration; the compiler says what it is.
+        let Some(kept) = text.get(own.after_keyword()..old.0) else {
+            continue;
+        };
         let literal = text[value.0..value.1].trim_end_matches(['u', 'i', 'f']);
         let word = &text[old.0..old.1];
         let suffix = word
@@ -150,7 +154,7 @@ pub fn settle(text: &str, names: &BTreeSet<String>) -> String {
         let typed = own.has(":");
         let suffix = suffix.filter(|_| !typed && word.starts_with(|c: char| c.is_ascii_digit()));
         let mut own_text = String::from("const ");
-        own_text.push_str(text[own.after_keyword()..old.0].trim_start());
+        own_text.push_str(kept.trim_start());
         own_text.push_str(literal);
         own_text.extend(suffix);
         own_text.push(';');

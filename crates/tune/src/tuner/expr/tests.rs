@@ -141,6 +141,12 @@ fn pythons_expressions_mean_the_same_here() {
         ("M not in (16, 2 * 16) and 0 < M", [17, 33], [16, 32]),
         ("1 < M < 9 != N", [2, 8], [1, 9]),
         ("not M > 4 or M == 9", [4, 9], [5, 10]),
+        // Both languages read these, in two ways.
+        ("M == N < 4", [3, 3], [2, 1]),
+        ("M != N > 2", [1, 4], [3, 3]),
+        ("N == M >= N", [3, 3], [0, 4]),
+        ("0 < M == N", [3, 3], [1, 4]),
+        ("M == 3 != N + 1", [3, 3], [1, 4]),
     ] {
         let expr = Expr::from_python(text).unwrap();
         // The printed text is in the spec's own syntax.
@@ -157,6 +163,13 @@ fn pythons_expressions_mean_the_same_here() {
             }
         }
     }
+    let long = format!(
+        "{} in [{}]",
+        vec!["M"; 400].join(" + "),
+        vec!["1"; 150].join(", ")
+    );
+    let error = Expr::from_python(&long).unwrap_err().to_string();
+    assert!(error.contains("longer than 16384 bytes"), "{error}");
     for text in ["(1 < M < 2) < 3 < 4 in [1]", "M in 4", "1 < (2 < M) < 3"] {
         assert!(Expr::from_python(text).is_err(), "{text}");
     }

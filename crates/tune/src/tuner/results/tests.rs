@@ -138,3 +138,43 @@ fn a_candidate_that_was_wrong_once_stays_wrong() {
     }
     assert_eq!(place.outcomes(&head("1")), [wrong]);
 }
+
+#[test]
+fn a_file_joined_by_hand_is_read() {
+    let place = Place::new("joined");
+    let head = head("x");
+    let mut results = Results::append(&place.0, &head).unwrap();
+    for (width, seconds) in [(1, 4.0), (2, 3.0), (4, 2.0)] {
+        results.write(&timed(width, seconds)).unwrap();
+    }
+    drop(results);
+    let whole = std::fs::read_to_string(&place.0).unwrap();
+    // The same run's head once more in the middle, and fewer outcomes after it than before.
+    let again: Vec<&str> = whole.lines().take(2).collect();
+    std::fs::write(&place.0, format!("{whole}{}\n", again.join("\n"))).unwrap();
+    let known = place.known(&head);
+    assert_eq!(known.len(), 3);
+    assert!(
+        known.iter().all(|k| k.default_seconds == Some(4.0)),
+        "{known:?}"
+    );
+    // Figures that no run writes are passed over.
+    for (from, to) in [
+        ("\"median\":2.0", "\"median\":-2.0"),
+        ("\"high\":2.0", "\"high\":1.0"),
+        ("\"size\":0", "\"size\":9"),
+        ("\"compile_seconds\":0.0", "\"compile_seconds\":-1.0"),
+        ("\"correct\"", "\"runtime\""),
+    ] {
+        let changed: Vec<String> = whole
+            .lines()
+            .map(|line| match line.contains("\"W\":4") {
+                true => line.replace(from, to),
+                false => line.to_owned(),
+            })
+            .collect();
+        assert_ne!(changed.join("\n") + "\n", whole, "{from}");
+        std::fs::write(&place.0, changed.join("\n")).unwrap();
+        assert_eq!(place.outcomes(&head).len(), 2, "{to}");
+    }
+}

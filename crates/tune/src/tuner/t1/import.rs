@@ -7,6 +7,10 @@ use super::values::{value, values};
 use super::{AXES, KernelSpecification, Size, T1};
 use crate::tuner::expr::Expr;
 
+/// Values of all parameters together, and conditions, at most: texts such as `range(60000)` are written out.
+const VALUES: usize = u16::MAX as usize;
+const CONDITIONS: usize = 1000;
+
 /// The spec for the T1 file `text`, and the name of its kernel.
 ///
 /// # Errors
@@ -20,6 +24,12 @@ pub fn import(text: &str) -> Result<(String, String)> {
     out.push_str(&format!("kernel = \"{name}.wgsl\"\nentry = \"{name}\"\n"));
     let groups = workgroups(&kernel)?;
     out.push_str(&format!("workgroups = {}\n", list(&groups)));
+    let conditions = t1.configuration_space.conditions.len();
+    if conditions > CONDITIONS {
+        bail!(
+            "it has {conditions} conditions, {CONDITIONS} at most are read; join some with `and`"
+        );
+    }
     let constraints: Vec<String> = t1
         .configuration_space
         .conditions
@@ -50,10 +60,15 @@ pub fn import(text: &str) -> Result<(String, String)> {
         "check = [{{ {sizes} }}]\ntime = [{{ {sizes} }}]\n\n[parameters]\n"
     ));
     let mut defaults = String::new();
+    let mut written = 0;
     for parameter in &t1.configuration_space.tuning_parameters {
         identifier("parameter", &parameter.name)?;
         let values =
             values(&parameter.values).with_context(|| format!("parameter `{}`", parameter.name))?;
+        written += values.len();
+        if written > VALUES {
+            bail!("the parameters have more than {VALUES} values together; leave out some");
+        }
         out.push_str(&format!("{} = [{}]\n", parameter.name, values.join(", ")));
         if let Some(default) = &parameter.default {
             let default = value(default).unwrap_or_else(|_| default.to_string());

@@ -81,10 +81,24 @@ fn a_t1_file_without_a_counterpart_is_an_error() {
         ("[4096]", "[0.5]", "whole numbers, not 0.5"),
         ("\"tile\"", "\"block\"", "no spec of it"),
         ("[32, 64]", "[i for i in 3]", "`3` is no range"),
+        (
+            "\"list(range(1, 4))\", \"Default\": 9},",
+            "\"range(60000)\"}, {\"Name\": \"other\", \"Values\": \"range(6000)\"},",
+            "more than 65535 values together",
+        ),
     ] {
         let error = format!("{:#}", import(&T1.replace(from, to)).unwrap_err());
         assert!(error.contains(part), "{error}");
     }
+}
+
+#[test]
+fn many_conditions_are_refused() {
+    let one = "{\"Parameters\": [], \"Expression\": \"block == 32\"}";
+    let all = vec![one; 1001].join(", ");
+    let text = T1.replace("\"Conditions\": [", &format!("\"Conditions\": [{all}, "));
+    let error = import(&text).unwrap_err().to_string();
+    assert!(error.contains("1002 conditions"), "{error}");
 }
 
 #[test]

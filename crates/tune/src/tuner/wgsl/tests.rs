@@ -131,3 +131,24 @@ fn the_last_digit_is_no_suffix() {
     assert!(settled("const W = 0x4fu;").contains("const W = 64u;"));
     assert!(settled("const W = 4f;").contains("const W = 64f;"));
 }
+
+#[test]
+fn a_declaration_turned_around_is_left_to_the_compiler() {
+    let names = BTreeSet::from(["W".to_owned()]);
+    for own in [
+        "= override W;",
+        "= 3 const W;",
+        "const = W;",
+        "= const W: u32 = 4;",
+        "override W",
+    ] {
+        let text = format!("const W: u32 = 8u;\n{own}\nfn f() {{}}");
+        let settled = settle(&text, &names);
+        assert!(settled.contains("fn f()"), "{settled}");
+        assert!(
+            isolate(&settled, None)
+                .unwrap_err()
+                .contains("no compute entry point")
+        );
+    }
+}
