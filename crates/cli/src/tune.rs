@@ -12,6 +12,7 @@ use wgrad_tune::tuner::expr::Value;
 use wgrad_tune::tuner::job::Job;
 use wgrad_tune::tuner::search::Strategy;
 use wgrad_tune::tuner::session::{self, Options, Report};
+use wgrad_tune::tuner::spec::show;
 use wgrad_tune::tuner::worker::{WorkerCommand, serve};
 use wgrad_tune::tuner::{builtin, t4, table as tables};
 
@@ -173,7 +174,12 @@ pub fn run(args: TuneArgs) -> Result<()> {
         files::write(path, &text)?;
         println!("T4: {}", path.display());
     }
-    if let Some(path) = &args.write {
+    let first = report.tuned.first();
+    if let Some(path) = args
+        .write
+        .as_ref()
+        .filter(|_| first.is_some_and(|row| row.no_winner.is_none()))
+    {
         files::write(path, &best_kernel(&job, &report)?)?;
         println!("kernel with the best values: {}", path.display());
     }
@@ -181,6 +187,15 @@ pub fn run(args: TuneArgs) -> Result<()> {
     if let Some(path) = table.filter(|_| !entries.is_empty()) {
         files::keep(&path, entries)?;
         println!("table: {}", path.display());
+    }
+    for row in &report.tuned {
+        if let Some(why) = &row.no_winner {
+            bail!(
+                "no winner at {}: nothing is written or kept for it. Of the best candidate, {}: {why}",
+                show(&row.sizes),
+                show(&row.best.values)
+            );
+        }
     }
     println!("next: {}", next(name, &args, &job, &report));
     Ok(())

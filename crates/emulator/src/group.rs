@@ -35,7 +35,7 @@ pub(crate) struct Frame<'p> {
     pub flows: Vec<Flow>,
     pub result: Option<Value>,
     /// Words that its values and variables take.
-    words: usize,
+    pub words: usize,
 }
 
 pub(crate) struct Group<'p, 'm> {
@@ -52,7 +52,7 @@ pub(crate) struct Group<'p, 'm> {
     pub tally: &'m mut Option<Tally>,
     end: Option<Instant>,
     /// Words that the memory and the values of the workgroup take.
-    words: usize,
+    pub words: usize,
 }
 
 /// A workgroup's place in the grid, and how many ran before it.
@@ -65,8 +65,6 @@ pub(crate) struct Position {
 
 /// Function calls deeper than this end the run; WGSL forbids recursion.
 const DEPTH: usize = 64;
-/// Words of 32 bits that a workgroup's variables and values take at most: 512 MiB.
-const WORDS: usize = 1 << 27;
 /// Words that a scalar of workgroup memory takes, with the record of who touched it.
 const SHARED: usize = 14;
 
@@ -122,27 +120,6 @@ impl<'p, 'm> Group<'p, 'm> {
             true => Err(Fault::new("it took too long, and was watched in part")),
             false => Ok(()),
         }
-    }
-
-    /// Counts memory for a variable or value of `slots` scalars before it is made.
-    pub fn take(&mut self, slots: usize, each: usize, name: Option<&str>) -> Result<()> {
-        let words = slots.saturating_mul(each);
-        self.words = self.words.saturating_add(words);
-        if self.words <= WORDS {
-            return Ok(());
-        }
-        let what = name.map_or("a value".to_owned(), |name| format!("`{name}`"));
-        let mib = (words / (1 << 18)).max(1);
-        Err(Fault::new(format!(
-            "{what} takes {mib} MiB in a workgroup of {} invocations; the emulator has {} MiB for all of its variables and values",
-            self.lanes,
-            WORDS / (1 << 18)
-        )))
-    }
-
-    /// Ends a run whose values take too much memory.
-    pub fn look_at_the_memory(&mut self) -> Result<()> {
-        self.take(0, 0, None)
     }
 
     /// Runs the entry point from its first statement to its last.
@@ -358,25 +335,6 @@ impl<'p, 'm> Group<'p, 'm> {
         self.top().values[handle.index()]
             .as_ref()
             .ok_or_else(|| Fault::new("an expression is used before it is computed"))
-    }
-
-    pub fn set(&mut self, handle: Handle<Expression>, value: Value) {
-        let new = value.words.len();
-        let frame = self.top_mut();
-        let old = frame.values[handle.index()].replace(value);
-        let old = old.map_or(0, |old| old.words.len());
-        frame.words = frame.words + new - old;
-        self.words = self.words + new - old;
-    }
-
-    /// Refuses a value of more scalars than a workgroup has room for.
-    pub fn room(&self, slots: usize) -> Result<()> {
-        match slots <= WORDS - self.words.min(WORDS) {
-            true => Ok(()),
-            false => Err(Fault::new(format!(
-                "a value of {slots} scalars is larger than what the emulator has room for"
-            ))),
-        }
     }
 
     /// The type of an expression of the function under way.

@@ -24,6 +24,7 @@ mod group;
 mod math;
 mod memory;
 mod pointers;
+mod room;
 mod statements;
 mod subgroups;
 #[cfg(test)]

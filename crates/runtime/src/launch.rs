@@ -64,7 +64,12 @@ impl<'a> Launch<'a> {
         self.set(name, &[value.to_bits()], true)
     }
 
-    /// Sets an array of `vec4<u32>`; missing elements are 0.
+    /// Sets a vector of `f32`, or an array of `vec4<f32>`; missing elements are 0.
+    pub fn f32s(self, name: &str, values: &[f32]) -> Self {
+        self.set(name, bytemuck::cast_slice(values), true)
+    }
+
+    /// Sets a vector of `u32`, or an array of `vec4<u32>`; missing elements are 0.
     pub fn u32s(self, name: &str, values: &[u32]) -> Self {
         self.set(name, values, false)
     }

@@ -23,7 +23,7 @@ pub use device::emulated::Emulated;
 pub use device::options::DeviceOptions;
 pub use error::{Error, Result};
 pub use handle::{Device, SelfTest};
-pub use kernel::reflect::{BindingInfo, BindingKind, KernelInfo, ParamInfo, reflect};
+pub use kernel::reflect::{BindingInfo, BindingKind, KernelInfo, Padding, ParamInfo, reflect};
 pub use kernel::source::{Defines, assemble, assemble_text};
 pub use kernel::{Kernel, KernelText};
 pub use launch::{Launch, MAX_GROUPS};

@@ -184,6 +184,26 @@ pub fn save(
     folder.commit()
 }
 
+/// Refuses a checkpoint whose `trainer_state.json` no run with this early stopping and schedule writes. [`load`] does it
+/// before anything changes.
+///
+/// # Errors
+/// Names the number that is wrong.
+pub fn check(path: &Path, early_stopping: &EarlyStopping, scheduler: &LrScheduler) -> Result<()> {
+    checked(path, early_stopping, scheduler).map(|_| ())
+}
+
+fn checked(
+    path: &Path,
+    early_stopping: &EarlyStopping,
+    scheduler: &LrScheduler,
+) -> Result<StateFile> {
+    let file = StateFile::read(path)?;
+    file.check(early_stopping, scheduler.schedule())
+        .with_context(|| damaged(path))?;
+    Ok(file)
+}
+
 /// Reads back what a checkpoint holds of optimizer, schedule and early stopping.
 ///
 /// # Errors
@@ -195,9 +215,7 @@ pub fn load(
     scheduler: &mut LrScheduler,
     early_stopping: &mut EarlyStopping,
 ) -> Result<()> {
-    let file = StateFile::read(path)?;
-    file.check(early_stopping, scheduler.schedule(), scheduler.base_lr())
-        .with_context(|| damaged(path))?;
+    let file = checked(path, early_stopping, scheduler)?;
     let tensors_path = path.join("optimizer.safetensors");
     let bytes = std::fs::read(&tensors_path)
         .with_context(|| format!("{}: cannot be read", tensors_path.display()))?;

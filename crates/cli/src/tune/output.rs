@@ -98,6 +98,8 @@ pub fn table(report: &Report) {
             time(row.default_time.median),
             time(row.best_time.median),
             match row.best.values == row.default {
+                _ if row.no_winner.is_some() => "no winner".to_owned(),
+                true if row.launch_bound => "1 x (launch-bound)".to_owned(),
                 true => "1 x (the default)".to_owned(),
                 false => format!(
                     "{:.2} x [{:.2}, {:.2}]",
@@ -123,6 +125,12 @@ pub fn table(report: &Report) {
         println!("{}", cells.join("  ").trim_end());
     }
     println!();
+    for row in report.tuned.iter().filter(|row| row.launch_bound) {
+        println!(
+            "launch-bound at {}: a launch costs more than the kernel does in it, so no choice can be told from another; time larger sizes",
+            show(&row.sizes)
+        );
+    }
     rejected(report);
     watched(report);
 }
@@ -136,7 +144,9 @@ fn watched(report: &Report) {
                 "emulated: no race, stray index or divergent barrier in the default and the best"
             );
         }
-        Watched::Fault(message) => println!("warning: the default breaks WGSL's rules: {message}"),
+        Watched::Fault(message) => {
+            println!("warning: the default breaks WGSL's rules and cannot win: {message}");
+        }
         Watched::Unknown(message) => println!("not checked for races: {message}"),
     }
 }

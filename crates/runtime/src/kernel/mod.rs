@@ -1,5 +1,6 @@
 //! From a kernel's name and defines to a compiled pipeline, cached.
 
+mod layout;
 pub mod reflect;
 mod repeat;
 pub mod source;

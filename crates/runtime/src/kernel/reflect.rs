@@ -3,6 +3,9 @@
 
 use naga::{AddressSpace, ArraySize, ScalarKind, StorageAccess, TypeInner};
 
+use super::layout;
+pub use super::layout::Padding;
+
 /// How a kernel uses one binding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BindingKind {
@@ -23,6 +26,8 @@ pub struct BindingInfo {
     pub kind: BindingKind,
     /// Whether the kernel reads the contents; a `read_write` binding may be for writing only.
     pub read: bool,
+    /// The bytes between its elements' members that no kernel writes, if there are any.
+    pub padding: Option<Padding>,
 }
 
 impl BindingInfo {
@@ -32,7 +37,7 @@ impl BindingInfo {
     }
 }
 
-/// One member of the kernel's `Params` struct.
+/// One member of the kernel's `Params` struct, or the uniform itself where it is no struct.
 #[derive(Debug, Clone)]
 pub struct ParamInfo {
     /// The member's name.
@@ -94,18 +99,33 @@ pub fn reflect(text: &str) -> Result<KernelInfo, String> {
         if at.group != 0 {
             return Err(format!("`{name}` is in group {}, only 0 is used", at.group));
         }
+        let mut padding = None;
         let kind = match (var.space, &ty.inner) {
             (AddressSpace::Uniform, TypeInner::Struct { members, span }) if at.binding == 0 => {
                 params_size = *span as usize;
                 for member in members {
-                    params.push(param(&module, member)?);
+                    let name = member.name.clone().unwrap_or_default();
+                    params.push(param(&module, name, member.ty, member.offset)?);
                 }
                 continue;
             }
-            (AddressSpace::Storage { access }, _) if access.contains(StorageAccess::STORE) => {
-                BindingKind::ReadWrite
+            (AddressSpace::Uniform, _) if at.binding == 0 && words(&module, var.ty).is_some() => {
+                params_size = layouter[var.ty].size as usize;
+                params.push(param(&module, name, var.ty, 0)?);
+                continue;
             }
-            (AddressSpace::Storage { .. }, _) => BindingKind::Read,
+            (AddressSpace::Uniform, _) if at.binding == 0 => {
+                return Err(format!(
+                    "the uniform `{name}` is neither a struct nor a number or vector of 32 bits; put its members into a struct"
+                ));
+            }
+            (AddressSpace::Storage { access }, _) => {
+                padding = layout::padding(&module, var.ty);
+                match access.contains(StorageAccess::STORE) {
+                    true => BindingKind::ReadWrite,
+                    false => BindingKind::Read,
+                }
+            }
             (AddressSpace::Handle, TypeInner::Image { .. }) => BindingKind::Texture,
             _ => {
                 return Err(format!(
@@ -114,7 +134,15 @@ pub fn reflect(text: &str) -> Result<KernelInfo, String> {
             }
         };
         let read = kind != BindingKind::ReadWrite || loaded.contains(&handle);
-        bindings.push((at.binding, BindingInfo { name, kind, read }));
+        bindings.push((
+            at.binding,
+            BindingInfo {
+                name,
+                kind,
+                read,
+                padding,
+            },
+        ));
     }
     bindings.sort_by_key(|(number, _)| *number);
     for (i, (number, info)) in bindings.iter().enumerate() {
@@ -159,13 +187,18 @@ fn loaded(module: &naga::Module) -> Vec<naga::Handle<naga::GlobalVariable>> {
     found
 }
 
-fn param(module: &naga::Module, member: &naga::StructMember) -> Result<ParamInfo, String> {
-    let name = member.name.clone().unwrap_or_default();
-    let (words, kind) = words(module, member.ty)
-        .ok_or_else(|| format!("parameter `{name}`: use u32, f32, vec4 or an array of vec4"))?;
+fn param(
+    module: &naga::Module,
+    name: String,
+    ty: naga::Handle<naga::Type>,
+    offset: u32,
+) -> Result<ParamInfo, String> {
+    let (words, kind) = words(module, ty).ok_or_else(|| {
+        format!("parameter `{name}`: use u32, i32, f32, vectors of them or an array of vec4")
+    })?;
     Ok(ParamInfo {
         name,
-        offset: member.offset as usize,
+        offset: offset as usize,
         words,
         float: kind == ScalarKind::Float,
     })
@@ -174,17 +207,15 @@ fn param(module: &naga::Module, member: &naga::StructMember) -> Result<ParamInfo
 fn words(module: &naga::Module, ty: naga::Handle<naga::Type>) -> Option<(usize, ScalarKind)> {
     match &module.types[ty].inner {
         TypeInner::Scalar(s) if s.width == 4 => Some((1, s.kind)),
-        TypeInner::Vector { size, scalar }
-            if scalar.width == 4 && *size == naga::VectorSize::Quad =>
-        {
-            Some((4, scalar.kind))
+        TypeInner::Vector { size, scalar } if scalar.width == 4 => {
+            Some((*size as usize, scalar.kind))
         }
         TypeInner::Array {
             base,
             size: ArraySize::Constant(n),
             stride,
         } if *stride == 16 => {
-            let (_, kind) = words(module, *base)?;
+            let (_, kind) = words(module, *base).filter(|(words, _)| *words == 4)?;
             Some((4 * n.get() as usize, kind))
         }
         _ => None,

@@ -90,8 +90,9 @@ fn every_number_of_a_checkpoint_is_checked() {
             json!({"weight": 5, "other": 5}),
             "other",
         ),
-        ("/examples", json!(7), "training file"),
-        ("/seed", json!(1), "seed"),
+        ("/totals/seconds", json!(-1.0), "totals.seconds is -1"),
+        ("/next_learning_rate", json!(-1.0), "next_learning_rate is -1"),
+        ("/facts/seed", json!("1"), "seed"),
         (
             "/grad_scaler",
             json!([65536.0, 9]),

@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use wgrad_runtime::{BindingKind, Defines, Device, KernelInfo, assemble_text, reflect};
+use wgrad_runtime::{
+    BindingKind, Defines, Device, KernelInfo, Padding, ParamInfo, assemble_text, reflect,
+};
 
 use super::expr::{Expr, Scope, Value};
 use super::facts;
 use super::job::Source;
-use super::spec::{OneOrMore, Spec};
+use super::spec::Spec;
 use super::wgsl;
 
 /// Why a choice cannot be built, by the names of [`super::outcome::Status`].
@@ -53,7 +55,8 @@ pub fn build(
     for (slot, expr) in grid.iter_mut().zip(workgroups) {
         *slot = expr.count(&scope).map_err(|e| compile(&e))?;
     }
-    let uniform = uniform(&info, &spec.uniform, &scope).map_err(Refused::Compile)?;
+    let uniform = uniform(&info, spec, &scope).map_err(Refused::Compile)?;
+    whole_elements(&info, spec, sizes).map_err(Refused::Compile)?;
     Ok(Built {
         text,
         info,
@@ -75,7 +78,7 @@ pub fn tuned_text(
     // Constants that moved from the front into the file leave lines of spaces behind.
     let left = |line: &&str| line.is_empty() || !line.trim().is_empty();
     let lines: Vec<&str> = text.lines().filter(left).collect();
-    Ok(lines.join("\n") + "\n")
+    Ok(wgsl::directives_first(&(lines.join("\n") + "\n")))
 }
 
 /// Parameters, sizes, facts of the adapter and constants.
@@ -139,20 +142,19 @@ fn define(defines: Defines, name: &str, value: Value) -> Defines {
 
 fn uniform(
     info: &KernelInfo,
-    given: &BTreeMap<String, OneOrMore<Expr>>,
+    spec: &Spec,
     scope: &Scope,
 ) -> Result<Vec<(String, Vec<u32>)>, String> {
     let mut out = Vec::new();
     for param in &info.params {
-        let values: Vec<Value> = match (given.get(&param.name), scope.get(&param.name)) {
+        let values: Vec<Value> = match (spec.uniform.get(&param.name), scope.get(&param.name)) {
             (Some(list), _) => {
                 let all: Result<_, _> = list.all().iter().map(|e| e.eval(scope)).collect();
                 all.map_err(|e| e.to_string())?
             }
             (None, Some(value)) => vec![*value],
             (None, None) => {
-                let message = "is neither a size nor a parameter; give it a line in [uniform]";
-                return Err(format!("the uniform's member `{}` {message}", param.name));
+                return Err(without_value(param, spec));
             }
         };
         if values.len() > param.words {
@@ -170,6 +172,55 @@ fn uniform(
         out.push((param.name.clone(), words?));
     }
     Ok(out)
+}
+
+/// What to write for a member of the uniform that nothing gives a value.
+fn without_value(param: &ParamInfo, spec: &Spec) -> String {
+    let name = &param.name;
+    let mut message = format!(
+        "the uniform's member `{name}` is neither a size nor a parameter; give it a line in [uniform]"
+    );
+    if param.words > 1 {
+        let sizes = spec.size_names();
+        let sizes: Vec<&str> = sizes.iter().map(String::as_str).collect();
+        let last = sizes.last().copied().unwrap_or("n");
+        message += &format!(
+            " with its {} values in the kernel's order, such as {name} = [\"{}\"], or put them into a struct by the names of the sizes \
+             (struct Params {{ {}: u32 }}) and use {name}.{last}",
+            param.words,
+            sizes.join("\", \""),
+            sizes.join(": u32, "),
+        );
+    }
+    message
+}
+
+/// An error if a buffer ends inside of an element that has padding: its size was counted without.
+fn whole_elements(info: &KernelInfo, spec: &Spec, sizes: &Scope) -> Result<(), String> {
+    for binding in &info.bindings {
+        let buffer = spec.buffers.iter().find(|b| b.name == binding.name);
+        let (Some(padding), Some(buffer)) = (&binding.padding, buffer) else {
+            continue;
+        };
+        let bytes = buffer.bytes(sizes).map_err(|e| e.to_string())?;
+        if !bytes
+            .saturating_sub(padding.start as u64)
+            .is_multiple_of(padding.period as u64)
+        {
+            return Err(format!("`{}`: {}", binding.name, padded(padding)));
+        }
+    }
+    Ok(())
+}
+
+/// What a user should know of a buffer whose elements have padding.
+pub fn padded(padding: &Padding) -> String {
+    let filled: usize = padding.gaps.iter().map(|gap| gap.len()).sum();
+    format!(
+        "an element takes {} bytes, {filled} of them padding (a vec3 takes 16 bytes, its fourth word is padding); \
+         count them in the buffer's size, or declare array<f32> or vec4",
+        padding.period
+    )
 }
 
 fn word(name: &str, value: Value, float: bool) -> Result<u32, String> {

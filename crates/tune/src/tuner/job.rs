@@ -212,6 +212,8 @@ pub enum Reply {
         old: Interval,
         /// The samples of `values`.
         samples: Vec<f64>,
+        /// `against` over itself, from pairs: how far two equal candidates seem apart.
+        noise: Interval,
     },
     /// The answer to `Peak`.
     Peak {

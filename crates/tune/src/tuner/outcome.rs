@@ -47,7 +47,7 @@ pub enum Watched {
     No,
     /// It ran without a fault.
     Clean,
-    /// It uses something that is not emulated, or was too slow on the emulator.
+    /// It uses something that is not emulated, or was too slow on the emulator: it cannot win.
     Unknown(String),
     /// A race, a stray index, or a barrier that not all invocations reach: its results on this device are right by luck.
     Fault(String),
@@ -95,6 +95,9 @@ pub struct Outcome {
     /// The result on the emulated GPU.
     #[serde(default)]
     pub watched: Watched,
+    /// Seconds that a launch costs whatever it does; `time` is without.
+    #[serde(default)]
+    pub launch_seconds: f64,
 }
 
 /// A candidate replaces the incumbent if it is certainly faster by this share.
@@ -113,7 +116,11 @@ impl Outcome {
         let ordered = |t: &Interval| {
             positive(t.low) && t.low <= t.median && t.median <= t.high && positive(t.high)
         };
-        let seconds = [self.compile_seconds, self.check_seconds];
+        let seconds = [
+            self.compile_seconds,
+            self.check_seconds,
+            self.launch_seconds,
+        ];
         self.time.as_ref().is_none_or(ordered)
             && self.ratio.as_ref().is_none_or(ordered)
             && (self.status == Status::Correct) == self.time.is_some()
@@ -137,6 +144,7 @@ impl Outcome {
             check_seconds: 0.0,
             needs: Needs::default(),
             watched: Watched::No,
+            launch_seconds: 0.0,
         }
     }
 }

@@ -16,6 +16,7 @@ use super::spec::{Spec, show};
 use crate::bench::Meter;
 
 mod check;
+mod cut;
 mod launch;
 mod problem;
 mod time;
@@ -59,6 +60,8 @@ pub struct Runner {
     kernels: BTreeMap<String, Arc<Kernel>>,
     /// A runner on an emulated GPU, made when first needed.
     watcher: Option<Box<Runner>>,
+    /// The rounds after which the adapter cuts a loop, once it was tried.
+    cut: Option<Option<u32>>,
 }
 
 impl Runner {
@@ -89,6 +92,7 @@ impl Runner {
             compiled: BTreeMap::new(),
             kernels: BTreeMap::new(),
             watcher: None,
+            cut: None,
         }
     }
 
@@ -132,8 +136,8 @@ impl Runner {
     }
 
     /// Checks `values` at every checked size and, if they are correct, times them at timed size `size`. A candidate that
-    /// takes the lead also runs on an emulated GPU. A fault there fails the candidate, except the default, whose fault
-    /// other candidates are likely to share.
+    /// takes the lead, or any with `watch`, also runs on an emulated GPU. A fault there fails the candidate, except the
+    /// default, which others are timed against whether or not it can win.
     ///
     /// # Errors
     /// A mistake in the spec, or an incumbent that fails; a candidate's own failure is an outcome.
@@ -200,7 +204,9 @@ impl Runner {
                 Ok(None) => {}
                 Ok(Some(wrong)) => {
                     let message = format!("{wrong} at {}", show(&problem.sizes));
-                    return fail(outcome, Status::Correctness, message);
+                    phase(Phase::Watch);
+                    let (status, message) = self.blame(values, at, &expected, message);
+                    return fail(outcome, status, message);
                 }
                 Err(error) => return fail(outcome, Status::Runtime, error.to_string()),
             }
@@ -212,14 +218,15 @@ impl Runner {
         }
         phase(Phase::Time);
         match self.time(values, timed, incumbent) {
-            Ok((time, samples, ratio)) => {
+            Ok((time, samples, ratio, launch_seconds)) => {
+                outcome.launch_seconds = launch_seconds;
                 outcome.time = Some(time);
                 outcome.samples = samples;
                 outcome.ratio = ratio;
             }
             Err(error) => return fail(outcome, Status::Runtime, error.to_string()),
         }
-        if watch && (incumbent.is_none() || outcome.lead().is_some()) {
+        if watch || incumbent.is_none() || outcome.lead().is_some() {
             phase(Phase::Watch);
             outcome.watched = self.watch(values);
             if let (Watched::Fault(message), true) = (&outcome.watched, incumbent.is_some()) {

@@ -95,6 +95,10 @@ pub struct Tuned {
     pub exhausted: bool,
     /// Whether a table had a choice for this size. It was then tried too.
     pub in_table: bool,
+    /// Why nothing won: the best candidate races, or could not be watched. It must not be used.
+    pub no_winner: Option<String>,
+    /// Whether a launch costs more than what the default does in it, so that no choice can be told from another.
+    pub launch_bound: bool,
 }
 
 /// The result of a whole run.
@@ -108,8 +112,7 @@ pub struct Report {
     pub counts: BTreeMap<Status, u64>,
     /// Every candidate of this run.
     pub outcomes: Vec<Outcome>,
-    /// The faults that the emulated GPU found in the defaults and the best. If a default has one, other candidates were not
-    /// required to be free of it.
+    /// The worst that the emulated GPU says of the defaults and the best.
     pub watched: Watched,
     /// Seconds it took.
     pub seconds: f64,
@@ -234,13 +237,14 @@ impl Session<'_> {
         &mut self,
         values: &Scope,
         size: usize,
-        incumbent: Option<&Scope>,
+        incumbent: Option<&Outcome>,
     ) -> Result<Outcome> {
         let request = Request::Try {
             values: values.clone(),
             size,
-            incumbent: incumbent.cloned(),
-            watch: !matches!(self.watched, Watched::Fault(_)),
+            incumbent: incumbent.map(|incumbent| incumbent.values.clone()),
+            // Anything that is sound beats what is not.
+            watch: incumbent.is_some_and(|incumbent| incumbent.watched != Watched::Clean),
         };
         let limit = Duration::from_secs_f64(self.options.time_limit);
         // The run needs the default, so the default may take longer.

@@ -12,11 +12,13 @@ use super::space::Space;
 /// One entry for each tuned size. For wgrad's own kernels it names only the shader file that was chosen, so that
 /// a change of another file does not invalidate the entry. Choices with negative or fractional values get no entry,
 /// since a table holds constants of kernels. A default that was not compared with every choice gets none either:
-/// without an entry the engine uses the default anyway, and a choice in another table has not lost against it.
+/// without an entry the engine uses the default anyway, and a choice in another table has not lost against it. A size
+/// without a winner gets none.
 pub fn entries(job: &Job, report: &Report) -> Vec<Entry> {
     let machine = &report.head.machine;
     let beaten = |row: &&Tuned| row.best.values != row.default || row.exhausted || row.in_table;
-    let rows = report.tuned.iter().filter(beaten).filter_map(|row| {
+    let won = report.tuned.iter().filter(|row| row.no_winner.is_none());
+    let rows = won.filter(beaten).filter_map(|row| {
         let mut values = whole(&row.best.values)?;
         let (files, hash) = match job.files.is_empty() {
             true => (Vec::new(), job.hash()),

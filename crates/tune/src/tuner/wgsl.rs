@@ -9,17 +9,15 @@
 
 use std::collections::BTreeSet;
 
+mod token;
+
+use token::{Token, tokenize};
+
 /// One declaration at module level, and its position in the text.
 struct Declaration<'a> {
     start: usize,
     end: usize,
     tokens: Vec<Token<'a>>,
-}
-
-#[derive(Clone, Copy)]
-struct Token<'a> {
-    at: usize,
-    text: &'a str,
 }
 
 /// `text` with entry point `entry` (or its only one), its bindings numbered as the runtime needs them.
@@ -50,8 +48,7 @@ pub fn isolate(text: &str, entry: Option<&str>) -> Result<String, String> {
     let mut directives = String::new();
     for (declaration, kept) in declarations.iter().zip(&kept) {
         if declaration.is_directive() {
-            directives.push_str(&text[declaration.start..declaration.end]);
-            directives.push(' ');
+            directives.push_str(&declaration.directive(text));
         } else if *kept {
             continue;
         }
@@ -76,6 +73,23 @@ pub fn isolate(text: &str, entry: Option<&str>) -> Result<String, String> {
     }
     let rest = String::from_utf8(out).map_err(|_| "the file is not UTF-8".to_owned())?;
     Ok(directives + &rest)
+}
+
+/// `text` with its directives in front, where constants were put before them.
+pub fn directives_first(text: &str) -> String {
+    let all = declarations(text);
+    let first = all
+        .iter()
+        .position(|d| !d.is_directive())
+        .unwrap_or(all.len());
+    let mut out = text.as_bytes().to_vec();
+    let mut moved = String::new();
+    for directive in all[first..].iter().filter(|d| d.is_directive()) {
+        moved += &text[directive.start..directive.end];
+        moved.push('\n');
+        blank(&mut out[directive.start..directive.end]);
+    }
+    moved + &String::from_utf8_lossy(&out)
 }
 
 /// Whether the text declares a uniform; comments do not count.
@@ -206,6 +220,21 @@ impl<'a> Declaration<'a> {
         matches!(first, Some("enable" | "requires" | "diagnostic"))
     }
 
+    /// A directive as naga reads it: browsers want `enable subgroups;`, naga has subgroup operations without it and
+    /// does not know the word.
+    fn directive(&self, text: &str) -> String {
+        let words = self.tokens.iter().map(|t| t.text);
+        if self.tokens.first().map(|t| t.text) != Some("enable") {
+            return text[self.start..self.end].to_owned() + " ";
+        }
+        let known = |word: &&str| !matches!(*word, "enable" | "," | ";" | "subgroups");
+        let left: Vec<&str> = words.filter(known).collect();
+        match left.is_empty() {
+            true => String::new(),
+            false => format!("enable {}; ", left.join(", ")),
+        }
+    }
+
     fn is_constant(&self) -> bool {
         let mut depth = 0;
         for token in &self.tokens {
@@ -329,60 +358,6 @@ fn declarations(text: &str) -> Vec<Declaration<'_>> {
         }
     }
     found
-}
-
-/// Words, numbers and single signs, without comments and white space.
-fn tokenize(text: &str) -> Vec<Token<'_>> {
-    let bytes = text.as_bytes();
-    let mut found = Vec::new();
-    let mut at = 0;
-    while at < bytes.len() {
-        let start = at;
-        if text[at..].starts_with("//") {
-            at += text[at..].find('\n').unwrap_or(text.len() - at);
-        } else if text[at..].starts_with("/*") {
-            at = comment_end(bytes, at);
-        } else if bytes[at].is_ascii_alphanumeric() || bytes[at] == b'_' || !bytes[at].is_ascii() {
-            while at < bytes.len()
-                && (bytes[at].is_ascii_alphanumeric() || bytes[at] == b'_' || !bytes[at].is_ascii())
-            {
-                at += 1;
-            }
-            found.push(Token {
-                at: start,
-                text: &text[start..at],
-            });
-        } else {
-            at += 1;
-            if !bytes[start].is_ascii_whitespace() {
-                found.push(Token {
-                    at: start,
-                    text: &text[start..at],
-                });
-            }
-        }
-    }
-    found
-}
-
-/// Block comments nest.
-fn comment_end(bytes: &[u8], mut at: usize) -> usize {
-    let mut depth = 0;
-    while at + 1 < bytes.len() {
-        match &bytes[at..at + 2] {
-            b"/*" => depth += 1,
-            b"*/" => depth -= 1,
-            _ => {
-                at += 1;
-                continue;
-            }
-        }
-        at += 2;
-        if depth == 0 {
-            return at;
-        }
-    }
-    bytes.len()
 }
 
 #[cfg(test)]

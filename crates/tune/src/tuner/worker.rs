@@ -4,6 +4,7 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
@@ -109,10 +110,30 @@ impl Lost {
         };
         match self {
             Lost::TimedOut(at) => format!("no answer within the time limit while {}", doing(at)),
-            Lost::Died(at, how) => format!("the worker ended ({how}) while {}", doing(at)),
+            Lost::Died(at, how) => format!("the worker ended while {} ({how})", doing(at)),
             Lost::Failed(message) => message.clone(),
         }
     }
+}
+
+/// How a worker ended, what it said last, and what a user can do.
+fn death(status: &str, said: &str) -> String {
+    let said: String = said.chars().take(300).collect();
+    let said = match said.is_empty() {
+        true => String::new(),
+        false => format!(", its last words: {said}"),
+    };
+    let advice = match status {
+        s if s.contains("101") => "a defect in wgrad; please report it with the kernel",
+        s if s.contains("signal: 9") => {
+            "something killed it, perhaps for want of memory; try smaller sizes"
+        }
+        s if s.contains("signal") => {
+            "the driver crashed; try --checked, another --adapter, or leave out the values it dies of"
+        }
+        _ => "run it again; if it ends again, report it with the kernel",
+    };
+    format!("{status}{said}; {advice}")
 }
 
 /// The time limit for filling buffers and computing references.
@@ -123,6 +144,8 @@ pub struct Worker {
     child: Child,
     input: Option<ChildStdin>,
     lines: Receiver<String>,
+    /// Gives the last line of its standard error once it has ended.
+    said: Option<JoinHandle<String>>,
 }
 
 impl Worker {
@@ -132,7 +155,7 @@ impl Worker {
             .args(&command.arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(Stdio::piped())
             .spawn()
             .with_context(|| format!("{} cannot be started", command.program.display()))?;
         let output = child
@@ -147,11 +170,19 @@ impl Worker {
                 }
             }
         });
+        let said = child.stderr.take().map(|stderr| {
+            std::thread::spawn(move || {
+                let lines = BufReader::new(stderr).lines().map_while(Result::ok);
+                let full = |line: &String| !line.trim().is_empty();
+                lines.filter(full).last().unwrap_or_default()
+            })
+        });
         let input = child.stdin.take();
         let mut worker = Worker {
             child,
             input,
             lines,
+            said,
         };
         match worker.ask(&Request::Open(Box::new(job.clone())), limit) {
             Ok(Reply::Opened(machine)) => Ok((worker, machine)),
@@ -212,10 +243,13 @@ impl Worker {
 
     fn died(&mut self, phase: Phase) -> Lost {
         let _ = self.child.kill();
-        let how = self
-            .child
-            .wait()
-            .map_or_else(|e| e.to_string(), |status| status.to_string());
+        let how = match self.child.wait() {
+            Ok(status) => {
+                let said = self.said.take().and_then(|said| said.join().ok());
+                death(&status.to_string(), &said.unwrap_or_default())
+            }
+            Err(error) => error.to_string(),
+        };
         Lost::Died(phase, how)
     }
 }
@@ -264,6 +298,18 @@ mod tests {
             matches!(&died, Lost::Died(Phase::Check, how) if how.contains("11")),
             "{died:?}"
         );
+        let line = died.describe();
+        assert!(
+            line.contains("while it was checked") && line.contains("--checked"),
+            "{line}"
+        );
+        let line = ask("echo 'error: a slice' >&2; exit 101").describe();
+        assert!(
+            line.contains("a slice") && line.contains("a defect in wgrad"),
+            "{line}"
+        );
+        let line = ask("kill -KILL $$").describe();
+        assert!(line.contains("want of memory"), "{line}");
         let hung = ask("exec sleep 60");
         assert!(matches!(hung, Lost::TimedOut(Phase::Check)), "{hung:?}");
         let failed = ask("echo '{\"Failed\":\"no such buffer\"}'; read line");

@@ -113,3 +113,59 @@ fn the_tuned_text_is_the_users_file() {
     let text = tuned_text(&plain, &source, &values, &plain.time[0]).unwrap();
     assert_eq!(text, source.text.replace("64u", "8"));
 }
+
+const BARE: &str = "
+@group(0) @binding(0) var<uniform> dims: vec2<u32>;
+@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+@compute @workgroup_size(WIDTH) fn k(@builtin(global_invocation_id) id: vec3<u32>) {
+    if (id.x < dims.x) { y[id.x] = f32(dims.y); }
+}
+";
+
+#[test]
+fn a_uniform_that_is_no_struct_takes_values_too() {
+    let one = built(&spec("[uniform]\ndims = [\"n\", 3]"), BARE).unwrap();
+    assert_eq!(one.uniform, [("dims".to_owned(), vec![20, 3])]);
+    let three = BARE
+        .replace("vec2<u32>", "vec3<f32>")
+        .replace("< dims.x", "< u32(dims.x)");
+    let three = built(&spec("[uniform]\ndims = [1, 0.5, \"n\"]"), &three).unwrap();
+    let words = [1.0f32, 0.5, 20.0].map(f32::to_bits).to_vec();
+    assert_eq!(three.uniform, [("dims".to_owned(), words)]);
+    let Err(Refused::Compile(line)) = built(&spec(""), BARE) else {
+        panic!("no value was given")
+    };
+    assert!(
+        line.contains("as dims = [\"n\"]") && line.contains("use dims.n"),
+        "{line}"
+    );
+    let matrix = BARE
+        .replace("vec2<u32>", "mat2x2<f32>")
+        .replace("< dims.x", "< 1u")
+        .replace("dims.y", "dims[0].x");
+    let Err(Refused::Compile(line)) = built(&spec(""), &matrix) else {
+        panic!("a matrix has no values")
+    };
+    assert!(line.contains("put its members into a struct"), "{line}");
+}
+
+#[test]
+fn a_buffer_of_vec3_has_whole_elements() {
+    let text = WITHOUT_UNIFORM
+        .replace("array<f32>", "array<vec3<f32>>")
+        .replace("SCALE * f32(SHIFT)", "vec3(SCALE)")
+        .replace("f32(LANES)", "vec3(f32(LANES))");
+    assert!(
+        built(&spec(""), &text).is_ok(),
+        "20 floats are five elements"
+    );
+    let mut odd = spec("");
+    odd.time[0].insert("n".into(), Value::Int(21));
+    let Err(Refused::Compile(line)) = built(&odd, &text) else {
+        panic!("21 floats are no whole elements")
+    };
+    assert!(
+        line.starts_with("`y`: an element takes 16 bytes, 4 of them padding"),
+        "{line}"
+    );
+}

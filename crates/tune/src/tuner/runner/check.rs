@@ -5,6 +5,7 @@ use wgrad_runtime::BindingKind;
 
 use super::problem::Expected;
 use super::{PADDING, POISON, POISON_AGAIN, Problem, Ready, Runner};
+use crate::tuner::build::padded;
 use crate::tuner::data;
 
 impl Runner {
@@ -18,6 +19,12 @@ impl Runner {
         if let Some(name) = self.never_written(ready) {
             return Ok(Some(format!("it never writes output `{name}`")));
         }
+        // What a kernel cannot write is not compared.
+        let padding = |name: &str| {
+            let mut all = ready.built.info.bindings.iter();
+            all.find(|b| b.name == name)
+                .and_then(|b| b.padding.as_ref())
+        };
         let bound = self.upload(ready, problem, PADDING)?;
         self.launch(ready, &bound)?;
         let first = self.outputs(ready, &bound)?;
@@ -27,7 +34,8 @@ impl Runner {
                 .chunks(4)
                 .any(|word| word != POISON.to_le_bytes())
             {
-                return Ok(Some(format!("it wrote past the end of `{name}`")));
+                let hint = padding(name).map_or(String::new(), |p| format!(": {}", padded(p)));
+                return Ok(Some(format!("it wrote past the end of `{name}`{hint}")));
             }
         }
         for (i, (name, bytes, _)) in ready.buffers.iter().zip(&first) {
@@ -36,7 +44,10 @@ impl Runner {
                 continue;
             };
             let values = data::unpack(bytes, spec.dtype);
-            if let Some(wrong) = off(&values, reference, self.spec.tolerance(spec.dtype)) {
+            let width = spec.dtype.bytes() as usize;
+            let is_padding = |at: usize| padding(name).is_some_and(|p| p.holds(at * width));
+            let tolerance = self.spec.tolerance(spec.dtype);
+            if let Some(wrong) = off(&values, reference, tolerance, &is_padding) {
                 return Ok(Some(format!("{name}{wrong}")));
             }
         }
@@ -56,9 +67,10 @@ impl Runner {
             let spec = &self.spec.buffers[*i];
             // Without the bytes that fill up the last word.
             let used = (*exact).min(spec.bytes(&problem.sizes)? as usize);
-            if spec.output && one[..used] != two[..used] {
-                let element = one.iter().zip(two).position(|(a, b)| a != b).unwrap_or(0) as u64
-                    / spec.dtype.bytes();
+            let is_padding = |at: usize| padding(name).is_some_and(|p| p.holds(at));
+            let differs = |at: &usize| one[*at] != two[*at] && !is_padding(*at);
+            if let Some(at) = (0..used).find(differs).filter(|_| spec.output) {
+                let element = at as u64 / spec.dtype.bytes();
                 return Ok(Some(format!("{name}[{element}] differs between two runs")));
             }
         }
@@ -97,14 +109,21 @@ impl Runner {
     }
 }
 
-/// The first value beyond the tolerance (relative, absolute), and how many there are.
-fn off(values: &[f64], expected: &[f64], tolerance: (f64, f64)) -> Option<String> {
+/// The first value beyond the tolerance (relative, absolute), and how many there are; padding does not count.
+pub(super) fn off(
+    values: &[f64],
+    expected: &[f64],
+    tolerance: (f64, f64),
+    is_padding: &dyn Fn(usize) -> bool,
+) -> Option<String> {
     let all = expected.len();
     let mut wrong = values
         .iter()
         .zip(expected)
         .enumerate()
-        .filter(|(_, (value, expected))| !near(**value, **expected, tolerance));
+        .filter(|(at, (value, expected))| {
+            !near(**value, **expected, tolerance) && !is_padding(*at)
+        });
     let (at, (value, expected)) = wrong.next()?;
     let count = 1 + wrong.count();
     Some(format!(

@@ -1,6 +1,6 @@
 //! Binds buffers and launches.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use wgrad_runtime::Buffer;
 
 use super::{POISON, Problem, Ready, Runner};
@@ -53,10 +53,10 @@ impl Runner {
         let mut launch = self.device.launch(&ready.kernel);
         for (param, (name, words)) in ready.built.info.params.iter().zip(&ready.built.uniform) {
             launch = match (param.float, words.as_slice()) {
-                (true, [one]) => launch.f32(name, f32::from_bits(*one)),
-                (true, _) => bail!(
-                    "the uniform's member `{name}`: of floats, single ones are supported only"
-                ),
+                (true, words) => {
+                    let values: Vec<f32> = words.iter().map(|w| f32::from_bits(*w)).collect();
+                    launch.f32s(name, &values)
+                }
                 (false, words) => launch.u32s(name, words),
             };
         }

@@ -152,3 +152,80 @@ fn a_reference_kernel_runs_where_the_default_is_forbidden() {
     let outcome = attempt(job(wrong, &every), false).unwrap();
     assert_eq!(outcome.status, Status::Correct, "{outcome:?}");
 }
+
+fn one_buffer(body: &str, element: &str, check: &str) -> Job {
+    let spec = format!(
+        "workgroups = [1]
+        check = [{check}]
+        time = [{{ n = 8 }}]
+        check_timed = false
+        [parameters]
+        W = [1]
+        [[buffers]]
+        name = \"x\"
+        dtype = \"f32\"
+        size = \"n\"
+        fill = \"ones\"
+        [[buffers]]
+        name = \"y\"
+        dtype = \"f32\"
+        size = \"n\"
+        output = true
+        [reference]
+        builtin = \"copy\"
+        shape = {{ n = \"n\" }}"
+    );
+    let text = format!(
+        "const W: u32 = 1u;
+        struct P {{ n: u32 }}
+        @group(0) @binding(0) var<uniform> p: P;
+        @group(0) @binding(1) var<storage, read> x: array<{element}>;
+        @group(0) @binding(2) var<storage, read_write> y: array<{element}>;
+        @compute @workgroup_size(W) fn f() {{ {body} }}"
+    );
+    let mut job = job("", &spec);
+    job.kernels[0].text = text;
+    job
+}
+
+fn first(job: Job) -> Outcome {
+    let values = Scope::from([("W".to_owned(), Value::Int(1))]);
+    let mut runner = Runner::open(job).unwrap();
+    runner
+        .attempt(&values, 0, None, false, &mut |_| {})
+        .unwrap()
+}
+
+#[test]
+fn the_padding_of_vec3_is_not_compared() {
+    let body = "for (var i = 0u; i < p.n / 4u; i++) { y[i] = x[i]; }";
+    let right = first(one_buffer(body, "vec3<f32>", "{ n = 4 }, { n = 400 }"));
+    assert_eq!(right.status, Status::Correct, "{right:?}");
+    let wrong = body.replace("= x[i]", "= x[i] + vec3(0.0, 0.0, 1.0)");
+    let wrong = first(one_buffer(&wrong, "vec3<f32>", "{ n = 400 }"));
+    let message = wrong.message.unwrap();
+    assert!(
+        message.contains("y[2] is 2") && message.contains("100 of 400"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_loop_that_the_adapter_cuts_is_told_from_a_wrong_kernel() {
+    let body = "for (var i = 0u; i < p.n; i++) { y[i] = x[i]; }";
+    let long = first(one_buffer(body, "f32", "{ n = 70000 }"));
+    // Software adapters end loops; others are right.
+    if long.status != Status::Correct {
+        assert_eq!(long.status, Status::Constraint, "{long:?}");
+        let message = long.message.unwrap();
+        for part in [
+            "cuts loops at 65,53",
+            "n=70000",
+            "right on the emulated GPU",
+        ] {
+            assert!(message.contains(part), "{message}");
+        }
+    }
+    let wrong = first(one_buffer("y[0] = x[0] + 1.0;", "f32", "{ n = 9 }"));
+    assert_eq!(wrong.status, Status::Correctness, "{wrong:?}");
+}

@@ -32,10 +32,11 @@ fn by_turns() -> Settings {
 }
 
 /// Seconds, samples, and the ratio to another candidate's.
-type Timed = (Interval, Vec<f64>, Option<Interval>);
+type Timed = (Interval, Vec<f64>, Option<Interval>, f64);
 
 impl Runner {
-    /// Seconds of `values`, the samples, and the ratio to the incumbent's time, from pairs of samples.
+    /// Seconds of `values`, the samples, the ratio to the incumbent's time, from pairs of samples, and the seconds of a
+    /// launch that does nothing.
     pub(super) fn time(
         &mut self,
         values: &Scope,
@@ -46,7 +47,7 @@ impl Runner {
         let Some(incumbent) = incumbent else {
             let mut all = self.interleave(&[&candidate], by_turns(), at)?;
             let only = all.pop().ok_or_else(|| anyhow!("nothing was measured"))?;
-            return Ok((only.time, only.samples, None));
+            return Ok((only.time, only.samples, None, only.overhead));
         };
         let rival = self.timed(incumbent, at)?;
         if candidate.first > HOPELESS * rival.first {
@@ -58,7 +59,7 @@ impl Runner {
                     low: value,
                     high: value,
                 };
-                return Ok((point(new), vec![new], Some(point(new / old))));
+                return Ok((point(new), vec![new], Some(point(new / old)), 0.0));
             }
         }
         let mut both = self.interleave(&[&candidate, &rival], by_turns(), at)?;
@@ -66,10 +67,10 @@ impl Runner {
             bail!("nothing was measured");
         };
         let ratio = paired_ratio(&new.samples, &old.samples);
-        Ok((new.time, new.samples, Some(ratio)))
+        Ok((new.time, new.samples, Some(ratio), new.overhead))
     }
 
-    /// Times `values` and `against` by turns for some seconds.
+    /// Times `values`, `against` and `against` once more by turns for some seconds.
     pub fn compare(&mut self, values: &Scope, against: &Scope, size: usize) -> Result<Reply> {
         let at = self.spec.check.len() + size;
         let pair = [self.timed(values, at)?, self.timed(against, at)?];
@@ -80,12 +81,13 @@ impl Runner {
             budget: 1.0,
             ..by_turns()
         };
-        let mut both = self.interleave(&[&pair[0], &pair[1]], settings, at)?;
-        let (Some(old), Some(new)) = (both.pop(), both.pop()) else {
+        let mut all = self.interleave(&[&pair[0], &pair[1], &pair[1]], settings, at)?;
+        let (Some(again), Some(old), Some(new)) = (all.pop(), all.pop(), all.pop()) else {
             bail!("nothing was measured");
         };
         Ok(Reply::Compared {
             ratio: paired_ratio(&new.samples, &old.samples),
+            noise: paired_ratio(&again.samples, &old.samples),
             new: new.time,
             old: old.time,
             samples: new.samples,

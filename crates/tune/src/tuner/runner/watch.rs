@@ -1,4 +1,5 @@
 //! Candidates that take the lead also run on an emulated GPU, which finds faults that a real device does not report.
+//! A candidate that was not watched to its end does not win.
 
 use std::time::{Duration, Instant};
 
@@ -12,11 +13,11 @@ use crate::tuner::outcome::Watched;
 use crate::tuner::spec::show;
 
 /// The time limit for one size.
-const LIMIT: Duration = Duration::from_secs(2);
+const LIMIT: Duration = Duration::from_secs(10);
 /// The time limit for all sizes of a candidate.
-const LIMIT_OF_ALL: Duration = Duration::from_secs(4);
+const LIMIT_OF_ALL: Duration = Duration::from_secs(20);
 /// The emulated subgroup size if the adapter's subgroups have no fixed size.
-const USUAL_SUBGROUP: u32 = 32;
+pub(super) const USUAL_SUBGROUP: u32 = 32;
 
 impl Runner {
     /// Runs `values` at the checked sizes, where they passed on the device, on an emulated GPU with the same subgroups.
@@ -29,7 +30,8 @@ impl Runner {
                     continue;
                 }
                 if start.elapsed() >= LIMIT_OF_ALL {
-                    let message = format!("no time for {}", show(sizes));
+                    let message =
+                        format!("no time for {}; give smaller sizes in check", show(sizes));
                     return Ok(Watched::Unknown(message));
                 }
                 watcher.emulate(values, at)?;

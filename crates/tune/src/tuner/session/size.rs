@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use super::{Event, Session, Tuned};
 use crate::bench::stats::Interval;
 use crate::tuner::job::{Reply, Request};
-use crate::tuner::outcome::{Outcome, Status};
+use crate::tuner::outcome::{Outcome, Status, Watched};
 use crate::tuner::results::Head;
 use crate::tuner::search::Search;
 use crate::tuner::space::Space;
@@ -20,8 +20,13 @@ const ONE: Interval = Interval {
     low: 1.0,
     high: 1.0,
 };
-/// The share of the budget that is reserved for the final comparison.
-const FINAL_SHARE: f64 = 0.12;
+/// The share of the budget that is reserved for the final comparisons.
+const FINAL_SHARE: f64 = 0.2;
+/// The least gain: the same program timed twice differs by as much.
+const LEAST_GAIN: f64 = 0.02;
+/// Candidates within this share of the best one's time, and how many of them, are compared with it at the end.
+const CLOSE: f64 = 0.05;
+const RIVALS: usize = 3;
 
 /// A running search and its best candidate.
 struct Race<'a> {
@@ -31,6 +36,8 @@ struct Race<'a> {
     incumbent: Outcome,
     /// The incumbent's time over the default's: the product of the ratios measured for each new incumbent.
     best: f64,
+    /// The time over the default's of each correct candidate.
+    costs: Vec<(usize, f64)>,
 }
 
 impl Session<'_> {
@@ -61,6 +68,7 @@ impl Session<'_> {
             search: Search::new(space, self.options.strategy, self.options.seed),
             incumbent: first.clone(),
             best: 1.0,
+            costs: Vec::new(),
         };
         let known = self.take_known(&mut race, &first);
         self.show(&race, &first, on);
@@ -85,6 +93,15 @@ impl Session<'_> {
             }
             self.challenge(&mut race, next, on)?;
         }
+        let launch_bound = first
+            .time
+            .is_some_and(|time| time.median < first.launch_seconds);
+        let is_sound = first.watched == Watched::Clean;
+        if launch_bound && is_sound {
+            race.incumbent = first.clone();
+        } else {
+            self.settle(&mut race)?;
+        }
         let mut tuned = Tuned {
             sizes: sizes.clone(),
             default_time: first.time.unwrap_or(ONE),
@@ -96,21 +113,76 @@ impl Session<'_> {
             tried: race.search.tried(),
             exhausted,
             in_table: of_table.is_some(),
+            no_winner: None,
+            launch_bound,
         };
         if tuned.best.values != tuned.default {
             self.final_comparison(&mut tuned, &first, size)?;
         }
+        tuned.no_winner = match &tuned.best.watched {
+            Watched::Clean => None,
+            Watched::Fault(message) => Some(format!("it breaks WGSL's rules: {message}")),
+            Watched::Unknown(message) => Some(format!("it was not checked for races: {message}")),
+            Watched::No => Some("it was not checked for races".to_owned()),
+        };
         Ok(tuned)
+    }
+
+    /// Of the candidates that are as fast as the best one, takes the first in the order of the values, so that other
+    /// seeds give the same answer.
+    fn settle(&mut self, race: &mut Race) -> Result<()> {
+        let Some(best) = race.space.locate(&race.incumbent.values) else {
+            return Ok(());
+        };
+        let mut close: Vec<usize> = race
+            .costs
+            .iter()
+            .filter(|(at, cost)| *at < best && *cost <= race.best * (1.0 + CLOSE))
+            .map(|(at, _)| *at)
+            .collect();
+        close.sort_unstable();
+        close.dedup();
+        let limit = Duration::from_secs_f64(4.0 * self.options.time_limit);
+        for at in close.into_iter().take(RIVALS) {
+            let values = race.space.values(at);
+            let request = Request::Compare {
+                values: values.clone(),
+                against: race.incumbent.values.clone(),
+                size: race.size,
+            };
+            let Ok(Reply::Compared { ratio, noise, .. }) = self.worker()?.ask(&request, limit)
+            else {
+                self.worker = None;
+                return Ok(());
+            };
+            if ratio.low > 1.0 + margin(&noise) {
+                continue;
+            }
+            // It never took the lead, so it was not watched yet.
+            let rival = Outcome {
+                watched: Watched::No,
+                ..race.incumbent.clone()
+            };
+            let outcome = self.attempt(&values, race.size, Some(&rival))?;
+            if outcome.status == Status::Correct && outcome.watched == Watched::Clean {
+                race.incumbent = outcome;
+                return Ok(());
+            }
+        }
+        Ok(())
     }
 
     /// Tries the choice `at` against the incumbent.
     fn challenge(&mut self, race: &mut Race, at: usize, on: &mut dyn FnMut(Event)) -> Result<()> {
         let values = race.space.values(at);
-        let outcome = self.attempt(&values, race.size, Some(&race.incumbent.values))?;
+        let outcome = self.attempt(&values, race.size, Some(&race.incumbent))?;
         let cost = outcome.ratio.map(|ratio| ratio.median * race.best);
         race.search.report(at, cost);
-        if let Some(lead) = outcome.lead() {
-            race.best *= lead;
+        race.costs.extend(cost.map(|cost| (at, cost)));
+        let sound = |outcome: &Outcome| outcome.watched == Watched::Clean;
+        let takes = outcome.lead().is_some() || !sound(&race.incumbent);
+        if let Some(cost) = cost.filter(|_| takes && sound(&outcome)) {
+            race.best = cost;
             race.incumbent = outcome.clone();
         }
         self.show(race, &outcome, on);
@@ -157,7 +229,11 @@ impl Session<'_> {
         let limit = Duration::from_secs_f64(4.0 * self.options.time_limit);
         let stays = match self.worker()?.ask(&request, limit) {
             Ok(Reply::Compared {
-                ratio, new, old, ..
+                ratio,
+                new,
+                old,
+                noise,
+                ..
             }) => {
                 tuned.speedup = Interval {
                     median: 1.0 / ratio.median,
@@ -165,7 +241,8 @@ impl Session<'_> {
                     high: 1.0 / ratio.low,
                 };
                 (tuned.best_time, tuned.default_time) = (new, old);
-                ratio.high < 1.0
+                // A default that cannot win is no rival.
+                ratio.high < 1.0 - margin(&noise) || first.watched != Watched::Clean
             }
             Ok(_) => bail!("the worker answered something else"),
             Err(lost) => {
@@ -180,7 +257,7 @@ impl Session<'_> {
                 false
             }
         };
-        // The default stays if the candidate fails now, or is not certainly faster.
+        // The default stays if the candidate fails now, or its gain is within the noise.
         if !stays {
             tuned.best = first.clone();
             tuned.best_time = tuned.default_time;
@@ -188,4 +265,9 @@ impl Session<'_> {
         }
         Ok(())
     }
+}
+
+/// How far two equal candidates seem apart.
+fn margin(noise: &Interval) -> f64 {
+    LEAST_GAIN.max(noise.high - 1.0).max(1.0 - noise.low)
 }

@@ -86,6 +86,7 @@ fn compared(ratio: f64) -> Reply {
         new: point(ratio),
         old: point(1.0),
         samples: Vec::new(),
+        noise: point(1.0),
     }
 }
 
@@ -272,17 +273,116 @@ fn imported_results_are_measured_again() {
     std::fs::remove_file(path).unwrap();
 }
 
-#[test]
-fn the_report_says_whether_the_best_was_emulated() {
-    let path = results("watched");
-    let unknown = Watched::Unknown("no time for n=1".into());
-    let mut second = tried(2, 0.5);
-    if let Reply::Tried(outcome) = &mut second {
-        outcome.watched = unknown.clone();
+fn watched(mut reply: Reply, watched: Watched) -> Reply {
+    if let Reply::Tried(outcome) = &mut reply {
+        outcome.watched = watched;
         outcome.needs = Needs::default();
     }
-    let answers = [tried(1, 1.0), second, tried(3, 3.0), compared(0.5)];
+    reply
+}
+
+fn fault() -> Watched {
+    Watched::Fault("race: invocation 1 writes".into())
+}
+
+#[test]
+fn what_was_not_watched_does_not_win() {
+    let path = results("watched");
+    let no_table = VariantTable::default;
+    let unknown = Watched::Unknown("no time for n=1".into());
+    for not in [unknown.clone(), Watched::No, fault()] {
+        let answers = [
+            tried(1, 1.0),
+            watched(tried(2, 0.5), not),
+            tried(3, 0.9),
+            compared(0.9),
+        ];
+        let report = session(&path, LONG, false, no_table(), &answers);
+        assert_eq!(best(&report), &values(3));
+        assert_eq!(report.watched, Watched::Clean);
+        assert_eq!(report.tuned[0].no_winner, None);
+    }
+    std::fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn a_default_that_races_does_not_win() {
+    let path = results("racing");
+    let no_table = VariantTable::default;
+    let racing = |width, ratio| watched(tried(width, ratio), fault());
+    // Others race too: nothing wins, and no table gets an entry.
+    let answers = [racing(1, 1.0), wrong(2), racing(3, 0.5)];
+    let report = session(&path, LONG, false, no_table(), &answers);
+    let reason = report.tuned[0].no_winner.as_deref().unwrap();
+    assert!(reason.contains("race: invocation 1"), "{reason}");
+    assert!(table::entries(&job(), &report).is_empty());
+    // A sound candidate wins though it is slower, and a faster one against it.
+    let answers = [racing(1, 1.0), tried(2, 1.5), tried(3, 1.2), compared(1.5)];
+    let report = session(&path, LONG, false, no_table(), &answers);
+    assert_eq!(
+        (best(&report), &report.tuned[0].no_winner),
+        (&values(2), &None)
+    );
+    let answers = [racing(1, 1.0), tried(2, 1.5), tried(3, 0.5), compared(0.75)];
+    let report = session(&path, LONG, false, no_table(), &answers);
+    assert_eq!(best(&report), &values(3));
+    assert_eq!(table::entries(&job(), &report)[0].values["W"], 3);
+    std::fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn a_gain_within_the_noise_is_none() {
+    let path = results("noise");
+    let no_table = VariantTable::default;
+    for (ratio, noise, wins) in [(0.9, 0.01, true), (0.985, 0.001, false), (0.9, 0.2, false)] {
+        let mut last = compared(ratio);
+        if let Reply::Compared { noise: of, .. } = &mut last {
+            (of.low, of.high) = (1.0 - noise, 1.0 + noise);
+        }
+        let answers = [tried(1, 1.0), tried(2, 0.5), tried(3, 3.0), last];
+        let report = session(&path, LONG, false, no_table(), &answers);
+        assert_eq!(best(&report) == &values(2), wins, "{ratio} {noise}");
+    }
+    // Where a launch costs more than the kernel, no choice is better.
+    let mut first = tried(1, 1.0);
+    if let Reply::Tried(outcome) = &mut first {
+        outcome.launch_seconds = 2.0;
+    }
+    let report = session(
+        &path,
+        LONG,
+        false,
+        no_table(),
+        &[first, tried(2, 0.5), tried(3, 3.0)],
+    );
+    assert!(report.tuned[0].launch_bound);
+    assert_eq!(best(&report), &values(1));
+    std::fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn of_equals_the_first_wins() {
+    let path = results("equals");
+    // 3 leads by little; 2 is as fast, and comes first whatever the order of the search.
+    let answers = [
+        tried(1, 1.0),
+        tried(2, 0.52),
+        tried(3, 0.97),
+        compared(1.005),
+        tried(2, 1.005),
+        compared(0.52),
+    ];
     let report = session(&path, LONG, false, VariantTable::default(), &answers);
-    assert_eq!(report.watched, unknown);
+    assert_eq!(best(&report), &values(2));
+    // It is certainly slower.
+    let answers = [
+        tried(1, 1.0),
+        tried(2, 0.52),
+        tried(3, 0.97),
+        compared(1.05),
+        compared(0.5),
+    ];
+    let report = session(&path, LONG, false, VariantTable::default(), &answers);
+    assert_eq!(best(&report), &values(3));
     std::fs::remove_file(path).unwrap();
 }

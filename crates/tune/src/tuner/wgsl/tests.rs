@@ -152,3 +152,26 @@ fn a_declaration_turned_around_is_left_to_the_compiler() {
         );
     }
 }
+
+#[test]
+fn directives_that_browsers_need() {
+    let entry = "@compute @workgroup_size(8) fn f() {}";
+    for (given, kept) in [
+        ("enable subgroups;", ""),
+        ("enable f16, subgroups;", "enable f16; "),
+        ("enable subgroups, f16;\nenable subgroups;", "enable f16; "),
+        (
+            "requires readonly_and_readwrite_storage_textures;",
+            "requires readonly_and_readwrite_storage_textures; ",
+        ),
+    ] {
+        let text = isolate(&format!("{given}\nconst N: u32 = 4u;\n{entry}"), None).unwrap();
+        assert!(text.starts_with(kept), "{text}");
+        assert!(!text.contains("subgroups"), "{text}");
+    }
+    // What is written for the user keeps them, in front of constants.
+    let text = directives_first("const N: u32 = 4u;\nenable subgroups;\nfn f() {}\n");
+    assert!(text.starts_with("enable subgroups;\nconst N"), "{text}");
+    let whole = "enable f16;\nenable subgroups;\nconst N: u32 = 4u;\n";
+    assert_eq!(directives_first(whole), whole);
+}
