@@ -169,7 +169,7 @@ pub enum Request {
     /// Opens the device. The first request.
     Open(Box<Job>),
     /// Check `values` and time them at problem `size` (an index of `time`) by turns with `incumbent`. If they take the
-    /// lead and `watch` is set, run them on an emulated GPU.
+    /// lead, or `watch` is set, run them on an emulated GPU.
     Try {
         /// The candidate's parameters.
         values: Scope,
@@ -177,7 +177,7 @@ pub enum Request {
         size: usize,
         /// The parameters of the best candidate so far.
         incumbent: Option<Scope>,
-        /// Whether the emulated GPU runs a candidate that takes the lead.
+        /// Whether the emulated GPU runs the candidate even if it does not take the lead.
         watch: bool,
     },
     /// Time `values` and `against` by turns for longer: the final comparison.
