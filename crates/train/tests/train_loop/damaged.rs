@@ -10,7 +10,7 @@ use crate::{arguments, device, run};
 fn settings(folder: &Folder) -> TrainingArguments {
     TrainingArguments {
         max_steps: 5,
-        eval_steps: Some(1),
+        eval_steps: Some(1.into()),
         per_device_train_batch_size: 2,
         optim: "adamw".to_owned(),
         lr_scheduler_type: "reduce_lr_on_plateau".to_owned(),
@@ -91,7 +91,11 @@ fn every_number_of_a_checkpoint_is_checked() {
             "other",
         ),
         ("/totals/seconds", json!(-1.0), "totals.seconds is -1"),
-        ("/next_learning_rate", json!(-1.0), "next_learning_rate is -1"),
+        (
+            "/next_learning_rate",
+            json!(-1.0),
+            "next_learning_rate is -1",
+        ),
         ("/facts/seed", json!("1"), "seed"),
         (
             "/grad_scaler",

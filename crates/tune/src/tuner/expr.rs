@@ -156,15 +156,12 @@ impl Expr {
         let root = parse::parse(text, true).map_err(|e| wrong(text, e))?;
         // The text is kept only if it means the same here: `b == t < 3` is read in both ways.
         let printed = print::ours(&root);
-        let kept = parse::parse(text, false).is_ok_and(|node| print::ours(&node) == printed);
-        if kept {
+        if parse::parse(text, false).is_ok_and(|node| print::ours(&node) == printed) {
             let text = text.to_owned();
             return Ok(Expr { text, root });
         }
         if printed.len() > PRINTED {
-            let message = format!(
-                "written out without Python's short forms it is longer than {PRINTED} bytes"
-            );
+            let message = format!("without Python's short forms it is longer than {PRINTED} bytes");
             return Err(wrong(text, (0, message)));
         }
         Expr::parse(&printed)
@@ -292,7 +289,6 @@ fn eval(node: &Node, scope: &Scope) -> Eval<Value> {
 
 /// Bytes of an expression that is written out in the spec's syntax, at most.
 const PRINTED: usize = 1 << 14;
-
 const OVERFLOW: &str = "the value is beyond 64 bits";
 
 fn float(value: Value) -> f64 {

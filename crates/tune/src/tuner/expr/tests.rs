@@ -165,8 +165,8 @@ fn pythons_expressions_mean_the_same_here() {
     }
     let long = format!(
         "{} in [{}]",
-        vec!["M"; 400].join(" + "),
-        vec!["1"; 150].join(", ")
+        vec!["M"; 200].join(" + "),
+        vec!["1"; 100].join(", ")
     );
     let error = Expr::from_python(&long).unwrap_err().to_string();
     assert!(error.contains("longer than 16384 bytes"), "{error}");

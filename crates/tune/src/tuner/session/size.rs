@@ -178,8 +178,11 @@ impl Session<'_> {
         let outcome = self.attempt(&values, race.size, Some(&race.incumbent))?;
         let cost = outcome.ratio.map(|ratio| ratio.median * race.best);
         race.search.report(at, cost);
-        race.costs.extend(cost.map(|cost| (at, cost)));
         let sound = |outcome: &Outcome| outcome.watched == Watched::Clean;
+        // One that led and was not sound cannot win.
+        let may_win = sound(&outcome) || outcome.lead().is_none();
+        let may_win = cost.filter(|_| may_win);
+        race.costs.extend(may_win.map(|cost| (at, cost)));
         let takes = outcome.lead().is_some() || !sound(&race.incumbent);
         if let Some(cost) = cost.filter(|_| takes && sound(&outcome)) {
             race.best = cost;

@@ -140,7 +140,6 @@ fn a_declaration_turned_around_is_left_to_the_compiler() {
         "= 3 const W;",
         "const = W;",
         "= const W: u32 = 4;",
-        "override W",
     ] {
         let text = format!("const W: u32 = 8u;\n{own}\nfn f() {{}}");
         let settled = settle(&text, &names);
