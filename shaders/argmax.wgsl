@@ -3,10 +3,11 @@
 //   `fn better(a: COMPUTE, b: COMPUTE) -> bool` put in front; with CANDIDATES r is read from a pass before
 // shapes: x any strides, kept dimensions as one index o; candidates and y (K, G), or (G, K) with COLUMNS
 // launch: one invocation a value of y; with COLUMNS neighbours take neighbouring o
-// numerics: exact; of equal elements the first wins; a NaN is no better than anything
+// numerics: exact; of equal elements the first wins; a NaN is better than every number
 // backward: none
 // reference: ops/argmax.rs
 #import common/chunks
+#import common/special
 
 struct Params {
     outputs: u32,
@@ -53,7 +54,7 @@ fn argmax(
     for (var k = c + params.chunks; k < params.length; k += params.chunks) {
         let r = candidate(o, k);
         let v = COMPUTE(x[base + r * params.stride]);
-        if (better(v, value) || (v == value && r < best)) {
+        if (better(v, value) || (!better(value, v) && r < best)) {
             best = r;
             value = v;
         }

@@ -1,6 +1,6 @@
 // One pass of a reduction over some dimensions.
 // math: y[o, c] = scale * combine over r = c, c + chunks, c + 2 chunks, ... of x[o, r], with lines
-//   `fn combine(a: COMPUTE, b: COMPUTE) -> COMPUTE` and `const IDENTITY: COMPUTE` put in front
+//   `fn combine(a: COMPUTE, b: COMPUTE) -> COMPUTE` and `fn identity() -> COMPUTE` put in front
 // shapes: x any strides; its kept dimensions walk as one index o, its reduced ones as r
 // launch: one invocation a value of y; with COLUMNS neighbours take neighbouring o and y is (G, K).
 //   With TREE one workgroup a value of y, r in blocks of WIDTH, and `fn across(v: f32, lane: u32)`. x may be in vectors
@@ -9,6 +9,7 @@
 // backward: expand for sum and mean, ops/reduce.rs for max and min
 // reference: ops/reduce.rs
 #import common/chunks
+#import common/special
 #import common/texel
 #ifdef TREE
 #import common/reduce
@@ -74,10 +75,10 @@ fn reduce(
     let step = params.chunks;
 #endif
     // Four sums at once: their loads do not wait for each other, and rounding errors are smaller.
-    var a0 = IDENTITY;
-    var a1 = IDENTITY;
-    var a2 = IDENTITY;
-    var a3 = IDENTITY;
+    var a0 = identity();
+    var a1 = identity();
+    var a2 = identity();
+    var a3 = identity();
     for (; r + 3u * step < params.length; r += 4u * step) {
         a0 = combine(a0, load(base, r));
         a1 = combine(a1, load(base, r + step));

@@ -109,7 +109,12 @@ fn softmax(
     // Subtract the maximum first: values far from 0 keep their digits.
     let log_total = precise_log(total);
 #else
+#ifdef HIDES
     let inverse = select(1.0 / total, 0.0, total == 0.0);
+#else
+    // The sum of a row of minus infinities is 0; 0 times infinity is NaN, as in PyTorch.
+    let inverse = reciprocal(total);
+#endif
 #endif
     for (var k = 0u; k < rounds(); k++) {
         let j = k * WIDTH + lane;

@@ -49,7 +49,7 @@ fn softmax_subgroup(
 #ifdef LOG
     let log_total = precise_log(total);
 #else
-    let inverse = 1.0 / total;
+    let inverse = reciprocal(total);
 #endif
     for (var k = 0u; k < COUNT; k++) {
         let j = k * 8u + lane;

@@ -1,15 +1,16 @@
 // Elementary functions to about one unit in the last place of f32 on every adapter. Drivers may be off
-// by 1e-2 near a root (log near 1, tanh near 0) and differ from each other; these functions do not.
+// by 1e-2 near a root (log near 1, tanh near 0) and differ from each other; these functions do not. NaN and
+// infinities give what they give in C.
+#import common/special
 
 // 2^k as a float, for k in -126..=127.
 fn exp2_int(k: i32) -> f32 {
     return bitcast<f32>(u32(k + 127) << 23u);
 }
 
-// Cody and Waite's reduction, then the polynomial of Cephes' expf. Below -87.3 it is 0, above 88.3
-// the value at 88.3 (no infinity is made).
+// Cody and Waite's reduction, then the polynomial of Cephes' expf. Below -87.3 it is 0, from 88.73 on infinity.
 fn precise_exp(x: f32) -> f32 {
-    let z = clamp(x, -87.3, 88.3);
+    let z = clamp(x, -87.3, 89.0);
     let k = round(z * 1.44269504);
     let r = (z - k * 0.693359375) + k * 2.12194440e-4;
     var p = 1.9875691500e-4;
@@ -18,8 +19,10 @@ fn precise_exp(x: f32) -> f32 {
     p = p * r + 4.1665795894e-2;
     p = p * r + 1.6666665459e-1;
     p = p * r + 5.0000001201e-1;
-    let y = (p * r * r + r + 1.0) * exp2_int(i32(k));
-    return select(y, 0.0, x < -87.3);
+    // 2^128 is no float, 2^127 is.
+    let half = min(i32(k), 127);
+    let y = (p * r * r + r + 1.0) * exp2_int(half) * exp2_int(i32(k) - half);
+    return select(select(y, 0.0, x < -87.3), x, is_nan(x));
 }
 
 // 1 - exp(x) for x <= 0, without loss near 0.
@@ -38,10 +41,13 @@ fn one_minus_exp(x: f32) -> f32 {
     return -x * p;
 }
 
-// Cephes' logf, for x > 0 (denormals are not resolved).
+// Cephes' logf.
 fn precise_log(x: f32) -> f32 {
-    let bits = bitcast<u32>(x);
-    var e = f32(i32(bits >> 23u) - 126);
+    let given = bitcast<u32>(x);
+    // A denormal is a whole number of steps of 2^-149, and as a whole number it is normal.
+    let denormal = given < 0x00800000u;
+    let bits = select(given, bitcast<u32>(f32(given)), denormal);
+    var e = f32(i32(bits >> 23u) - select(126, 275, denormal));
     var m = bitcast<f32>((bits & 0x007fffffu) | 0x3f000000u);
     if (m < 0.707106781) {
         e = e - 1.0;
@@ -62,7 +68,8 @@ fn precise_log(x: f32) -> f32 {
     var y = m * z * p;
     y = y - 2.12194440e-4 * e;
     y = y - 0.5 * z;
-    return (m + y) + 0.693359375 * e;
+    let normal = (m + y) + 0.693359375 * e;
+    return select(normal, log_special(x), given - 1u >= 0x7f7fffffu);
 }
 
 // log(1 + x) for x > -1, without loss near 0 (Kahan's correction).
@@ -72,10 +79,10 @@ fn precise_log1p(x: f32) -> f32 {
     return select(precise_log(u) * (x / safe), x, u == 1.0);
 }
 
-// x^a. Negative x is defined for whole a, as in C's pow.
+// x^a as C's pow: negative x for whole a only; NaN to the power 0 and 1 to the power NaN are 1.
 fn precise_pow(x: f32, a: f32) -> f32 {
-    if (x == 0.0) {
-        return select(0.0, 1.0, a == 0.0);
+    if (a == 0.0 || x == 1.0) {
+        return 1.0;
     }
     // Small whole powers by multiplication: exact where exp(a log x) would lose digits.
     if (abs(a) <= 16.0 && a == trunc(a)) {
@@ -89,11 +96,24 @@ fn precise_pow(x: f32, a: f32) -> f32 {
             base = base * base;
             n = n >> 1u;
         }
-        return select(y, 1.0 / y, a < 0.0);
+        return select(y, reciprocal(y), a < 0.0);
     }
-    let y = precise_exp(a * precise_log(abs(x)));
-    let odd = a == trunc(a) && abs(a * 0.5 - trunc(a * 0.5)) > 0.25;
-    return select(y, -y, x < 0.0 && odd);
+    if (is_nan(x) || is_nan(a)) {
+        return select(x, a, is_nan(a));
+    }
+    let whole = a == trunc(a);
+    let odd = whole && abs(a * 0.5 - trunc(a * 0.5)) > 0.25;
+    let bits = bitcast<u32>(x);
+    let size = bits & 0x7fffffffu;
+    var y = precise_exp(a * precise_log(abs(x)));
+    if (abs(x) == 1.0) {
+        // Also for infinite a, where 0 times infinity would be NaN.
+        y = 1.0;
+    }
+    if (x < 0.0 && !whole && size != 0x7f800000u) {
+        return from_bits(bits | 0x7fc00000u);
+    }
+    return select(y, -y, bits > 0x7fffffffu && odd);
 }
 
 // Rational minimax approximations as used by Eigen and XLA; no exponential.
@@ -111,7 +131,7 @@ fn precise_tanh(v: f32) -> f32 {
     q = q * z + 1.18534705686654e-04;
     q = q * z + 2.26843463243900e-03;
     q = q * z + 4.89352518554385e-03;
-    return select(x * p / q, v, abs(v) < 4e-4);
+    return select(x * p / q, v, abs(v) < 4e-4 || is_nan(v));
 }
 
 fn precise_erf(v: f32) -> f32 {

@@ -1,5 +1,7 @@
 // One value from all lanes that share a row: WIDTH invocations of a workgroup, in a fixed order. Every
-// lane gets the result. With SUBGROUP8 a row is a workgroup of one subgroup of 8 lanes.
+// lane gets the result. With SUBGROUP8 a row is a workgroup of one subgroup of 8 lanes. NaN wins a row_max.
+#import common/special
+
 #ifdef SUBGROUP8
 fn row_sum(value: f32, lane: u32) -> f32 {
     var v = value;
@@ -10,8 +12,8 @@ fn row_sum(value: f32, lane: u32) -> f32 {
 
 fn row_max(value: f32, lane: u32) -> f32 {
     var v = value;
-    v = max(v, subgroupShuffleXor(v, 1u));
-    v = max(v, subgroupShuffleXor(v, 2u));
+    v = maximum(v, subgroupShuffleXor(v, 1u));
+    v = maximum(v, subgroupShuffleXor(v, 2u));
     return max(v, subgroupShuffleXor(v, 4u));
 }
 #else
@@ -37,7 +39,7 @@ fn row_max(value: f32, lane: u32) -> f32 {
     workgroupBarrier();
     for (var width = WIDTH / 2u; width > 0u; width = width / 2u) {
         if (lane < width) {
-            wg_lanes[lane] = max(wg_lanes[lane], wg_lanes[lane + width]);
+            wg_lanes[lane] = maximum(wg_lanes[lane], wg_lanes[lane + width]);
         }
         workgroupBarrier();
     }

@@ -12,6 +12,7 @@ mod optim;
 mod pytorch;
 mod random;
 mod shaders;
+mod special_values;
 mod tables;
 mod tape;
 mod tidy;

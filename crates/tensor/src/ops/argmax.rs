@@ -13,8 +13,7 @@ const SERIAL: usize = 1024;
 
 impl Tensor {
     /// The index (u32) of the largest element along dimension `at`, which is left out of the shape or
-    /// kept as 1; the first one where several are equal. Has no gradient. NaNs are ignored, except
-    /// in the first position.
+    /// kept as 1; the first one where several are equal, and the first NaN if there is one. Has no gradient.
     ///
     /// ```
     /// # use wgrad_tensor::{Device, DeviceOptions, Tensor};
@@ -67,7 +66,11 @@ fn best(op: &'static str, better: &str, x: &Tensor, at: isize, keepdim: bool) ->
         x.dtype()
     };
     let c = compute.wgsl();
-    let line = format!("fn better(a: {c}, b: {c}) -> bool {{ return {better}; }}");
+    let nan = match compute {
+        DType::F32 => "(is_nan(a) && !is_nan(b)) || ",
+        _ => "",
+    };
+    let line = format!("fn better(a: {c}, b: {c}) -> bool {{ return {nan}{better}; }}");
     let defines = Defines::new()
         .alias("S", x.dtype().wgsl())
         .alias("COMPUTE", c)

@@ -54,7 +54,8 @@ const BINARY: &[Binary] = &[
     Binary {
         name: "div",
         wgsl: "a / b",
-        gradient: Some(["dy / b", "-dy * a / (b * b)"]),
+        // Divided twice: b * b of a small b is 0.
+        gradient: Some(["dy / b", "-dy * (a / b / b)"]),
         reference: |a, b| a / b,
         torch: "x0 / x1",
         range: (0.4, 2.0),
@@ -63,8 +64,8 @@ const BINARY: &[Binary] = &[
         name: "pow",
         wgsl: "precise_pow(a, b)",
         gradient: Some([
-            "dy * b * precise_pow(a, b - 1.0)",
-            "dy * precise_pow(a, b) * precise_log(a)",
+            "select(dy * b * precise_pow(a, b - 1.0), 0.0, b == 0.0)",
+            "select(dy * precise_pow(a, b) * precise_log(a), 0.0, a == 0.0 && b >= 0.0)",
         ]),
         reference: |a, b| a.powf(b),
         torch: "x0 ** x1",
@@ -72,10 +73,10 @@ const BINARY: &[Binary] = &[
     },
     Binary {
         name: "maximum",
-        wgsl: "max(a, b)",
+        wgsl: "maximum(a, b)",
         gradient: Some([
-            "dy * select(select(0.0, 0.5, a == b), 1.0, a > b)",
-            "dy * select(select(0.0, 0.5, a == b), 1.0, b > a)",
+            "dy * select(select(1.0, 0.5, a == b), 0.0, a < b)",
+            "dy * select(select(1.0, 0.5, a == b), 0.0, b < a)",
         ]),
         reference: f64::max,
         torch: "torch.maximum(x0, x1)",
@@ -83,10 +84,10 @@ const BINARY: &[Binary] = &[
     },
     Binary {
         name: "minimum",
-        wgsl: "min(a, b)",
+        wgsl: "minimum(a, b)",
         gradient: Some([
-            "dy * select(select(0.0, 0.5, a == b), 1.0, a < b)",
-            "dy * select(select(0.0, 0.5, a == b), 1.0, b < a)",
+            "dy * select(select(1.0, 0.5, a == b), 0.0, a > b)",
+            "dy * select(select(1.0, 0.5, a == b), 0.0, b > a)",
         ]),
         reference: f64::min,
         torch: "torch.minimum(x0, x1)",
@@ -247,7 +248,8 @@ impl Tensor {
     pub fn div(&self, other: &Tensor) -> Result<Tensor> {
         self.binary(other, "div")
     }
-    /// `self` to the power `other`; the gradient of the exponent needs positive bases.
+    /// `self` to the power `other`, as C's `pow`: a negative base with a fractional exponent gives NaN, and so does the
+    /// gradient of the exponent of a negative base.
     pub fn pow(&self, other: &Tensor) -> Result<Tensor> {
         self.binary(other, "pow")
     }
@@ -255,11 +257,11 @@ impl Tensor {
     pub fn swiglu(&self, other: &Tensor) -> Result<Tensor> {
         self.binary(other, "swiglu")
     }
-    /// The larger; where both are equal each gets half of the gradient, as in PyTorch.
+    /// The larger, NaN if one is NaN; where both are equal each gets half of the gradient, as in PyTorch.
     pub fn maximum(&self, other: &Tensor) -> Result<Tensor> {
         self.binary(other, "maximum")
     }
-    /// The smaller; where both are equal each gets half of the gradient.
+    /// The smaller, as [`Tensor::maximum`].
     pub fn minimum(&self, other: &Tensor) -> Result<Tensor> {
         self.binary(other, "minimum")
     }
@@ -302,10 +304,12 @@ fn forward(row: &Binary, a: &Tensor, b: &Tensor, variant: Option<RowVariant>) ->
     let y = Tensor::empty(a.device(), &shape, out)?;
     let compute = compute(a.dtype()).wgsl();
     let result = if arithmetic { compute } else { "bool" };
-    let line = format!(
-        "fn op(a: {compute}, b: {compute}) -> {result} {{ return {}; }}",
-        row.wgsl
-    );
+    let code = match (row.name, a.dtype().is_float()) {
+        ("maximum", false) => "max(a, b)",
+        ("minimum", false) => "min(a, b)",
+        _ => row.wgsl,
+    };
+    let line = format!("fn op(a: {compute}, b: {compute}) -> {result} {{ return {code}; }}");
     Elementwise {
         op: row.name,
         kernel: "binary",

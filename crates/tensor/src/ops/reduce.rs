@@ -31,11 +31,16 @@ enum Kind {
 }
 
 impl Kind {
-    fn combine(self) -> &'static str {
-        match self {
-            Kind::Sum => "a + b",
-            Kind::Max => "max(a, b)",
-            Kind::Min => "min(a, b)",
+    /// Two values in one, as WGSL, computed in `compute`, four at a time if `fours`.
+    fn combine(self, compute: DType, fours: bool) -> &'static str {
+        match (self, compute, fours) {
+            (Kind::Sum, _, _) => "a + b",
+            (Kind::Max, DType::F32, true) => "maximum4(a, b)",
+            (Kind::Max, DType::F32, false) => "maximum(a, b)",
+            (Kind::Max, _, _) => "max(a, b)",
+            (Kind::Min, DType::F32, true) => "minimum4(a, b)",
+            (Kind::Min, DType::F32, false) => "minimum(a, b)",
+            (Kind::Min, _, _) => "min(a, b)",
         }
     }
 
@@ -54,8 +59,8 @@ impl Kind {
             (Kind::Max, DType::I32) => "-2147483648",
             (Kind::Min, DType::U32) => "4294967295",
             (Kind::Min, DType::I32) => "2147483647",
-            (Kind::Max, _) => "-3.4028234e38",
-            (Kind::Min, _) => "3.4028234e38",
+            (Kind::Max, _) => "from_bits(0xff800000u)",
+            (Kind::Min, _) => "from_bits(0x7f800000u)",
         }
     }
 }
@@ -168,14 +173,17 @@ fn reduce(
         .alias("T", &memory(y.dtype(), fours == Fours::Columns))
         .alias("COMPUTE", &c)
         .code(
-            "IDENTITY",
-            &format!("const IDENTITY: {c} = {c}({});", kind.identity(compute)),
+            "identity",
+            &format!(
+                "fn identity() -> {c} {{ return {c}({}); }}",
+                kind.identity(compute)
+            ),
         )
         .code(
             "combine",
             &format!(
                 "fn combine(a: {c}, b: {c}) -> {c} {{ return {}; }}",
-                kind.combine()
+                kind.combine(compute, fours != Fours::No)
             ),
         )
         .flag_if(columns, "COLUMNS")
@@ -290,7 +298,7 @@ impl Tensor {
     }
 
     /// The largest over `dims`, named as in [`Tensor::sum`]. Equal largest elements share the gradient
-    /// equally, as in PyTorch's `amax`. NaNs may be passed over.
+    /// equally, as in PyTorch's `amax`. NaN if one of them is NaN.
     pub fn max(&self, dims: &[isize], keepdim: bool) -> Result<Tensor> {
         self.extreme("max", Kind::Max, dims, keepdim)
     }

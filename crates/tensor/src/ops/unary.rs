@@ -85,7 +85,7 @@ impl Tensor {
     pub fn exp(&self) -> Result<Tensor> {
         self.unary("exp", 0.0, 0.0)
     }
-    /// Natural logarithm of positive values.
+    /// Natural logarithm: minus infinity for 0, NaN for negative values.
     pub fn log(&self) -> Result<Tensor> {
         self.unary("log", 0.0, 0.0)
     }
@@ -145,11 +145,12 @@ impl Tensor {
     pub fn mul_scalar(&self, value: f32) -> Result<Tensor> {
         self.affine(value, 0.0)
     }
-    /// x to the power of a number. Negative x is right for whole exponents, as in PyTorch.
+    /// x to the power of a number, as C's `pow`: negative x with a fractional exponent gives NaN.
     pub fn pow_scalar(&self, exponent: f32) -> Result<Tensor> {
         self.unary("pow_scalar", exponent, 0.0)
     }
-    /// x limited to `low..=high`; the gradient is 0 outside.
+    /// x limited to `low..=high`; `high` where `low` is above it. The gradient is 0 at the bounds and outside, as in
+    /// PyTorch.
     pub fn clamp(&self, low: f32, high: f32) -> Result<Tensor> {
         self.unary("clamp", low, high)
     }

@@ -69,13 +69,16 @@ impl Tensor {
 
     /// `value` where `mask` (u32, broadcast to the shape of `self`) is not 0, else the values of `self`.
     ///
-    /// Errors if `mask` does not broadcast to that shape, or if `value` is not a number of the
-    /// tensor's type: infinities are refused, since kernels may assume that there are none.
+    /// Errors if `mask` does not broadcast to that shape, or if the tensor's type does not hold `value`.
     pub fn masked_fill(&self, mask: &Tensor, value: f32) -> Result<Tensor> {
         let whole = value == value.trunc();
         let (fits, limits) = match self.dtype() {
-            DType::F32 => (value.is_finite(), "finite"),
-            DType::F16 => (value.abs() <= 65504.0, "in -65504..=65504"),
+            DType::F32 => (true, ""),
+            // Infinities and NaN are values of f16.
+            DType::F16 => (
+                !value.is_finite() || value.abs() <= 65504.0,
+                "in -65504..=65504 or infinite",
+            ),
             DType::U32 => (
                 whole && (0.0..4_294_967_296.0).contains(&value),
                 "whole and in 0..2^32",
@@ -275,8 +278,8 @@ fn masked_fill_cases(out: &mut Vec<Case>) {
         )
     };
     out.extend([
-        rejects(DType::F32, &[3], f32::NEG_INFINITY, "must be finite"),
-        rejects(DType::F32, &[3], f32::NAN, "must be finite"),
+        rejects(DType::U32, &[3], f32::INFINITY, "in 0..2^32"),
+        rejects(DType::I32, &[3], f32::NAN, "must be whole"),
         rejects(DType::F16, &[3], -1e5, "-65504..=65504"),
         rejects(DType::U32, &[3], -1.0, "in 0..2^32"),
         rejects(DType::I32, &[3], 0.5, "must be whole"),

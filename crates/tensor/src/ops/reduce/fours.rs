@@ -89,8 +89,8 @@ impl Fours {
     pub fn fold(kind: Kind) -> &'static str {
         match kind {
             Kind::Sum => "(v.x + v.y) + (v.z + v.w)",
-            Kind::Max => "max(max(v.x, v.y), max(v.z, v.w))",
-            Kind::Min => "min(min(v.x, v.y), min(v.z, v.w))",
+            Kind::Max => "maximum(maximum(v.x, v.y), maximum(v.z, v.w))",
+            Kind::Min => "minimum(minimum(v.x, v.y), minimum(v.z, v.w))",
         }
     }
 }

@@ -63,7 +63,7 @@ pub(super) const UNARY: &[Unary] = &[
     Unary {
         name: "abs",
         wgsl: "abs(x)",
-        derivative: "sign(x)",
+        derivative: "select(0.0, sign(x), abs(x) > 0.0)",
         from_result: false,
         reference: |x, _, _| x.abs(),
         torch: "x0.abs()",
@@ -81,7 +81,7 @@ pub(super) const UNARY: &[Unary] = &[
     Unary {
         name: "log",
         wgsl: "precise_log(x)",
-        derivative: "1.0 / x",
+        derivative: "reciprocal(x)",
         from_result: false,
         reference: |x, _, _| x.ln(),
         torch: "x0.log()",
@@ -90,7 +90,7 @@ pub(super) const UNARY: &[Unary] = &[
     Unary {
         name: "sqrt",
         wgsl: "sqrt(x)",
-        derivative: "0.5 / y",
+        derivative: "0.5 * reciprocal(y)",
         from_result: true,
         reference: |x, _, _| x.sqrt(),
         torch: "x0.sqrt()",
@@ -98,7 +98,7 @@ pub(super) const UNARY: &[Unary] = &[
     },
     Unary {
         name: "rsqrt",
-        wgsl: "1.0 / sqrt(x)",
+        wgsl: "reciprocal(sqrt(x))",
         derivative: "-0.5 * y * y * y",
         from_result: true,
         reference: |x, _, _| 1.0 / x.sqrt(),
@@ -125,8 +125,8 @@ pub(super) const UNARY: &[Unary] = &[
     },
     Unary {
         name: "relu",
-        wgsl: "max(x, 0.0)",
-        derivative: "select(0.0, 1.0, y > 0.0)",
+        wgsl: "maximum(x, 0.0)",
+        derivative: "select(1.0, 0.0, y <= 0.0)",
         from_result: true,
         reference: |x, _, _| x.max(0.0),
         torch: "F.relu(x0)",
@@ -182,7 +182,7 @@ pub(super) const UNARY: &[Unary] = &[
     },
     Unary {
         name: "softplus",
-        wgsl: "max(x, 0.0) + precise_log1p(precise_exp(-abs(x)))",
+        wgsl: "maximum(x, 0.0) + precise_log1p(precise_exp(-abs(x)))",
         derivative: "sigmoid(x)",
         from_result: false,
         reference: |x, _, _| x.max(0.0) + (-x.abs()).exp().ln_1p(),
@@ -201,7 +201,7 @@ pub(super) const UNARY: &[Unary] = &[
     Unary {
         name: "pow_scalar",
         wgsl: "precise_pow(x, a)",
-        derivative: "a * precise_pow(x, a - 1.0)",
+        derivative: "select(a * precise_pow(x, a - 1.0), 0.0, a == 0.0)",
         from_result: false,
         reference: |x, a, _| x.powf(a),
         torch: "x0 ** {a}",
@@ -209,10 +209,10 @@ pub(super) const UNARY: &[Unary] = &[
     },
     Unary {
         name: "clamp",
-        wgsl: "clamp(x, a, b)",
-        derivative: "select(0.0, 1.0, x >= a && x <= b)",
+        wgsl: "minimum(maximum(x, a), b)",
+        derivative: "select(0.0, 1.0, x > a && x < b)",
         from_result: false,
-        reference: |x, a, b| x.clamp(a, b),
+        reference: |x, a, b| x.max(a).min(b),
         torch: "x0.clamp({a}, {b})",
         range: (-2.0, 2.0),
     },
