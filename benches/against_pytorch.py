@@ -178,6 +178,34 @@ def training(case, batch, seq, half, millions):
     return step
 
 
+def laid_out(text):
+    """An input of a row of `wgrad bench ops`, such as `f32[4, 5] transposed`, with random values."""
+    dtype, sides, layout = re.fullmatch(r"(f32|f16|u32|i32)\[([\d, ]*)\] ?(\w*)", text).groups()
+    shape = [int(side) for side in sides.split(",") if side.strip()]
+    if layout == "transposed":
+        shape[-2:] = shape[:-3:-1]
+    stored = [side + 3 for side in shape] if layout == "sliced" else shape
+    stored = [1, *shape[1:]] if layout == "expanded" else stored
+    values = uniform(stored, TYPES[dtype]) if dtype in TYPES else torch.randint(2, stored, device=DEVICE)
+    if layout == "transposed":
+        return values.transpose(-2, -1)
+    if layout == "sliced":
+        return values[tuple(slice(1, 1 + side) for side in shape)]
+    return values.expand(shape)
+
+
+def of_matrix(inputs, expression, backward):
+    """A row of the op matrix: its expression in PyTorch, with the gradients of its floats."""
+    tensors = [laid_out(text) for text in re.findall(r"\w+\[[\d, ]*\](?: \w+)?", inputs)]
+    names = {f"x{i}": tensor for i, tensor in enumerate(tensors)} | {"torch": torch, "F": F}
+    code = compile(expression, "row", "eval")
+    if not backward:
+        return lambda: eval(code, names)
+    leaves = [tensor.requires_grad_() for tensor in tensors if tensor.is_floating_point()]
+    dy = eval(code, names).detach()
+    return lambda: torch.autograd.grad(eval(code, names), leaves, dy)
+
+
 def call_of(row):
     """What computes in PyTorch what the row computes, or None."""
     name = row["name"]
@@ -192,6 +220,8 @@ def call_of(row):
     pattern = r"train (bert|gpt|gpt-small) (\d+)x(\d+)( f16 mixed)?(?:, layers \d+)?(?:, vocab \d+)?"
     if found := re.fullmatch(pattern, name):
         return training(found[1], int(found[2]), int(found[3]), bool(found[4]), row["figures"]["parameters M"])
+    if found := re.fullmatch(r"\w+\(((?:f32|f16|u32|i32)\[.*?\](?: \w+)?)\) (.*?)( with backward)?", name):
+        return of_matrix(found[1], found[2], bool(found[3]))
     return None
 
 
@@ -215,7 +245,7 @@ def main():
             if call is None:
                 continue
             seconds = median_seconds(call, args.seconds)
-        except RuntimeError as error:
+        except (RuntimeError, SyntaxError, NameError) as error:
             print(f"{row['name']:<58} not run: {str(error).splitlines()[0]}")
             continue
         ratio = seconds / row["median"]

@@ -1,19 +1,19 @@
 // Rows of a table.
 // math: y[p, c] = w[ids[p], c], for the ids among rows first .. first + count
 // shapes: w (V, C) contiguous, bound from row `first` on; ids (N) and y (N, C) contiguous
-// launch: one invocation an element of y, once for each window of w
+// launch: one invocation for LANES channels of y, once for each window of w
 // numerics: exact: values are copied; ids beyond the table read its last row
-// backward: embedding_backward_link, then embedding_backward
+// backward: embedding_backward
 // reference: the formula, in ops/embedding.rs
 #import common/index
 
 struct Params {
-    n: u32, // N * C
-    channels: u32,
+    n: u32, // N * C / LANES
+    channels: u32, // C / LANES
     rows: u32, // V
     first: u32,
     count: u32,
-    w_offset: u32,
+    w_offset: u32, // in LANES
     ids_offset: u32,
 }
 @group(0) @binding(0) var<uniform> params: Params;

@@ -3,45 +3,45 @@
 // math: sorted[starts[d, g] + r] = unsorted[i], for i in block g with digit d, r of whose block's earlier ones have it
 //   too
 // shapes: unsorted (N) ids, or (2, N) keys and positions; starts (BUCKETS, G); sorted (2, N)
-// launch: one workgroup a block of 64
+// launch: one workgroup of 64 a block
 // numerics: integers; stable
 // backward: none
 // reference: sums by id, in ops/embedding.rs
 #import common/sort
 
+@group(0) @binding(1) var<storage, read> unsorted: array<u32>; // (N) ids, or (2, N) keys, positions
 @group(0) @binding(2) var<storage, read> starts: array<u32>; // (BUCKETS, G)
 @group(0) @binding(3) var<storage, read_write> sorted: array<u32>; // (2, N)
 
-var<workgroup> wg_digits: array<u32, 64>;
+fn key_of(i: u32) -> u32 {
+#ifdef FIRST
+    return key_of_id(unsorted[i + params.offset]);
+#else
+    return unsorted[i];
+#endif
+}
 
 @compute @workgroup_size(64)
 fn sort_scatter(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
+    @builtin(local_invocation_index) lane: u32,
 ) {
     let block = group.x + group.y * groups.x;
-    let i = block * 64u + local;
-    var key = 0u;
-    var digit = 0u;
-    if (i < params.n) {
-        key = key_of(i);
-        digit = digit_of(key);
+    let first = block * BLOCK + lane * PER;
+    count_digits(first, params.shift, lane);
+    if (lane < BUCKETS && block < params.blocks) {
+        place_digit(lane, starts[lane * params.blocks + block]);
     }
-    wg_digits[local] = digit;
     workgroupBarrier();
-    if (i >= params.n) {
-        return;
-    }
-    var rank = 0u;
-    for (var j = 0u; j < local; j++) {
-        rank += select(0u, 1u, wg_digits[j] == digit);
-    }
-    let to = starts[digit * params.blocks + block] + rank;
-    sorted[to] = key;
+    for (var i = first; i < min(first + PER, params.n); i++) {
+        let key = key_of(i);
+        let to = take_place(digit_of(key, params.shift), lane);
+        sorted[to] = key;
 #ifdef FIRST
-    sorted[params.n + to] = i;
+        sorted[params.n + to] = i;
 #else
-    sorted[params.n + to] = unsorted[params.n + i];
+        sorted[params.n + to] = unsorted[params.n + i];
 #endif
+    }
 }

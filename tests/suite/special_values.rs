@@ -88,7 +88,7 @@ const UNARY: &[Row] = &[
         "relu",
         Tensor::relu,
         |x| if x <= 0.0 { 0.0 } else { x },
-        |x| f64::from(!(x <= 0.0)),
+        |x| f64::from(x > 0.0 || x.is_nan()),
     ),
     ("tanh", Tensor::tanh, f64::tanh, |x| {
         1.0 - x.tanh() * x.tanh()
@@ -238,10 +238,8 @@ fn powers() {
 #[test]
 fn pairs() {
     everywhere(|device| {
-        let b = [NAN, 1.0, NAN, -INF, 0.0];
-        let a = [1.0, NAN, NAN, 1.0, 1e-20];
-        let b = leaf(device, &b);
-        let x = leaf(device, &a);
+        let b = leaf(device, &[NAN, 1.0, NAN, -INF, 0.0]);
+        let x = leaf(device, &[1.0, NAN, NAN, 1.0, 1e-20]);
         let larger = x.maximum(&b).unwrap().to_vec::<f32>().unwrap();
         let smaller = x.minimum(&b).unwrap().to_vec::<f32>().unwrap();
         assert!(

@@ -164,9 +164,9 @@ pub fn ops(args: OpsArgs) -> Result<()> {
             let device = run.bench.device.clone();
             let dtype = DType::from(args.dtype);
             match ops::at_size(&device, cases, op, &shape.0, dtype) {
-                Ok(case) => ops::run(&mut run.bench, &[case])?,
+                Ok(rows) => ops::run(&mut run.bench, &rows)?,
                 Err(error) => {
-                    let name = format!("{op}({}{:?}) stretched", dtype.wgsl(), shape.0);
+                    let name = format!("{op}({}{:?})", dtype.wgsl(), shape.0);
                     run.bench.skip(run.bench.title(&name), &error)?;
                 }
             }

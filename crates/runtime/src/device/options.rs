@@ -13,6 +13,9 @@ pub struct DeviceOptions {
     pub webgpu_limits: bool,
     /// Compile kernels with bounds checks, loop bounds and zeroed workgroup memory.
     pub checked: bool,
+    /// Read ids, indices and targets back before `embedding`, `gather`, `index_select` and `cross_entropy` run, and
+    /// refuse those out of range. The host waits for the device each time: for finding mistakes, not for training.
+    pub check_indices: bool,
     /// Put guard bytes behind every buffer and poison fresh ones (see [`crate::Device::check_guards`]).
     pub guard: bool,
     /// Run kernels on the host, as a GPU of this shape would, and report races and stray indices. This checks kernels

@@ -11,6 +11,11 @@ impl Device {
         &self.0.gpu.description
     }
 
+    /// Whether ops read indices back to check them (see [`crate::DeviceOptions::check_indices`]).
+    pub fn checks_indices(&self) -> bool {
+        self.0.gpu.options.check_indices
+    }
+
     /// Whether kernels may use `f16` (`shader-f16`).
     pub fn has_f16(&self) -> bool {
         self.0.gpu.has(wgpu::Features::SHADER_F16)

@@ -1,6 +1,7 @@
 //! From a kernel's name and defines to a compiled pipeline, cached.
 
 mod layout;
+mod message;
 pub mod reflect;
 mod repeat;
 pub mod source;
@@ -12,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::device::emulated::Emulated;
 use crate::device::open::Gpu;
 use crate::error::{Error, Result};
+use message::{in_one_line, validation_error};
 use reflect::{BindingKind, KernelInfo};
 pub use source::Defines;
 
@@ -154,7 +156,9 @@ impl Code {
     ) -> std::result::Result<Code, String> {
         let make = |raw: &wgpu::Device| compiled(gpu, raw, (name, text), info, checked);
         match gpu.caught(wgpu::ErrorFilter::Validation, make) {
-            (_, Some(error)) => Err(error.to_string()),
+            (_, Some(error)) => {
+                Err(validation_error(text).unwrap_or_else(|| in_one_line(&error.to_string())))
+            }
             (code, None) => Ok(code),
         }
     }

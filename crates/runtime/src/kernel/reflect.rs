@@ -1,6 +1,7 @@
 //! A kernel's interface: bindings, parameters and workgroup size. naga reads them from the WGSL, so that Rust does not
 //! repeat them.
 
+use super::message::parse_error;
 use naga::{AddressSpace, ArraySize, ScalarKind, StorageAccess, TypeInner};
 
 use super::layout;
@@ -69,8 +70,7 @@ pub struct KernelInfo {
 
 /// Reads `text`. The parameters are the uniform struct at binding 0; tensors follow from binding 1.
 pub fn reflect(text: &str) -> Result<KernelInfo, String> {
-    let module =
-        naga::front::wgsl::parse_str(text).map_err(|e| e.emit_to_string(text).trim().to_owned())?;
+    let module = naga::front::wgsl::parse_str(text).map_err(|e| parse_error(&e, text))?;
     let entry = match module.entry_points.as_slice() {
         [one] => one,
         others => {

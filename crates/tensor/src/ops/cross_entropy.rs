@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::autograd::{Context, record_with, refuse_grad};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::ops::check_indices::check_indices;
 use crate::ops::pieces::row_halves;
 use crate::tensor::{Observer, Tensor};
 
@@ -36,7 +37,8 @@ impl Tensor {
     /// else `[]`.
     ///
     /// Two differences: the mean over rows that are all ignored is 0 instead of NaN, and a target
-    /// of C or more, which only the device sees, counts as the last class.
+    /// of C or more, which only the device sees, counts as the last class
+    /// (a device with `DeviceOptions::check_indices` refuses it).
     ///
     /// ```
     /// # use wgrad_tensor::{DType, Device, DeviceOptions, Tensor, ops::cross_entropy::CrossEntropy};
@@ -80,6 +82,7 @@ impl Tensor {
             ));
         }
         refuse_grad(op, &[targets])?;
+        check_indices(op, "target", targets, classes, options.ignore_index)?;
         let logits = self.contiguous()?;
         if !logits.fits_binding() && rows > 1 {
             return in_halves(&logits, targets, options);

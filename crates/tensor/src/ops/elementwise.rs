@@ -180,7 +180,7 @@ fn defines(
         && in_use
         && device.subgroup_size() == Some(8)
         && inputs.iter().all(|o| {
-            o.tensor.dtype() == DType::F32
+            o.tensor.dtype().size() == 4
                 && device.fits_texture(o.tensor.buffer())
                 && o.binding.bytes <= 16 * n as u64
         });
@@ -245,12 +245,17 @@ fn one(operand: &Operand) -> String {
 fn four(operand: &Operand, texels: bool) -> String {
     let name = operand.name;
     let c = compute(operand.tensor.dtype());
+    // A texel is four floats; other types lie in their bits.
+    let bits = |texel: String| match operand.tensor.dtype() {
+        DType::F32 => texel,
+        dtype => format!("bitcast<vec4<{dtype}>>({texel})"),
+    };
     let vector = |at: &str| match texels {
-        true => format!("textureLoad({name}, at_texel({at}))"),
+        true => bits(format!("textureLoad({name}, at_texel({at}))")),
         false => format!("vec4<{c}>({name}[{at}])"),
     };
     let single = |at: &str| match texels {
-        true => format!("textureLoad({name}, at_texel({at} / 4u))[{at} % 4u]"),
+        true => bits(format!("textureLoad({name}, at_texel({at} / 4u))")) + &format!("[{at} % 4u]"),
         false => format!("{c}({name}[{at}])"),
     };
     let body = match operand.access {

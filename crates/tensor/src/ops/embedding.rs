@@ -10,6 +10,7 @@ use crate::autograd::record;
 use crate::cases::{Case, HostArray, Input, Layout};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::ops::check_indices::check_indices;
 use crate::ops::scatter::scatter_add;
 use crate::tensor::Tensor;
 
@@ -17,7 +18,7 @@ use crate::tensor::Tensor;
 /// The row `padding_idx` is read like any other but gets no gradient, as in PyTorch.
 ///
 /// Ids beyond the table read the last row, and their gradient goes there: the host cannot check them without
-/// waiting for the device. Check ids where they are made.
+/// waiting for the device. A device with `DeviceOptions::check_indices` waits, and refuses them.
 ///
 /// Errors name what does not fit: types, ranks, an empty table, a `padding_idx` beyond it.
 ///
@@ -60,6 +61,7 @@ fn embedding_within(
             "padding_idx {row} is beyond a table of {rows} rows"
         ));
     }
+    check_indices("embedding", "id", ids, rows, None)?;
     let table = weight.contiguous()?;
     let ids = ids.contiguous()?;
     record(
@@ -140,24 +142,29 @@ fn forward(table: &Tensor, ids: &Tensor, max_bytes: u64) -> Result<Tensor> {
     if y.numel() == 0 {
         return Ok(y);
     }
-    let kernel = device.kernel(
-        "embedding",
-        &Defines::new().alias("T", table.dtype().wgsl()),
-    )?;
-    for window in windows(table, max_bytes)? {
+    let windows = windows(table, max_bytes)?;
+    let vectors = channels.is_multiple_of(4) && windows.iter().all(|w| w.lead.is_multiple_of(4));
+    let lanes = if vectors { 4 } else { 1 };
+    let memory = match vectors {
+        true => format!("vec4<{}>", table.dtype()),
+        false => table.dtype().to_string(),
+    };
+    let kernel = device.kernel("embedding", &Defines::new().alias("T", &memory))?;
+    let n = y.numel() / lanes;
+    for window in windows {
         device
             .launch(&kernel)
-            .u32("n", y.numel())
-            .u32("channels", channels)
+            .u32("n", n)
+            .u32("channels", channels / lanes)
             .u32("rows", rows)
             .u32("first", window.first)
             .u32("count", window.count)
-            .u32("w_offset", window.lead)
+            .u32("w_offset", window.lead / lanes)
             .u32("ids_offset", ids.offset())
             .window(table.buffer(), window.offset, window.bytes)
             .bind(ids.buffer())
             .bind(y.buffer())
-            .invocations(y.numel() as u64)?;
+            .invocations(n as u64)?;
     }
     Ok(y)
 }

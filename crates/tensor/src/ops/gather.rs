@@ -9,6 +9,7 @@ pub use cases::cases;
 use crate::autograd::record;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::ops::check_indices::check_indices;
 use crate::ops::embedding;
 use crate::ops::scatter::scatter_add;
 use crate::shape::{Walk, contiguous_strides, dim, numel};
@@ -27,7 +28,7 @@ impl Tensor {
     /// has the rank of `self` and is no larger except along `at`.
     ///
     /// Indices beyond the dimension read its last element, and their gradient goes there: the host cannot
-    /// check them without waiting for the device.
+    /// check them without waiting for the device. A device with `DeviceOptions::check_indices` waits, and refuses them.
     ///
     /// ```
     /// # use wgrad_tensor::{Device, DeviceOptions, Tensor};
@@ -56,6 +57,7 @@ impl Tensor {
             ));
         }
         check_side("gather", self, at, index)?;
+        check_indices("gather", "index", index, self.shape()[at], None)?;
         let shape = self.shape().to_vec();
         record(
             "gather",
@@ -84,6 +86,7 @@ impl Tensor {
             ));
         }
         check_side("index_select", self, at, index)?;
+        check_indices("index_select", "index", index, self.shape()[at], None)?;
         // Rows of a table: the backward pass of embedding does not slow down with the table's size.
         let front = self.transpose(0, at as isize)?;
         let mut shape = front.shape().to_vec();

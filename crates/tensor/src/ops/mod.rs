@@ -4,6 +4,7 @@ pub mod activation;
 pub mod argmax;
 pub mod attention;
 pub mod binary;
+pub(crate) mod check_indices;
 pub mod concat;
 pub mod copy;
 pub mod cross_entropy;

@@ -3,6 +3,7 @@
 mod cases;
 mod fours;
 mod halves;
+mod kind;
 
 use wgrad_runtime::Defines;
 
@@ -16,54 +17,13 @@ use crate::shape::{Walk, dim, numel};
 use crate::tensor::Tensor;
 use fours::{Fours, fours};
 use halves::reduce_halves;
+use kind::Kind;
 
 /// Elements one invocation combines at most: short of the loop limit of Mesa's software adapter, and
 /// few enough for f32 sums to stay exact to the last digits.
 const SERIAL: usize = 1024;
 /// Elements each lane of a workgroup combines at most where one workgroup makes one value.
 const TREE_SERIAL: usize = 64;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Sum,
-    Max,
-    Min,
-}
-
-impl Kind {
-    /// Two values in one, as WGSL, computed in `compute`, four at a time if `fours`.
-    fn combine(self, compute: DType, fours: bool) -> &'static str {
-        match (self, compute, fours) {
-            (Kind::Sum, _, _) => "a + b",
-            (Kind::Max, DType::F32, true) => "maximum4(a, b)",
-            (Kind::Max, DType::F32, false) => "maximum(a, b)",
-            (Kind::Max, _, _) => "max(a, b)",
-            (Kind::Min, DType::F32, true) => "minimum4(a, b)",
-            (Kind::Min, DType::F32, false) => "minimum(a, b)",
-            (Kind::Min, _, _) => "min(a, b)",
-        }
-    }
-
-    fn across(self) -> &'static str {
-        match self {
-            Kind::Sum => "row_sum(v, lane)",
-            Kind::Max => "row_max(v, lane)",
-            Kind::Min => "-row_max(-v, lane)",
-        }
-    }
-
-    fn identity(self, compute: DType) -> &'static str {
-        match (self, compute) {
-            (Kind::Sum, _) => "0",
-            (Kind::Max, DType::U32) => "0",
-            (Kind::Max, DType::I32) => "-2147483648",
-            (Kind::Min, DType::U32) => "4294967295",
-            (Kind::Min, DType::I32) => "2147483647",
-            (Kind::Max, _) => "from_bits(0xff800000u)",
-            (Kind::Min, _) => "from_bits(0x7f800000u)",
-        }
-    }
-}
 
 /// Which dimensions go: `dims` by number, negative ones from the back, all of them if none is named.
 fn chosen(op: &'static str, x: &Tensor, dims: &[isize]) -> Result<Vec<bool>> {

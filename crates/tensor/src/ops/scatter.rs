@@ -4,19 +4,23 @@
 //! over blocks, by one invocation per channel, which alone writes its sum: the order is fixed, there are no atomics on
 //! floats, and the time grows with the number of positions, however often one id occurs.
 
-use wgrad_runtime::Defines;
+use std::sync::Arc;
+
+use wgrad_runtime::{Defines, Kernel, Launch};
 
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::ops::embedding::windows;
 use crate::tensor::Tensor;
 
-/// Positions in a block of the sort: see the kernels.
-const SORT_BLOCK: usize = 64;
-/// Positions up to which a pass of the sort takes digits of 8 bits. Some drivers cut loops off at 65,535 rounds, and the
-/// sums of more counts would need longer ones.
-const WIDE_DIGITS: usize = 1 << 20;
-/// Blocks of a sum at most, for the same reason.
+/// Bits of a digit of the sort, and the invocations that share a block: see the kernels.
+const DIGIT: usize = 5;
+const LANES: usize = 64;
+/// Positions that one workgroup sorts alone: fewer launches.
+const ONE_BLOCK: usize = 4096;
+/// Blocks of the sort at most. One workgroup adds up the counts of all blocks.
+const MOST_SORT_BLOCKS: usize = 1024;
+/// Blocks of a sum at most: some drivers cut loops off at 65,535 rounds.
 const MOST_BLOCKS: usize = 1 << 15;
 
 /// Adds row `i` of `dy` (N, C) to row `ids[i]` of `dw` (V, C), which is zero; ids beyond the table go to its last row,
@@ -35,8 +39,7 @@ pub(crate) fn scatter_add(
         return Ok(());
     }
     let dy = dy.contiguous()?;
-    let digit = if n <= WIDE_DIGITS { 8 } else { 4 };
-    let sorted = sorted(ids, rows, padding_idx, digit)?;
+    let sorted = sorted(ids, rows, padding_idx)?;
     let windows = windows(dw, max_bytes)?;
     let vectors = channels.is_multiple_of(4)
         && dy.offset().is_multiple_of(4)
@@ -87,42 +90,79 @@ pub(crate) fn scatter_add(
     Ok(())
 }
 
+/// The parameters that all passes of a sort share.
+struct Sizes {
+    n: usize,
+    blocks: usize,
+    rows: usize,
+    padding_idx: usize,
+    passes: usize,
+}
+
+impl Sizes {
+    fn launch<'a>(&self, kernel: &Arc<Kernel>, unsorted: &'a Tensor, pass: usize) -> Launch<'a> {
+        unsorted
+            .device()
+            .launch(kernel)
+            .u32("n", self.n)
+            .u32("blocks", self.blocks)
+            .u32("shift", DIGIT * pass)
+            .u32("rows", self.rows)
+            .u32("padding_idx", self.padding_idx)
+            .u32("offset", unsorted.offset())
+            .u32("passes", self.passes)
+            .bind(unsorted.buffer())
+    }
+}
+
 /// The keys of `ids` in order, and the position of each: (2, N). A key is an id, limited to the last row, or `rows` for
-/// the padding. `digit` is the number of bits that a pass sorts by.
-fn sorted(ids: &Tensor, rows: usize, padding_idx: Option<usize>, digit: usize) -> Result<Tensor> {
+/// the padding.
+fn sorted(ids: &Tensor, rows: usize, padding_idx: Option<usize>) -> Result<Tensor> {
     let device = ids.device();
     let ids = ids.contiguous()?;
     let n = ids.numel();
-    let blocks = n.div_ceil(SORT_BLOCK);
-    let counted = blocks << digit;
     let largest = rows - 1 + usize::from(padding_idx.is_some());
     let bits = (usize::BITS - largest.leading_zeros()).max(1) as usize;
+    let passes = bits.div_ceil(DIGIT);
+    let alone = n <= ONE_BLOCK;
+    let most = if alone { 1 } else { MOST_SORT_BLOCKS };
+    // A power of two, so that few kernels are compiled.
+    let per = n.div_ceil(LANES * most).next_power_of_two();
+    let blocks = n.div_ceil(LANES * per);
+    let defines = Defines::new().constant("PER", per as u32);
+    let sizes = Sizes {
+        n,
+        blocks,
+        rows,
+        padding_idx: padding_idx.unwrap_or(rows),
+        passes,
+    };
+    if alone {
+        let sorted = Tensor::empty(device, &[4, n], DType::U32)?;
+        let kernel = device.kernel("sort_block", &defines)?;
+        sizes
+            .launch(&kernel, &ids, 0)
+            .bind(sorted.buffer())
+            .groups(1)?;
+        return sorted.narrow(0, 0, 2);
+    }
+    let counted = blocks << DIGIT;
     let mut from: Option<Tensor> = None;
-    for shift in (0..bits).step_by(digit) {
+    for pass in 0..passes {
         let unsorted = from.as_ref().unwrap_or(&ids);
         let counts = Tensor::empty(device, &[counted], DType::U32)?;
         let starts = Tensor::empty(device, &[counted], DType::U32)?;
         let to = Tensor::empty(device, &[2, n], DType::U32)?;
-        let defines = Defines::new()
-            .constant("BITS", digit as u32)
-            .flag_if(from.is_none(), "FIRST");
+        let defines = defines.clone().flag_if(from.is_none(), "FIRST");
         let (count, scan, scatter) = (
             device.kernel("sort_count", &defines)?,
             device.kernel("sort_scan", &Defines::new())?,
             device.kernel("sort_scatter", &defines)?,
         );
-        let pass = |kernel| {
-            device
-                .launch(kernel)
-                .u32("n", n)
-                .u32("blocks", blocks)
-                .u32("shift", shift)
-                .u32("rows", rows)
-                .u32("padding_idx", padding_idx.unwrap_or(rows))
-                .u32("offset", unsorted.offset())
-                .bind(unsorted.buffer())
-        };
-        pass(&count).bind(counts.buffer()).groups(blocks as u64)?;
+        sizes
+            .launch(&count, unsorted, pass)
+            .bind(counts.buffer())
+            .groups(blocks as u64)?;
         device
             .launch(&scan)
             .u32("n", counted)
@@ -130,7 +170,8 @@ fn sorted(ids: &Tensor, rows: usize, padding_idx: Option<usize>, digit: usize) -
             .bind(counts.buffer())
             .bind(starts.buffer())
             .groups(1)?;
-        pass(&scatter)
+        sizes
+            .launch(&scatter, unsorted, pass)
             .bind(starts.buffer())
             .bind(to.buffer())
             .groups(blocks as u64)?;
@@ -153,6 +194,10 @@ mod tests {
             (64, 3, None),
             (5000, 700, Some(3)),
             (777, 1 << 17, None),
+            (4096, 40, None),
+            // Many blocks, the last one not whole.
+            (70_001, 300, Some(299)),
+            (66_000, 1 << 21, None),
         ] {
             let ids: Vec<u32> = (0..n)
                 .map(|i: u32| i.wrapping_mul(2_654_435_761) >> 13)
@@ -166,14 +211,8 @@ mod tests {
             let keys = expected.iter().map(|i| key(ids[*i as usize]));
             let expected: Vec<u32> = keys.chain(expected.iter().copied()).collect();
             let ids = Tensor::from_slice(&device, &ids, &[n as usize]).unwrap();
-            for digit in [4, 8] {
-                let found = sorted(&ids, rows, padding, digit).unwrap();
-                assert_eq!(
-                    found.to_vec::<u32>().unwrap(),
-                    expected,
-                    "{n} {rows} {digit}"
-                );
-            }
+            let found = sorted(&ids, rows, padding).unwrap();
+            assert!(found.to_vec::<u32>().unwrap() == expected, "{n} {rows}");
         }
     }
 }

@@ -3,7 +3,7 @@
 mod work;
 
 use anyhow::{Result, bail};
-use wgrad_tensor::cases::{Case, Expect, Layout, inputs};
+use wgrad_tensor::cases::{Case, Expect, Fill, inputs};
 use wgrad_tensor::{DType, Device, Tensor, no_grad};
 
 use super::session::Bench;
@@ -65,23 +65,26 @@ fn time(bench: &mut Bench, case: &Case) -> Result<()> {
     Ok(())
 }
 
-/// The first row of `op` that can be stretched so that its first input has `shape`, stretched: other
-/// inputs follow along the dimensions that they share with the first, counted from the last.
+/// The rows of `op` that can be stretched so that their first input has `shape`, stretched: other inputs follow along
+/// the dimensions that they share with the first, counted from the last. Each layout and each broadcast is a row.
+///
+/// The error says why there is none.
 pub fn at_size(
     device: &Device,
     cases: Vec<Case>,
     op: &str,
     shape: &[usize],
     dtype: DType,
-) -> Result<Case> {
+) -> Result<Vec<Case>> {
     let mut why = format!(
         "no row of it has {} dimensions and the type {}",
         shape.len(),
         dtype.wgsl()
     );
-    // A row with a note may name a kernel that the op would not choose here.
+    // A row with a note may name a kernel that the op would not choose here: one of them, if there is no other.
     let (plain, noted): (Vec<Case>, Vec<Case>) =
         cases.into_iter().partition(|case| case.note.is_empty());
+    let mut found: Vec<Case> = Vec::new();
     for mut case in plain.into_iter().chain(noted) {
         let fits = case.op == op
             && matches!(case.expect, Expect::Values(_))
@@ -89,7 +92,7 @@ pub fn at_size(
                 .inputs
                 .first()
                 .is_some_and(|i| i.shape.len() == shape.len() && i.dtype == dtype);
-        if !fits {
+        if !fits || (!case.note.is_empty() && !found.is_empty()) {
             continue;
         }
         if !stretch(&mut case, shape) {
@@ -99,12 +102,18 @@ pub fn at_size(
             }
             continue;
         }
+        if found.iter().any(|other| other.name() == case.name()) {
+            continue;
+        }
         match prepare(device, &case) {
-            Ok(_) => return Ok(case),
+            Ok(_) => found.push(case),
             Err(error) => why = error.to_string(),
         }
     }
-    bail!("{op} cannot be timed at {shape:?}: {why}")
+    if found.is_empty() {
+        bail!("{op} cannot be timed at {shape:?}: {why}")
+    }
+    Ok(found)
 }
 
 fn stretch(case: &mut Case, shape: &[usize]) -> bool {
@@ -113,9 +122,13 @@ fn stretch(case: &mut Case, shape: &[usize]) -> bool {
     if old.iter().zip(shape).any(|(o, n)| *o == 1 && *n != 1) {
         return false;
     }
-    case.note = format!("{} stretched", case.note).trim_start().to_owned();
     for input in &mut case.inputs {
-        input.layout = Layout::Contiguous;
+        if let Fill::Index(n) = &mut input.fill {
+            // Indices along a dimension reach all of it.
+            if let Some(at) = old.iter().position(|side| *side == *n as usize) {
+                *n = shape[at] as u32;
+            }
+        }
         let lead = old.len().checked_sub(input.shape.len());
         let Some(lead) = lead else { return false };
         for (at, side) in input.shape.iter_mut().enumerate() {
@@ -150,15 +163,15 @@ mod tests {
         let mut norm = case(&[&[5, 64], &[64], &[64]]);
         assert!(stretch(&mut norm, &[4096, 1024]));
         assert_eq!(shapes(&norm), [vec![4096, 1024], vec![1024], vec![1024]]);
-        assert!(norm.name().ends_with(" stretched"), "{}", norm.name());
+        let mut picked = case(&[&[5, 64]]);
+        picked.inputs.push(Input::new(&[5], DType::U32).index(5));
+        assert!(stretch(&mut picked, &[100, 10]));
+        assert_eq!(picked.inputs[1].fill, Fill::Index(100));
         let mut labels = case(&[&[5, 64], &[5]]);
         assert!(stretch(&mut labels, &[100, 10]));
         assert_eq!(shapes(&labels), [vec![100, 10], vec![100]]);
         assert!(!stretch(&mut case(&[&[1, 64]]), &[4096, 1024]));
         assert!(!stretch(&mut case(&[&[5, 64], &[3]]), &[4096, 1024]));
-        let mut noted = case(&[&[5, 64]]).note("Composed causal");
-        assert!(stretch(&mut noted, &[10, 64]));
-        assert_eq!(noted.note, "Composed causal stretched");
     }
 
     #[test]
@@ -174,6 +187,15 @@ mod tests {
             line.contains("do not follow from --size") && line.contains("bench matmul"),
             "{line}"
         );
+        let cases = wgrad_tensor::ops::cases();
+        let rows = at_size(&device, cases, "add", &[40, 20], DType::F32).unwrap();
+        let names: Vec<String> = rows.iter().map(Case::name).collect();
+        for name in [
+            "add(f32[40, 20], f32[20]) x0 + x1",
+            "add(f32[40, 20] transposed, f32[40, 20]) x0 + x1",
+        ] {
+            assert!(names.iter().any(|n| n == name), "{names:?}");
+        }
         let line = refused("softmax", &[200_000, 200_000]);
         assert!(line.contains("too large"), "{line}");
     }

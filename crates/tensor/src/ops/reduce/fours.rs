@@ -1,6 +1,6 @@
 //! Reductions that take vectors of 4 elements: along the rows that are reduced, or across columns that are kept.
 
-use super::Kind;
+use super::kind::Kind;
 use crate::dtype::DType;
 use crate::ops::rows::rows_in_texels;
 use crate::shape::{MAX_RANK, Walk};

@@ -1,6 +1,7 @@
 //! Reductions of tensors larger than one binding of the adapter.
 
-use super::{Kind, reduce, without};
+use super::kind::Kind;
+use super::{reduce, without};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::ops::elementwise::compute;
