@@ -10,6 +10,7 @@
 #import common/index
 #import common/math
 #import common/random
+#import common/trig
 
 struct Params {
     n: u32,
@@ -22,16 +23,12 @@ struct Params {
 @group(0) @binding(1) var<storage, read> state: array<u32>; // (4)
 @group(0) @binding(2) var<storage, read_write> y: array<f32>; // (N)
 
-// Cosine and sine of `turns` in 0..1 of a full turn: the quadrant is exact, the rest by the polynomials
-// of Cephes' sinf and cosf.
+// Cosine and sine of `turns` in 0..1 of a full turn: the quadrant is exact.
 fn cos_sin(turns: f32) -> vec2<f32> {
     let quadrant = round(turns * 4.0);
     let a = (turns * 4.0 - quadrant) * 1.57079633;
-    let z = a * a;
-    let s = a + a * z * (-1.6666654611e-1 + z * (8.3321608736e-3 - z * 1.9515295891e-4));
-    let c = 1.0 - 0.5 * z + z * z * (4.166664568e-2 + z * (-1.388731625e-3 + z * 2.443315711e-5));
     let q = u32(quadrant) & 3u;
-    let swapped = select(vec2<f32>(c, s), vec2<f32>(s, c), (q & 1u) == 1u);
+    let swapped = select(vec2<f32>(cos_part(a), sin_part(a)), vec2<f32>(sin_part(a), cos_part(a)), (q & 1u) == 1u);
     return swapped * vec2<f32>(select(1.0, -1.0, q == 1u || q == 2u), select(1.0, -1.0, q >= 2u));
 }
 

@@ -9,6 +9,7 @@
 // reference: ops/unary/table.rs
 #import common/math
 #import common/texel
+#import common/trig
 #import common/walk
 
 struct Params {

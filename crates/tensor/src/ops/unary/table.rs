@@ -107,8 +107,8 @@ pub(super) const UNARY: &[Unary] = &[
     },
     Unary {
         name: "sin",
-        wgsl: "sin(x)",
-        derivative: "cos(x)",
+        wgsl: "precise_sin(x)",
+        derivative: "precise_cos(x)",
         from_result: false,
         reference: |x, _, _| x.sin(),
         torch: "x0.sin()",
@@ -116,8 +116,8 @@ pub(super) const UNARY: &[Unary] = &[
     },
     Unary {
         name: "cos",
-        wgsl: "cos(x)",
-        derivative: "-sin(x)",
+        wgsl: "precise_cos(x)",
+        derivative: "-precise_sin(x)",
         from_result: false,
         reference: |x, _, _| x.cos(),
         torch: "x0.cos()",
