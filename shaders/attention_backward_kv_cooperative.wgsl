@@ -4,7 +4,7 @@
 // shapes: q and dy (B, Tq, H, D), k, v, dk and dv (B, Tk, Hk, D), f16, rows of D = 4 DV together; dk and dv in one
 //   tensor; statistics (2, B, H, Tq): lse, delta; then the 4 words of the state
 // launch: four subgroups of WIDTH for 4 ROWS keys of a head; grid (Tk / (4 ROWS), Hk, B)
-// numerics: sums in f32 in the unit's own order, the adapter's exp, p and ds rounded to f16 for the products
+// numerics: sums in f32 in the unit's own order, the adapter's exp (WGSL: within 3 + 2 |x| units), p and ds rounded to f16 for the products
 //   with dy and q, the results rounded once; overwrites dk and dv
 // backward: none
 // reference: ops/attention/cases.rs, and the composed form in ops/attention

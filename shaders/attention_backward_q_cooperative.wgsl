@@ -4,7 +4,7 @@
 // shapes: dy, y and dq (B, Tq, H, D), k and v (B, Tk, Hk, D), f16, rows of D = 4 DV together; statistics
 //   (2, B, H, Tq): lse, delta; then the 4 words of the state
 // launch: four subgroups of WIDTH for 4 ROWS queries of a head; grid (Tq / (4 ROWS), H, B)
-// numerics: sums in f32 in the unit's own order, the adapter's exp, ds rounded to f16 for the last product,
+// numerics: sums in f32 in the unit's own order, the adapter's exp (WGSL: within 3 + 2 |x| units), ds rounded to f16 for the last product,
 //   dq rounded once; overwrites dq and delta
 // backward: none
 // reference: ops/attention/cases.rs, and the composed form in ops/attention

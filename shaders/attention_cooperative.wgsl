@@ -4,7 +4,7 @@
 // shapes: q and y (B, Tq, H, D), k and v (B, Tk, Hk, D), f16, rows of D = 4 DV together; query head h reads key
 //   head h / group; statistics (2, B, H, Tq): lse, and the place of delta; then the 4 words of the state
 // launch: four subgroups of WIDTH for 4 ROWS queries of a head; grid (Tq / (4 ROWS), H, B)
-// numerics: sums in f32 in the unit's own order, the adapter's exp, weights rounded to f16 for the second
+// numerics: sums in f32 in the unit's own order, the adapter's exp (WGSL: within 3 + 2 |x| units), weights rounded to f16 for the second
 //   product, y rounded once; a query without keys gives 0
 // backward: attention_backward_q_cooperative, attention_backward_kv_cooperative
 // reference: ops/attention/cases.rs, and the composed form in ops/attention

@@ -1,6 +1,8 @@
 // How the kernels for GPUs load four elements of an operand of any layout. A_ALONG_M: a is contiguous along M, else
 // along K; B_ALONG_K: b along K, else N; VEC_A, VEC_B: elements are loaded as vectors, so sides, strides and starts
-// are multiples of 4. `alias F` in a kernel is the type it computes with, which may differ from the operands' types.
+// are multiples of 4. Other operands load element by element and without branches: for a product of 8 rows these
+// would be 48, and SwiftShader's compiler takes minutes and 17 GB for them. `alias F` in a kernel is the type it
+// computes with, which may differ from the operands' types.
 #import common/matmul
 
 // Four neighbours of a from (row, k) on; zeros beyond the edge.
@@ -14,13 +16,11 @@ fn load_a(start: u32, row: u32, k: u32) -> vec4<F> {
 #else
 #repeat j 4
 #ifdef A_ALONG_M
-    if (row + {j}u < params.m && k < params.k) {
-        v[{j}] = F(a[at + {j}u * params.a_row]);
-    }
+    let in{j} = row + {j}u < params.m && k < params.k;
+    v[{j}] = select(F(), F(a[select(start, at + {j}u * params.a_row, in{j})]), in{j});
 #else
-    if (row < params.m && k + {j}u < params.k) {
-        v[{j}] = F(a[at + {j}u * params.a_col]);
-    }
+    let in{j} = row < params.m && k + {j}u < params.k;
+    v[{j}] = select(F(), F(a[select(start, at + {j}u * params.a_col, in{j})]), in{j});
 #endif
 #endrepeat
 #endif
@@ -38,13 +38,11 @@ fn load_b(start: u32, k: u32, col: u32) -> vec4<F> {
 #else
 #repeat j 4
 #ifdef B_ALONG_K
-    if (k + {j}u < params.k && col < params.n) {
-        v[{j}] = F(b[at + {j}u * params.b_row]);
-    }
+    let in{j} = k + {j}u < params.k && col < params.n;
+    v[{j}] = select(F(), F(b[select(start, at + {j}u * params.b_row, in{j})]), in{j});
 #else
-    if (k < params.k && col + {j}u < params.n) {
-        v[{j}] = F(b[at + {j}u * params.b_col]);
-    }
+    let in{j} = k < params.k && col + {j}u < params.n;
+    v[{j}] = select(F(), F(b[select(start, at + {j}u * params.b_col, in{j})]), in{j});
 #endif
 #endrepeat
 #endif

@@ -18,3 +18,4 @@ mod special_values;
 mod tables;
 mod tape;
 mod tidy;
+mod trigonometry;

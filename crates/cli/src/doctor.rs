@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use serde_json::json;
 use wgrad_runtime::variants::VariantTable;
-use wgrad_runtime::{Device, DeviceOptions, SelfTest};
+use wgrad_runtime::{Device, DeviceOptions};
 use wgrad_tensor::cases::{self, Case, Dump, Outcome};
 use wgrad_tensor::ops;
 use wgrad_tensor::ops::tunable::{self, Tunable};
-use wgrad_tensor::ops::{attention, matmul};
 
 use crate::args::AdapterArg;
+use crate::doctor_notes;
 use crate::dump::Dumper;
 use crate::emulate::EmulateArgs;
 
@@ -32,9 +32,12 @@ pub struct DoctorArgs {
     /// Use no more than WebGPU's default limits, and no subgroups
     #[arg(long)]
     webgpu_limits: bool,
-    /// Run the matrix in every mode (as it is, with checked shaders, with WebGPU's limits), then products, softmax and norms
+    /// Choose small kernels, as on an adapter whose driver compiles large ones slowly
+    #[arg(long)]
+    small_kernels: bool,
+    /// Run the matrix in every mode (as it is, with checked shaders, with WebGPU's limits, with small kernels), then products, softmax and norms
     /// with every choice that a tuned table may hold
-    #[arg(long, conflicts_with_all = ["checked", "webgpu_limits", "dump"])]
+    #[arg(long, conflicts_with_all = ["checked", "webgpu_limits", "small_kernels", "dump"])]
     all_variants: bool,
     #[command(flatten)]
     emulate: EmulateArgs,
@@ -83,10 +86,13 @@ pub fn run(args: DoctorArgs) -> Result<()> {
     let mut dumper = args.dump.map(Dumper::new).transpose()?;
     let mut totals = Totals::default();
     let mut adapter = None;
+    let (mut special, mut compiling, mut slowest) = (Vec::new(), 0.0, 0.0_f64);
     let shape = DeviceOptions {
         checked: args.checked,
         webgpu_limits: args.webgpu_limits,
+        small_kernels: args.small_kernels,
         guard: true,
+        time_compilation: true,
         emulated: args.emulate.gpu(false)?,
         ..Default::default()
     };
@@ -101,19 +107,7 @@ pub fn run(args: DoctorArgs) -> Result<()> {
         let device = open(&args.adapter, &pass)?;
         let description = device.adapter().clone();
         if adapter.is_none() {
-            let (backend, driver) = (&description.backend, &description.driver);
-            println!("{} ({backend}, {driver})", description.name);
-            if let Some(unit) = device.matrix_unit() {
-                let found = |verdict: SelfTest| match verdict {
-                    Ok(()) => "right".to_owned(),
-                    Err(why) => format!("not used unless named: {why}"),
-                };
-                println!(
-                    "matrix units {unit}: products {}, attention {}",
-                    found(matmul::cooperative_self_test(&device)),
-                    found(attention::cooperative_self_test(&device))
-                );
-            }
+            special = doctor_notes::print_adapter(&device)?;
         }
         if args.all_variants {
             println!("\n{}", pass.title);
@@ -126,6 +120,9 @@ pub fn run(args: DoctorArgs) -> Result<()> {
             let row = check(&device, op, cases, &mut dumper, &pass, &mut totals)?;
             print_row(&row);
         }
+        let (sum, largest) = doctor_notes::print_compile_times(&device);
+        compiling += sum;
+        slowest = slowest.max(largest);
         args.adapter.keep_pipelines(&device);
         adapter = Some(description);
     }
@@ -153,6 +150,9 @@ pub fn run(args: DoctorArgs) -> Result<()> {
             "passed": passed,
             "failed": failed,
             "skipped": skipped,
+            "compile_seconds": compiling,
+            "slowest_compile_seconds": slowest,
+            "special_values": doctor_notes::as_json(&special),
         });
         println!("{object}");
     }
@@ -185,6 +185,9 @@ fn passes(all: bool, shape: &DeviceOptions) -> Vec<Pass> {
         pass("checked shaders", true, false),
         pass("WebGPU's default limits, no subgroups", false, true),
     ];
+    let mut small = pass("small kernels", false, false);
+    small.options.small_kernels = true;
+    list.push(small);
     for choice in tunable::all() {
         let values = choice.values.iter().map(|(n, v)| format!(" {n} {v}"));
         let title = format!("{} by table:{}", choice.file, values.collect::<String>());

@@ -4,6 +4,7 @@
 mod args;
 mod bench;
 mod doctor;
+mod doctor_notes;
 mod dump;
 mod embed;
 mod emulate;

@@ -28,6 +28,12 @@ impl AdapterDescription {
     pub fn is_software(&self) -> bool {
         self.device_type == "Cpu"
     }
+
+    /// Whether the driver's compiler may fail at large kernels, or take minutes and gigabytes for them. SwiftShader's does.
+    /// Of software adapters only Mesa's is known to compile all of wgrad's kernels.
+    pub fn has_weak_compiler(&self) -> bool {
+        self.is_software() && !self.name.starts_with("llvmpipe")
+    }
 }
 
 /// The product that an adapter's matrix units compute: square matrices, sums in f32.

@@ -171,7 +171,8 @@ impl<'a> Launch<'a> {
         }
         let grid = grid.map(|side| side as u32);
         // An attempt that ran out of memory may have recorded copies into textures. No launch reads them.
-        self.device.with_room(|| self.record(grid))?;
+        let device = self.device;
+        device.timed_first(&kernel, || device.with_room(|| self.record(grid)))?;
         for (info, (buffer, offset, size)) in kernel.info.bindings.iter().zip(&self.bindings) {
             if self.marks && info.kind == BindingKind::ReadWrite {
                 buffer.mark_bytes(*offset, *size);

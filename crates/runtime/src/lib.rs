@@ -22,7 +22,7 @@ pub use adapter::{AdapterDescription, MatrixUnit, adapters, adapters_async};
 pub use device::emulated::Emulated;
 pub use device::options::DeviceOptions;
 pub use error::{Error, Result};
-pub use handle::{Device, SelfTest};
+pub use handle::{CompileTime, Device, SelfTest};
 pub use kernel::reflect::{BindingInfo, BindingKind, KernelInfo, Padding, ParamInfo, reflect};
 pub use kernel::source::{Defines, assemble, assemble_text};
 pub use kernel::{Kernel, KernelText};

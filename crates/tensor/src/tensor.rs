@@ -60,6 +60,9 @@ impl Observer {
     }
 }
 
+/// What an adapter lacks that refuses f16 tensors.
+pub(crate) const NO_F16: &str = "has no shader-f16";
+
 impl Tensor {
     /// Contiguous memory with unspecified contents, for an op to fill.
     pub fn empty(device: &Device, shape: &[usize], dtype: DType) -> Result<Tensor> {
@@ -67,7 +70,7 @@ impl Tensor {
             return Err(Error::op(
                 "empty",
                 format!(
-                    "{} has no shader-f16, so f16 tensors cannot be used on it; use f32",
+                    "{} {NO_F16}, so f16 tensors cannot be used on it; use f32",
                     device.adapter().name
                 ),
             ));

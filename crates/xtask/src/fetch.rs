@@ -65,7 +65,7 @@ pub fn chat_model(options: &Options) -> Result<PathBuf, String> {
 }
 
 /// The cache folder.
-fn cache(options: &Options) -> Result<PathBuf, String> {
+pub fn cache(options: &Options) -> Result<PathBuf, String> {
     let cache = match &options.cache_dir {
         Some(given) => given.clone(),
         None => default_cache(std::env::consts::OS, &|name| std::env::var(name).ok())?,
@@ -140,10 +140,10 @@ fn is_whole(package: &Package, folder: &Path) -> bool {
 
 /// A temporary folder inside the cache folder, so that renaming out of it stays on one file system. Removed when
 /// dropped.
-struct Scratch(PathBuf);
+pub struct Scratch(pub PathBuf);
 
 impl Scratch {
-    fn new(cache: &Path) -> Result<Self, String> {
+    pub fn new(cache: &Path) -> Result<Self, String> {
         let folder = cache.join(format!(".partial-{}", std::process::id()));
         fs::create_dir_all(&folder).map_err(|e| {
             format!(

@@ -1,11 +1,13 @@
-//! Set-up and checks on a fresh machine: `cargo xtask demo`, `fetch` and `test`.
+//! Set-up and checks on a fresh machine: `cargo xtask demo`, `fetch`, `test` and `adapters`.
 //!
 //! Uses only the standard library, so that it builds in seconds and works on machines where the rest does not build
 //! yet.
 
 mod adapter;
+mod adapters;
 mod chat;
 mod dataset;
+mod debian;
 mod demo;
 mod dependencies;
 mod fetch;
@@ -35,14 +37,21 @@ commands:
   fetch   only fetch and unpack model and data, and print the two folders
   test    find or install a Vulkan adapter, then check formatting, packages, dependencies, lints
           and documentation, run all tests and examples, and compare with PyTorch where it is installed
+  adapters
+          run the op matrix (`wgrad doctor`) on three software drivers: the installed Mesa, and a
+          newer Mesa and SwiftShader, which are fetched from Debian into the cache folder
 
 options of demo:
   --small             short run for a machine without GPU (chosen by itself there)
   --full              one full epoch over the whole model (chosen by itself on a GPU)
   --adapter NAME      index or part of the name of the adapter, as `wgrad info` lists them
   --output_dir DIR    where the fine-tuned model and the report go
-options of demo, demo chat and fetch:
-  --cache-dir DIR     where model and data are kept (else the user's cache folder)";
+options of adapters:
+  --adapter NAME      only the drivers with this part in their names
+  --minutes N         the time that the matrix may take on each (else 10)
+  --wgrad FILE        the program to run (else one is built)
+options of demo, demo chat, fetch and adapters:
+  --cache-dir DIR     where model, data and drivers are kept (else the user's cache folder)";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -59,6 +68,7 @@ fn main() -> ExitCode {
         "demo" => &["small", "full", "adapter", "output_dir", "cache_dir"],
         "fetch" => &["cache_dir"],
         "test" => &[],
+        "adapters" => &["adapter", "cache_dir", "minutes", "wgrad"],
         "help" | "--help" | "-h" => {
             println!("{USAGE}");
             return ExitCode::SUCCESS;
@@ -83,6 +93,7 @@ fn main() -> ExitCode {
         "demo" if chat => chat::run(&options),
         "demo" => demo::run(&options),
         "fetch" => fetch::run(&options),
+        "adapters" => adapters::run(&options),
         _ => test::run(),
     };
     match outcome {

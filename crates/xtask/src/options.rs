@@ -11,6 +11,9 @@ pub struct Options {
     pub adapter: Option<String>,
     pub output_dir: Option<PathBuf>,
     pub cache_dir: Option<PathBuf>,
+    /// A built `wgrad`.
+    pub wgrad: Option<PathBuf>,
+    pub minutes: Option<u64>,
 }
 
 impl Options {
@@ -50,6 +53,14 @@ impl Options {
             match name.as_str() {
                 "adapter" => options.adapter = Some(value),
                 "output_dir" => options.output_dir = Some(value.into()),
+                "wgrad" => options.wgrad = Some(value.into()),
+                "minutes" => {
+                    let minutes = value.parse().ok().filter(|minutes| *minutes > 0);
+                    let given = minutes.ok_or_else(|| {
+                        format!("--minutes is a whole number from 1 on, given `{value}`")
+                    })?;
+                    options.minutes = Some(given);
+                }
                 _ => options.cache_dir = Some(value.into()),
             }
         }
@@ -75,6 +86,7 @@ mod tests {
             adapter: Some("llvmpipe".into()),
             output_dir: Some("o".into()),
             cache_dir: Some("c".into()),
+            ..Options::default()
         };
         let spaced = "--small --adapter llvmpipe --output_dir o --cache-dir c";
         let equals = "--small --adapter=llvmpipe --output-dir=o --cache_dir=c";
@@ -96,6 +108,16 @@ mod tests {
             ("--adapter", ALL, "--adapter needs a value"),
             ("--adapter --small", ALL, "--adapter needs a value"),
             ("--cache-dir=", ALL, "--cache-dir needs a value"),
+            (
+                "--minutes=0",
+                &["minutes"][..],
+                "a whole number from 1 on, given `0`",
+            ),
+            (
+                "--minutes=x",
+                &["minutes"][..],
+                "a whole number from 1 on, given `x`",
+            ),
         ] {
             let message = parse(line, accepted).unwrap_err();
             assert!(message.contains(part), "{line}: {message}");

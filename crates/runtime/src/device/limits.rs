@@ -34,6 +34,9 @@ impl Capabilities {
         if let Some(bytes) = options.max_buffer_bytes {
             limits.max_buffer_size = bytes.min(limits.max_buffer_size);
         }
+        // Mesa's software adapter computes cooperative matrices without such units: it gains nothing, and compiles each
+        // kernel for minutes.
+        let matrix_unit = adapter::matrix_unit(adapter).filter(|_| !description.is_software());
         // With an emulated GPU, request no more than the real adapter has.
         let requested = (features, limits.clone());
         let mut capabilities = Self {
@@ -41,7 +44,7 @@ impl Capabilities {
             features,
             limits,
             description,
-            matrix_unit: adapter::matrix_unit(adapter),
+            matrix_unit,
         };
         #[cfg(feature = "emulator")]
         if let Some(shape) = options.emulated {

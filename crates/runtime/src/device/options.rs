@@ -27,6 +27,10 @@ pub struct DeviceOptions {
     pub max_binding_bytes: Option<u64>,
     /// Lowers the largest buffer that the device makes, in bytes: for tests.
     pub max_buffer_bytes: Option<u64>,
+    /// Choose small kernels, as on adapters whose compiler is weak: for tests (see [`crate::Device::small_kernels`]).
+    pub small_kernels: bool,
+    /// Run the first launch of each kernel alone, and time it with the compilation: see [`crate::Device::compile_times`].
+    pub time_compilation: bool,
     /// The bytes that an earlier [`crate::Device::pipeline_cache`] returned on the same adapter and driver.
     pub pipeline_cache: Option<Vec<u8>>,
     /// Tuned choices of the user's own; they win over the shipped ones (see [`crate::Device::variant`]).

@@ -32,6 +32,12 @@ impl Device {
         self.0.gpu.matrix_unit
     }
 
+    /// Whether ops choose kernels that every compiler can compile in a second, rather than those that are fastest on GPUs.
+    /// So it is where the adapter's compiler is weak.
+    pub fn small_kernels(&self) -> bool {
+        self.0.gpu.options.small_kernels || self.adapter().has_weak_compiler()
+    }
+
     /// Whether the device can measure itself.
     pub fn has_timestamps(&self) -> bool {
         self.0.gpu.has(wgpu::Features::TIMESTAMP_QUERY)

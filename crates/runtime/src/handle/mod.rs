@@ -1,6 +1,7 @@
 //! The device as callers hold it: a handle over memory, kernels and a recording, which do not import it.
 
 mod capabilities;
+mod compile_times;
 mod kernels;
 mod memory;
 mod read;
@@ -23,6 +24,7 @@ use crate::submit::wait::Waiter;
 use crate::variants::VariantTable;
 use self_tests::SelfTests;
 
+pub use compile_times::CompileTime;
 pub use self_tests::SelfTest;
 
 /// An open device. Cheap to clone; all clones are the same device.

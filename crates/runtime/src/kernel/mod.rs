@@ -7,7 +7,9 @@ mod repeat;
 pub mod source;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 #[cfg(feature = "emulator")]
 use crate::device::emulated::Emulated;
@@ -27,6 +29,10 @@ pub struct Kernel {
     pub(crate) id: u64,
     pub(crate) code: Code,
     text: String,
+    /// The time that its pipeline took.
+    compile_time: Duration,
+    /// The time of the first launch, if it was measured (see `handle/compile_times`).
+    pub(crate) first_nanos: AtomicU64,
 }
 
 /// The compiled form that a launch runs.
@@ -95,6 +101,19 @@ impl Kernels {
         all.sort();
         all
     }
+
+    /// Those whose first launch was timed: name, variant, and the time with the compilation.
+    pub(crate) fn compile_times(&self) -> Vec<(String, String, Duration)> {
+        let kernels = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let variants = kernels.iter().flat_map(|(name, variants)| {
+            variants.iter().filter_map(|(defines, kernel)| {
+                let first = kernel.first_nanos.load(Ordering::Relaxed);
+                let time = kernel.compile_time + Duration::from_nanos(first);
+                (first > 0).then(|| (name.clone(), defines.key(), time))
+            })
+        });
+        variants.collect()
+    }
 }
 
 impl Kernel {
@@ -105,6 +124,7 @@ impl Kernel {
             kernel: name.to_owned(),
             message,
         };
+        let start = Instant::now();
         let info = reflect::reflect(text).map_err(&fail)?;
         check_limits(&gpu.limits, &info).map_err(&fail)?;
         let code = Code::new(gpu, name, text, &info, checked).map_err(&fail)?;
@@ -114,6 +134,8 @@ impl Kernel {
             id: gpu.next_id(),
             code,
             text: text.to_owned(),
+            compile_time: start.elapsed(),
+            first_nanos: AtomicU64::new(0),
         })
     }
 }

@@ -6,9 +6,11 @@
 mod host;
 mod run;
 pub mod shapes;
+mod special;
 
 pub use host::HostArray;
 pub use run::{Dump, Outcome, inputs, run};
+pub use special::{SpecialValue, special_values};
 
 use crate::dtype::DType;
 use crate::error::Result;

@@ -234,6 +234,7 @@ pub(crate) fn few(n: usize) -> bool {
 
 fn is_worth_texels(x: &Tensor) -> bool {
     x.device().subgroup_size() == Some(8)
+        && !x.device().small_kernels()
         && x.dtype() == DType::F32
         && x.device().fits_texture(x.buffer())
         && x.buffer().size() <= 4 * 4 * x.numel() as u64

@@ -141,7 +141,7 @@ pub(super) fn choose(
         tk,
         d,
     } = *sizes;
-    let shuffles = device.subgroup_size() == Some(8);
+    let shuffles = device.subgroup_size() == Some(8) && !device.small_kernels();
     let units = Units::of(device, "attention", sizes, parts[0].dtype(), None).is_some();
     let variant = match requested {
         Some(AttentionVariant::Subgroup) if !shuffles => AttentionVariant::Tiled,

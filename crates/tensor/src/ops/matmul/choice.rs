@@ -164,12 +164,13 @@ impl Tile {
     /// For the tiled kernel: whether the sides divide and the device allows the tile.
     fn launches(&self, device: &Device) -> bool {
         let Tile { bm, bn, bk, tm, tn } = *self;
+        let registers = if device.small_kernels() { 4 } else { MOST_SIDE };
         let fours = [bm, bn, bk, tm, tn]
             .iter()
             .all(|v| *v > 0 && v.is_multiple_of(4));
         if !fours
-            || tm > MOST_SIDE
-            || tn > MOST_SIDE
+            || tm > registers
+            || tn > registers
             || !bm.is_multiple_of(tm)
             || !bn.is_multiple_of(tn)
         {
@@ -206,8 +207,12 @@ impl Tile {
         }
     }
 
-    /// Of the tiled kernel: large where the output has enough of them to fill a GPU.
+    /// Of the tiled kernel: large where the output has enough of them to fill a GPU, and its compiler allows it.
     fn tiled(device: &Device, m: usize, n: usize, batches: usize) -> Tile {
+        let small = Tile::square(32, 16, 4);
+        if device.small_kernels() {
+            return small;
+        }
         let groups = |side: usize| m.div_ceil(side) * n.div_ceil(side) * batches;
         let deep = Tile::square(128, 16, 8);
         if 4 * groups(128) >= 3 * device.groups_to_fill() && m >= 96 && n >= 96 {
@@ -222,7 +227,7 @@ impl Tile {
                 ..Tile::square(64, 16, 4)
             }
         } else {
-            Tile::square(32, 16, 4)
+            small
         }
     }
 
@@ -297,11 +302,12 @@ pub(super) fn choose(
         let file = choice.file()?;
         MatmulVariant::ALL.into_iter().find(|v| v.file() == file)
     });
-    let shuffles = device.subgroup_size() == Some(8);
+    let shuffles = device.subgroup_size() == Some(8) && !device.small_kernels();
     let types = (a.tensor.dtype(), b.tensor.dtype());
     let possible = |variant: &MatmulVariant| match variant {
         MatmulVariant::Simple | MatmulVariant::Tiled => true,
-        MatmulVariant::Vector => m <= FEW_ROWS,
+        // Its rows are unrolled. A weak compiler goes with a slow adapter, for which the simple kernel is faster too.
+        MatmulVariant::Vector => m <= FEW_ROWS && !device.small_kernels(),
         MatmulVariant::Subgroup => shuffles,
         MatmulVariant::Cooperative => cooperative::fit(device, types),
     };
@@ -319,7 +325,10 @@ pub(super) fn choose(
         } else if shuffles && device.adapter().is_software() && !copied {
             MatmulVariant::Subgroup
         } else if m <= FEW_ROWS {
-            MatmulVariant::Vector
+            match device.small_kernels() {
+                true => MatmulVariant::Simple,
+                false => MatmulVariant::Vector,
+            }
         } else if cooperative::fit(device, types) && cooperative::by_rule(device) {
             MatmulVariant::Cooperative
         } else {

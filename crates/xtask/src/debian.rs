@@ -1,0 +1,244 @@
+//! Software Vulkan drivers from Debian's packages, unpacked to a cache folder and not installed.
+//!
+//! apt downloads them, with the user's own proxies, from Debian's archive into lists of its own: the machine's lists and
+//! packages stay as they are. apt checks Debian's signature of the lists; the lists hold each package's SHA-256, which
+//! is checked here once more. Debian's archive keeps only the newest version, so none is pinned (docs/decisions/0022).
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::fetch::Scratch;
+use crate::sha256;
+
+/// Packages of one release of Debian.
+pub struct Packages {
+    /// The release's name.
+    pub suite: &'static str,
+    /// The package that is wanted.
+    pub name: &'static str,
+    /// Whether everything that it depends on is fetched too, the C library included.
+    pub whole: bool,
+    /// The download's size in words.
+    pub size: &'static str,
+    /// The folder it is unpacked to, inside the cache folder.
+    pub folder: &'static str,
+    /// The part of the packages that is kept: a folder, and of its entries those whose names hold this.
+    pub kept: (&'static str, &'static str),
+}
+
+const ARCHIVE: &str = "http://deb.debian.org/debian";
+const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+/// Holds the packages' versions and hashes in an unpacked folder: it is whole.
+const STAMP: &str = "packages.sha256";
+
+/// A package that was downloaded.
+struct Download {
+    file: PathBuf,
+    /// Name, version and SHA-256.
+    line: String,
+}
+
+/// The packages' folder in the cache, fetched if it is not whole there.
+pub fn obtain(packages: &Packages, cache: &Path) -> Result<PathBuf, String> {
+    let Packages { suite, name, .. } = packages;
+    let target = cache.join(packages.folder);
+    if target.join(STAMP).is_file() {
+        println!("fetch: {name} of Debian {suite} is here already");
+        return Ok(target);
+    }
+    if !Path::new(KEYS).is_file() {
+        return Err(format!(
+            "{name} of Debian {suite} cannot be checked: there is no {KEYS}; on Debian and Ubuntu install \
+             debian-archive-keyring, elsewhere set VK_DRIVER_FILES to a driver and run `wgrad doctor`"
+        ));
+    }
+    println!("fetch: {name} of Debian {suite} ({})", packages.size);
+    let scratch = Scratch::new(cache)?;
+    let apt = Apt::new(&scratch.0.join("apt"), suite)?;
+    apt.run("apt-get", &["update"])?;
+    let unpacked = scratch.0.join("unpacked");
+    let mut stamp = String::new();
+    for wanted in apt.wanted(packages)? {
+        let Download { file, line } = apt.download(&wanted)?;
+        let mut unpack = Command::new("dpkg-deb");
+        unpack.arg("-x").arg(&file).arg(&unpacked);
+        output(&mut unpack)?;
+        stamp += &line;
+    }
+    let (kept, part) = packages.kept;
+    let kept = unpacked.join(kept);
+    let place = || -> std::io::Result<()> {
+        for entry in fs::read_dir(&kept)? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().contains(part) {
+                continue;
+            }
+            match entry.file_type()?.is_dir() {
+                true => fs::remove_dir_all(entry.path())?,
+                false => fs::remove_file(entry.path())?,
+            }
+        }
+        fs::write(kept.join(STAMP), &stamp)?;
+        if target.exists() {
+            fs::remove_dir_all(&target)?;
+        }
+        fs::rename(&kept, &target)
+    };
+    place().map_err(|e| format!("cannot put {} in place: {e}", target.display()))?;
+    print!("{stamp}");
+    Ok(target)
+}
+
+/// apt with a folder of its own for lists, packages and state.
+struct Apt {
+    folder: PathBuf,
+}
+
+impl Apt {
+    fn new(folder: &Path, suite: &str) -> Result<Apt, String> {
+        let shown = folder.display();
+        let lines = format!(
+            "Dir::State \"{shown}\";\nDir::State::status \"{shown}/status\";\nDir::Cache \"{shown}/cache\";\n\
+             Dir::Etc::sourcelist \"{shown}/sources.list\";\nDir::Etc::sourceparts \"{shown}/none\";\n\
+             Acquire::Languages \"none\";\nAcquire::IndexTargets::deb::DEP-11::DefaultEnabled \"false\";\n\
+             APT::Sandbox::User \"root\";\nAcquire::Retries \"2\";\n"
+        );
+        let make = || -> std::io::Result<()> {
+            fs::create_dir_all(folder.join("lists/partial"))?;
+            fs::create_dir_all(folder.join("cache/archives/partial"))?;
+            fs::write(folder.join("status"), "")?;
+            fs::write(
+                folder.join("sources.list"),
+                format!("deb [signed-by={KEYS}] {ARCHIVE} {suite} main\n"),
+            )?;
+            fs::write(folder.join("apt.conf"), lines)
+        };
+        make().map_err(|e| format!("cannot write to {shown}: {e}"))?;
+        Ok(Apt {
+            folder: folder.to_owned(),
+        })
+    }
+
+    /// Standard output of one of apt's programs.
+    fn run(&self, program: &str, arguments: &[&str]) -> Result<String, String> {
+        let mut command = Command::new(program);
+        command
+            .args(arguments)
+            .env("APT_CONFIG", self.folder.join("apt.conf"))
+            .current_dir(&self.folder);
+        output(&mut command)
+    }
+
+    /// The names of the packages to download.
+    fn wanted(&self, packages: &Packages) -> Result<Vec<String>, String> {
+        if !packages.whole {
+            return Ok(vec![packages.name.to_owned()]);
+        }
+        let simulated = self.run(
+            "apt-get",
+            &["install", "-s", "--no-install-recommends", packages.name],
+        )?;
+        Ok(installed(&simulated))
+    }
+
+    /// Downloads a package and compares it with the signed list.
+    fn download(&self, name: &str) -> Result<Download, String> {
+        let show = self.run("apt-cache", &["show", "--no-all-versions", name])?;
+        let (version, hash) = described(&show)
+            .ok_or_else(|| format!("Debian's list says neither version nor SHA-256 of {name}"))?;
+        self.run("apt-get", &["download", &format!("{name}={version}")])?;
+        let start = format!("{name}_");
+        let found = fs::read_dir(&self.folder)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .find(|entry| entry.file_name().to_string_lossy().starts_with(&start));
+        let file = found
+            .ok_or_else(|| format!("apt-get downloaded no {name}"))?
+            .path();
+        let computed = File::open(&file)
+            .and_then(sha256::hex)
+            .map_err(|e| format!("cannot read {}: {e}", file.display()))?;
+        if computed != hash {
+            return Err(format!(
+                "{name} {version} has the SHA-256 {computed}, Debian's signed list says {hash}; nothing was kept"
+            ));
+        }
+        Ok(Download {
+            file,
+            line: format!("{hash}  {name} {version}\n"),
+        })
+    }
+}
+
+/// The packages that `apt-get install -s` would install.
+fn installed(simulated: &str) -> Vec<String> {
+    let lines = simulated
+        .lines()
+        .filter_map(|line| line.strip_prefix("Inst "));
+    lines
+        .filter_map(|line| line.split_whitespace().next())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Version and SHA-256 in a package's description.
+fn described(show: &str) -> Option<(String, String)> {
+    let field = |name: &str| {
+        let mut lines = show.lines();
+        lines.find_map(|line| line.strip_prefix(name).map(|value| value.trim().to_owned()))
+    };
+    let hash = field("SHA256:").filter(|hash| hash.len() == 64)?;
+    Some((field("Version:")?, hash))
+}
+
+/// Standard output of a command that succeeded; else the last line that it wrote about an error.
+fn output(command: &mut Command) -> Result<String, String> {
+    let program: OsString = command.get_program().to_owned();
+    let program = program.to_string_lossy();
+    let output = command
+        .env("LC_ALL", "C")
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|e| format!("cannot run {program}: {e}; it comes with Debian and Ubuntu"))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let mut lines = stderr.lines().rev().filter(|line| !line.trim().is_empty());
+    let reason = lines.next().unwrap_or("it gave no reason").to_owned();
+    Err(format!(
+        "{program}: {reason}; is this machine offline? Correct that and run this again"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn apt_is_understood() {
+        let simulated = "NOTE: only a simulation\nInst libc6 (2.43-7 Debian:testing [amd64])\n\
+                         Inst libz1 (1.3 Debian:testing [amd64]) []\nConf libc6 (2.43-7)\n";
+        assert_eq!(installed(simulated), ["libc6", "libz1"]);
+        let hash = "a".repeat(64);
+        let show = format!("Package: p\nVersion: 1:2.3-4\nDepends: q\nSHA256: {hash}\n");
+        assert_eq!(described(&show), Some(("1:2.3-4".to_owned(), hash)));
+        assert_eq!(described("Package: p\nVersion: 1\nSHA256: short\n"), None);
+    }
+
+    #[test]
+    fn failures_are_one_line() {
+        let mut shell = Command::new("sh");
+        shell.args([
+            "-c",
+            "echo first >&2; echo 'E: no such release' >&2; exit 100",
+        ]);
+        let message = output(&mut shell).unwrap_err();
+        assert!(message.starts_with("sh: E: no such release; is this machine offline?"));
+        let missing = output(&mut Command::new("no-such-program")).unwrap_err();
+        assert!(missing.contains("cannot run no-such-program"), "{missing}");
+    }
+}
