@@ -33,11 +33,12 @@ const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// Holds the packages' versions and hashes in an unpacked folder: it is whole.
 const STAMP: &str = "packages.sha256";
 
-/// A package that was downloaded.
-struct Download {
-    file: PathBuf,
-    /// Name, version and SHA-256.
-    line: String,
+/// A package as Debian's signed list has it.
+#[derive(Debug, PartialEq)]
+struct Listed {
+    name: String,
+    version: String,
+    sha256: String,
 }
 
 /// The packages' folder in the cache, fetched if it is not whole there.
@@ -60,12 +61,17 @@ pub fn obtain(packages: &Packages, cache: &Path) -> Result<PathBuf, String> {
     apt.run("apt-get", &["update"])?;
     let unpacked = scratch.0.join("unpacked");
     let mut stamp = String::new();
-    for wanted in apt.wanted(packages)? {
-        let Download { file, line } = apt.download(&wanted)?;
+    for package in apt.download(&apt.wanted(packages)?)? {
+        let file = apt.verified(&package)?;
         let mut unpack = Command::new("dpkg-deb");
         unpack.arg("-x").arg(&file).arg(&unpacked);
         output(&mut unpack)?;
-        stamp += &line;
+        let Listed {
+            name,
+            version,
+            sha256,
+        } = package;
+        stamp += &format!("{sha256}  {name} {version}\n");
     }
     let (kept, part) = packages.kept;
     let kept = unpacked.join(kept);
@@ -143,12 +149,39 @@ impl Apt {
         Ok(installed(&simulated))
     }
 
-    /// Downloads a package and compares it with the signed list.
-    fn download(&self, name: &str) -> Result<Download, String> {
-        let show = self.run("apt-cache", &["show", "--no-all-versions", name])?;
-        let (version, hash) = described(&show)
-            .ok_or_else(|| format!("Debian's list says neither version nor SHA-256 of {name}"))?;
-        self.run("apt-get", &["download", &format!("{name}={version}")])?;
+    /// Downloads packages into the folder, all in one call: each call reads the whole list.
+    fn download(&self, names: &[String]) -> Result<Vec<Listed>, String> {
+        let names = names.iter().map(String::as_str);
+        let show = ["show", "--no-all-versions"]
+            .into_iter()
+            .chain(names.clone());
+        let show = self.run("apt-cache", &show.collect::<Vec<_>>())?;
+        let listed: Vec<Listed> = show.split("\n\n").filter_map(described).collect();
+        if let Some(missing) = names
+            .clone()
+            .find(|name| listed.iter().all(|package| package.name != *name))
+        {
+            return Err(format!(
+                "Debian's list says neither version nor SHA-256 of {missing}"
+            ));
+        }
+        let wanted: Vec<String> = listed
+            .iter()
+            .map(|package| format!("{}={}", package.name, package.version))
+            .collect();
+        let wanted = wanted.iter().map(String::as_str);
+        let arguments = std::iter::once("download").chain(wanted);
+        self.run("apt-get", &arguments.collect::<Vec<_>>())?;
+        Ok(listed)
+    }
+
+    /// The downloaded file of a package, if it has the listed SHA-256.
+    fn verified(&self, package: &Listed) -> Result<PathBuf, String> {
+        let Listed {
+            name,
+            version,
+            sha256: expected,
+        } = package;
         let start = format!("{name}_");
         let found = fs::read_dir(&self.folder)
             .into_iter()
@@ -161,15 +194,12 @@ impl Apt {
         let computed = File::open(&file)
             .and_then(sha256::hex)
             .map_err(|e| format!("cannot read {}: {e}", file.display()))?;
-        if computed != hash {
+        if &computed != expected {
             return Err(format!(
-                "{name} {version} has the SHA-256 {computed}, Debian's signed list says {hash}; nothing was kept"
+                "{name} {version} has the SHA-256 {computed}, Debian's signed list says {expected}; nothing was kept"
             ));
         }
-        Ok(Download {
-            file,
-            line: format!("{hash}  {name} {version}\n"),
-        })
+        Ok(file)
     }
 }
 
@@ -184,14 +214,17 @@ fn installed(simulated: &str) -> Vec<String> {
         .collect()
 }
 
-/// Version and SHA-256 in a package's description.
-fn described(show: &str) -> Option<(String, String)> {
+/// A package's description.
+fn described(show: &str) -> Option<Listed> {
     let field = |name: &str| {
         let mut lines = show.lines();
         lines.find_map(|line| line.strip_prefix(name).map(|value| value.trim().to_owned()))
     };
-    let hash = field("SHA256:").filter(|hash| hash.len() == 64)?;
-    Some((field("Version:")?, hash))
+    Some(Listed {
+        name: field("Package:")?,
+        version: field("Version:")?,
+        sha256: field("SHA256:").filter(|hash| hash.len() == 64)?,
+    })
 }
 
 /// Standard output of a command that succeeded; else the last line that it wrote about an error.
@@ -225,7 +258,12 @@ mod tests {
         assert_eq!(installed(simulated), ["libc6", "libz1"]);
         let hash = "a".repeat(64);
         let show = format!("Package: p\nVersion: 1:2.3-4\nDepends: q\nSHA256: {hash}\n");
-        assert_eq!(described(&show), Some(("1:2.3-4".to_owned(), hash)));
+        let listed = Listed {
+            name: "p".to_owned(),
+            version: "1:2.3-4".to_owned(),
+            sha256: hash,
+        };
+        assert_eq!(described(&show), Some(listed));
         assert_eq!(described("Package: p\nVersion: 1\nSHA256: short\n"), None);
     }
 
