@@ -83,7 +83,7 @@ fn small_kernels() {
         ..Default::default()
     };
     check_ops(options, |op| {
-        op.contains("matmul") || op.contains("linear") || op == "attention_packed"
+        ["matmul", "feed_forward", "attention_packed"].contains(&op)
     });
 }
 

@@ -1,7 +1,7 @@
 //! `cargo xtask adapters`: the op matrix on three software drivers, which differ as GPUs' drivers do: the installed one,
 //! a newer Mesa, and SwiftShader.
 
-use std::io::Read;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -177,18 +177,20 @@ impl Driver {
         let mut child = command
             .spawn()
             .map_err(|e| format!("cannot run {}: {e}", words[0].display()))?;
-        let reader = child.stdout.take().map(|mut stdout| {
+        // Shown as it comes, and kept for the result at its end.
+        let reader = child.stdout.take().map(|stdout| {
             std::thread::spawn(move || {
-                let mut text = String::new();
-                let _ = stdout.read_to_string(&mut text);
-                text
+                let lines = BufReader::new(stdout).lines().map_while(Result::ok);
+                lines.fold(String::new(), |text, line| {
+                    println!("{line}");
+                    text + &line + "\n"
+                })
             })
         });
         let (stopped, peak) = watch(&mut child, limit)?;
         let text = reader
             .and_then(|reader| reader.join().ok())
             .unwrap_or_default();
-        print!("{text}");
         let (time, peak) = (readable(start.elapsed()), peak as f64 / (1 << 30) as f64);
         let result = json::objects(&text)
             .into_iter()
