@@ -87,13 +87,15 @@ pub fn run(args: DoctorArgs) -> Result<()> {
     let mut totals = Totals::default();
     let mut adapter = None;
     let (mut special, mut compiling, mut slowest) = (Vec::new(), 0.0, 0.0_f64);
+    let emulated = args.emulate.gpu(false)?;
     let shape = DeviceOptions {
         checked: args.checked,
         webgpu_limits: args.webgpu_limits,
         small_kernels: args.small_kernels,
         guard: true,
-        time_compilation: true,
-        emulated: args.emulate.gpu(false)?,
+        // The emulator compiles nothing.
+        time_compilation: emulated.is_none(),
+        emulated,
         ..Default::default()
     };
     for pass in passes(args.all_variants, &shape) {

@@ -56,6 +56,9 @@ pub(crate) fn as_json(values: &[SpecialValue]) -> Value {
 /// Prints the kernels that compiled slowly, and returns the sum and the largest of all times.
 pub(crate) fn print_compile_times(device: &Device) -> (f64, f64) {
     let times = device.compile_times();
+    if times.is_empty() {
+        return (0.0, 0.0);
+    }
     let seconds = |time: &wgrad_runtime::CompileTime| time.time.as_secs_f64();
     let slow = times.iter().take_while(|time| seconds(time) >= SLOW);
     let (named, more) = (slow.clone().take(MOST), slow.count().saturating_sub(MOST));

@@ -29,6 +29,19 @@ fn doctor_ends_with_its_counts() {
     let last: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
     assert_eq!((&last["failed"], &last["skipped"]), (&0.into(), &0.into()));
     assert!(last["passed"].as_u64().unwrap() >= 10, "{last}");
+    // What the adapter makes of NaN, and what its compiler takes.
+    assert!(
+        text.contains("NaN, infinities and denormals: as in PyTorch"),
+        "{text}"
+    );
+    assert!(last["special_values"].is_object(), "{last}");
+    assert!(
+        text.contains(" kernels compiled and first launched in "),
+        "{text}"
+    );
+    let [all, slowest] =
+        ["compile_seconds", "slowest_compile_seconds"].map(|name| last[name].as_f64());
+    assert!(slowest > Some(0.0) && all >= slowest, "{last}");
     // A line for each row that has values, its tensors beside it.
     let cases = String::from_utf8(place.bytes("dump/cases.jsonl")).unwrap();
     for (i, line) in cases.lines().enumerate() {
