@@ -10,10 +10,10 @@ use std::collections::BTreeMap;
 type Values = BTreeMap<String, u32>;
 
 /// Lines that loops may make, and loops inside of loops. A compiler takes minutes for far fewer lines.
-const LINES: usize = 1 << 20;
+const LINES: usize = 1 << 16;
 const DEPTH: usize = 16;
 /// Bytes of the whole text.
-const BYTES: usize = 1 << 26;
+const BYTES: usize = 1 << 23;
 
 /// Appends `text` to `out`, its loops unrolled. `constants` are the names that counts may use.
 pub(super) fn unroll(
@@ -187,7 +187,7 @@ mod tests {
             ("#repeat i", "needs an index"),
             (
                 "#repeat i 4000000000\nx{i}\n#endrepeat",
-                "more than 1048576 lines",
+                "more than 65536 lines",
             ),
             (
                 "#repeat i 60000\n#repeat j 60000\n#repeat k 0\nx\n#endrepeat\n#endrepeat\n#endrepeat",
