@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use serde_json::json;
-use wgrad_models::embed::SentenceEmbedder;
-use wgrad_models::folder::ModelFolder;
+use wgrad_models::embed::{EmbedOptions, SentenceEmbedder};
 use wgrad_runtime::DeviceOptions;
 
 use crate::args::AdapterArg;
@@ -23,6 +22,15 @@ pub struct EmbedArgs {
     model_name_or_path: PathBuf,
     #[command(flatten)]
     texts: TextArgs,
+    /// What each text begins with
+    #[arg(long)]
+    prompt: Option<String>,
+    /// Name of the model's prompt that each text begins with [default: the model's own choice]
+    #[arg(long, value_name = "NAME")]
+    prompt_name: Option<String>,
+    /// Whether vectors have length 1 [default: as the model's modules.json says; true without one]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    normalize_embeddings: Option<bool>,
     /// One JSON object a line: text, embedding
     #[arg(long)]
     json: bool,
@@ -30,9 +38,16 @@ pub struct EmbedArgs {
 
 pub fn run(args: EmbedArgs) -> Result<()> {
     let texts = args.texts.read()?;
-    let folder = ModelFolder::open(&args.model_name_or_path)?;
+    let options = EmbedOptions {
+        prompt: args.prompt,
+        prompt_name: args.prompt_name,
+        normalize_embeddings: args.normalize_embeddings,
+    };
     let device = args.adapter.open(DeviceOptions::default())?;
-    let embedder = SentenceEmbedder::load(&device, &folder)?;
+    let embedder = SentenceEmbedder::open(&device, &args.model_name_or_path, &options)?;
+    for note in embedder.notes() {
+        eprintln!("{note}");
+    }
     let views: Vec<&str> = texts.iter().map(String::as_str).collect();
     let rows = embedder.embed(&views)?;
     args.adapter.keep_pipelines(&device);

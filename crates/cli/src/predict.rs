@@ -12,6 +12,7 @@ use wgrad_runtime::DeviceOptions;
 
 use crate::args::AdapterArg;
 use crate::texts::{PairArgs, TextArgs};
+use wgrad_train::data::Texts;
 
 /// Classify texts with a fine-tuned model
 #[derive(Args, Debug)]
@@ -36,7 +37,7 @@ pub struct PredictArgs {
 }
 
 pub fn run(args: PredictArgs) -> Result<()> {
-    let (texts, pairs) = args.texts.read_pairs(args.pairs)?;
+    let Texts { texts, pairs, .. } = args.texts.read_pairs(args.pairs)?;
     let folder = ModelFolder::open(&args.model_name_or_path)?;
     let tokenizer = folder.tokenizer()?;
     let length = args.max_seq_length.unwrap_or(folder.max_length()?);
@@ -44,6 +45,9 @@ pub fn run(args: PredictArgs) -> Result<()> {
     let sequences = tokenizer.encode_sequences(&texts, pairs.as_deref(), length)?;
     let device = args.adapter.open(DeviceOptions::default())?;
     let model = SequenceClassifier::load(&device, &folder)?;
+    for note in model.notes() {
+        eprintln!("{note}");
+    }
     let rows = model.logits(&sequences)?;
     args.adapter.keep_pipelines(&device);
     for (at, (text, logits)) in texts.iter().zip(&rows).enumerate() {
@@ -94,8 +98,16 @@ impl Prediction {
 
     fn json(&self, labels: &[String], logits: &[f32]) -> Value {
         let by_label = |p: &[f64]| -> Value {
-            let pairs = labels.iter().cloned().zip(p.iter().map(|p| json!(p)));
-            Value::Object(pairs.collect())
+            let mut by_label = serde_json::Map::new();
+            for (class, (label, p)) in labels.iter().zip(p).enumerate() {
+                // Two classes may have one name.
+                let key = match by_label.contains_key(label) {
+                    true => format!("{label} ({class})"),
+                    false => label.clone(),
+                };
+                by_label.insert(key, json!(p));
+            }
+            Value::Object(by_label)
         };
         let mut line = json!({"logits": logits});
         match self {

@@ -23,7 +23,7 @@ pub struct TextArgs {
 impl TextArgs {
     /// The texts of `--text`, then those of `--file`.
     pub fn read(self) -> Result<Vec<String>> {
-        Ok(self.read_pairs(PairArgs::default())?.0)
+        Ok(self.read_pairs(PairArgs::default())?.texts)
     }
 
     /// The same with second texts, where `pairs` asks for them.
@@ -42,12 +42,19 @@ impl TextArgs {
                 "--text_pair is given; name the column of the second text in --file with --text_pair_column"
             );
             let column = pairs.text_pair_column.as_deref();
-            let (more, more_seconds) = read_texts(file, &self.text_column, column)?;
-            texts.extend(more);
-            seconds.extend(more_seconds.unwrap_or_default());
+            let more = read_texts(file, &self.text_column, column)?;
+            for note in &more.notes {
+                eprintln!("{note}");
+            }
+            texts.extend(more.texts);
+            seconds.extend(more.pairs.unwrap_or_default());
         }
         ensure!(!texts.is_empty(), "no text was given; use --text or --file");
-        Ok((texts, with_pairs.then_some(seconds)))
+        Ok(Texts {
+            texts,
+            pairs: with_pairs.then_some(seconds),
+            notes: Vec::new(),
+        })
     }
 }
 

@@ -1,22 +1,22 @@
 //! BERT (arXiv:1810.04805) and its relatives RoBERTa and DistilBERT: the encoder, sentence embeddings
 //! and sequence classification.
 
+mod checkpoint;
 pub mod names;
-
-use std::collections::BTreeMap;
 
 use anyhow::{Result, bail, ensure};
 use wgrad_nn::{
     AttentionNames, Dropout, Embedding, FeedForward, LayerNorm, Linear, Mode, Module,
-    MultiHeadAttention, TensorSource, VarBuilder,
+    MultiHeadAttention, VarBuilder,
 };
 use wgrad_tensor::{DType, Device, Tensor};
 
-use crate::bert::names::canonical_names;
 use crate::config::{BertConfig, Family};
-use crate::folder::Pooling;
 use crate::io::safetensors::Weights;
+use crate::pooling::Pooling;
 use crate::tokenizer::PaddedBatch;
+
+pub(crate) use checkpoint::{CanonicalWeights, few_names};
 
 /// A padded batch on the device.
 pub struct TokenBatch {
@@ -196,37 +196,6 @@ pub struct BertModel {
     pooler: Option<Linear>,
 }
 
-/// The weights of a folder under canonical names.
-pub(crate) struct CanonicalWeights<'a> {
-    weights: &'a Weights,
-    names: BTreeMap<String, String>,
-}
-
-impl<'a> CanonicalWeights<'a> {
-    /// Errors: two of the weights are one parameter.
-    pub(crate) fn new(config: &BertConfig, weights: &'a Weights) -> Result<Self> {
-        let names = canonical_names(config.family, weights.names())?;
-        Ok(Self { weights, names })
-    }
-}
-
-impl TensorSource for CanonicalWeights<'_> {
-    fn names(&self) -> Vec<String> {
-        self.names.keys().cloned().collect()
-    }
-
-    fn shape(&self, name: &str) -> Option<Vec<usize>> {
-        let shape = self.weights.shape(self.names.get(name)?).ok()?;
-        Some(shape.to_vec())
-    }
-
-    fn read(&self, name: &str) -> wgrad_tensor::Result<Vec<f32>> {
-        let key = self.names.get(name).map_or(name, String::as_str);
-        let values = self.weights.to_f32(key);
-        values.map_err(|error| wgrad_tensor::Error::op("load", format!("{error:#}")))
-    }
-}
-
 impl BertModel {
     /// Loads the encoder onto `device`, every parameter trainable. Errors name the tensor that is
     /// missing or has another shape than `config.json` says.
@@ -310,7 +279,8 @@ impl BertModel {
         self.layers.len()
     }
 
-    /// One vector a text (B, C) from hidden states (B, T, C) and the mask, padding left out.
+    /// One vector a text (B, C) from hidden states (B, T, C) and the mask, padding left out: the first, the mean or the
+    /// maximum. The other modes need the texts' lengths, see [`crate::pooling::pool`].
     pub fn pool(hidden: &Tensor, mask: &Tensor, pooling: Pooling) -> Result<Tensor> {
         let [b, t, c] = *hidden.shape() else {
             bail!("hidden states {hidden:?} are not (B, T, C)");
@@ -329,6 +299,7 @@ impl BertModel {
                     .masked_fill(&column.eq(&zero)?, -1e9)?
                     .max(&[1], false)?
             }
+            other => bail!("pooling {other:?} needs the lengths of the texts; use pooling::pool"),
         })
     }
 

@@ -1,22 +1,24 @@
 //! Sequence classification: an encoder and its family's head, loaded from and saved to a folder that
 //! `AutoModelForSequenceClassification` reads.
 
+mod head;
+
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
-use wgrad_nn::{
-    Dropout, Init, Linear, LinearCall, Mode, Module, Parameters, VarBuilder, load_from,
-};
+use anyhow::{Context, Result, bail, ensure};
+use wgrad_nn::{Dropout, LinearCall, Mode, Module, Parameters, VarBuilder, load_from};
 use wgrad_tensor::{DType, Device, Generator, Tensor, no_grad};
 use wgrad_train::fs::write_atomic;
 
 use crate::batches::{EvalBatchSize, in_batches_by_length, token_batch};
-use crate::bert::names::export_name;
-use crate::bert::{BertModel, CanonicalWeights, TokenBatch};
-use crate::config::{Family, ProblemType};
+use crate::bert::names::{export_name, is_head};
+use crate::bert::{BertModel, CanonicalWeights, TokenBatch, few_names};
+use crate::config::ProblemType;
 use crate::folder::{ModelFolder, Pooling, copy_tokenizer_files};
 use crate::io::safetensors::{SafeFile, SafeWriter, Weights, check_finite};
 use crate::tokenizer::Sequences;
+
+use head::Head;
 
 /// An encoder with a classification head: the encoder's parameters under `BertModel`'s names, the head's
 /// under its family's.
@@ -30,127 +32,105 @@ pub struct SequenceClassifier {
     dropout: Dropout,
     #[module(skip)]
     labels: Vec<String>,
-}
-
-/// What gives the logits, as each family has it.
-#[derive(Debug, Module)]
-enum Head {
-    /// BERT goes through its pooler first.
-    Bert { classifier: Linear },
-    Roberta {
-        #[module(rename = "classifier.dense")]
-        dense: Linear,
-        #[module(rename = "classifier.out_proj")]
-        output: Linear,
-    },
-    DistilBert {
-        pre_classifier: Linear,
-        classifier: Linear,
-    },
-}
-
-impl Head {
-    /// The layer that gives the logits.
-    fn output(&self) -> &Linear {
-        match self {
-            Head::Bert { classifier } | Head::DistilBert { classifier, .. } => classifier,
-            Head::Roberta { output, .. } => output,
-        }
-    }
+    /// Layers that no tensor of the folder went into.
+    #[module(skip)]
+    new: Vec<&'static str>,
+    #[module(skip)]
+    notes: Vec<String>,
 }
 
 impl SequenceClassifier {
     /// Loads a fine-tuned folder. Errors if it has no head that classifies texts, or not all of it.
     pub fn load(device: &Device, folder: &ModelFolder) -> Result<Self> {
-        let architectures = &folder.config.architectures;
+        let config = &folder.config;
+        let architectures = &config.architectures;
         let known = |name: &String| name.ends_with("ForSequenceClassification");
+        let dir = folder.dir.display();
         ensure!(
             architectures.is_empty() || architectures.iter().any(known),
-            "{}: config.json says {}, which does not classify texts; fine-tune it first (wgrad finetune)",
-            folder.dir.display(),
+            "{dir}: config.json says {}, which does not classify texts; fine-tune it first (wgrad finetune)",
             architectures.join(", ")
         );
+        if let Some(problem) = &config.label_problem {
+            bail!("{dir}: config.json: {problem}");
+        }
         let generator = Generator::new(device, 0)?;
-        let labels = folder.config.id2label.clone();
-        let (model, complete) = Self::build(device, folder, labels, &generator)
+        let (model, complete) = Self::build(device, folder, None, &generator)
             .with_context(|| folder.dir.display().to_string())?;
         ensure!(
             complete,
-            "{} has no classification head, or not all of it; fine-tune it first (wgrad finetune)",
-            folder.dir.display()
+            "{dir} has no classification head, or not all of it; fine-tune it first (wgrad finetune)"
         );
         Ok(model)
     }
 
-    /// Loads a folder to be fine-tuned on `labels`. A head with as many labels is kept, otherwise it
-    /// starts anew, normal with the configuration's `initializer_range`, drawn from `generator`.
+    /// Loads a folder to be fine-tuned on `labels`, which mean what `problem` says. Of a head that classifies texts, the row of each label that the
+    /// model knows by name is kept; the rest starts anew, normal with the configuration's `initializer_range`, drawn
+    /// from `generator`. [`SequenceClassifier::notes`] says what.
     pub fn for_training(
         device: &Device,
         folder: &ModelFolder,
         labels: Vec<String>,
+        problem: ProblemType,
         generator: &Generator,
     ) -> Result<Self> {
-        let (model, _) = Self::build(device, folder, labels, generator)
+        let (mut model, _) = Self::build(device, folder, Some((labels, problem)), generator)
             .with_context(|| folder.dir.display().to_string())?;
+        model.encoder.config.problem_type = problem;
         Ok(model)
+    }
+
+    /// Whether the folder holds a head that classifies texts into the labels of its configuration.
+    pub fn has_head(folder: &ModelFolder) -> Result<bool> {
+        let source = CanonicalWeights::new(&folder.config, &folder.weights)
+            .with_context(|| folder.dir.display().to_string())?;
+        Ok(head::has_labelled_head(&folder.config, &source))
     }
 
     fn build(
         device: &Device,
         folder: &ModelFolder,
-        labels: Vec<String>,
+        labels: Option<(Vec<String>, ProblemType)>,
         generator: &Generator,
     ) -> Result<(Self, bool)> {
         let config = &folder.config;
         let source = CanonicalWeights::new(config, &folder.weights)?;
         let strict = VarBuilder::from_source(device, Box::new(&source));
         let mut encoder = BertModel::new(config, &strict)?;
-        // The head may be missing, all of it or a part, and starts anew then.
-        let kept = VarBuilder::from_source_or_fresh(device, Box::new(&source), generator);
-        let fresh = VarBuilder::fresh(device, generator);
-        let normal = Init::Normal {
-            mean: 0.0,
-            std: config.initializer_range as f32,
-        };
-        let hidden = config.hidden_size;
-        let layer = |vb: &VarBuilder, name: &str, outputs: usize| {
-            Linear::with_init(hidden, outputs, normal, Some(Init::Zeros), &vb.pp(name))
-        };
-        let same_labels = labels.len() == config.id2label.len();
-        let output = |name: &str| match same_labels {
-            true => layer(&kept, name, labels.len()),
-            false => layer(&fresh, name, labels.len()),
-        };
-        let head = match config.family {
-            Family::Bert => {
-                if encoder.pooler().is_none() {
-                    encoder.set_pooler(Some(layer(&kept, "pooler.dense", hidden)?));
-                }
-                Head::Bert {
-                    classifier: output("classifier")?,
-                }
-            }
-            Family::Roberta => {
-                // Its pooler is no part of the classifier.
-                encoder.set_pooler(None);
-                Head::Roberta {
-                    dense: layer(&kept, "classifier.dense", hidden)?,
-                    output: output("classifier.out_proj")?,
-                }
-            }
-            Family::DistilBert => Head::DistilBert {
-                pre_classifier: layer(&kept, "pre_classifier", hidden)?,
-                classifier: output("classifier")?,
-            },
-        };
-        let complete = same_labels && kept.report().missing.is_empty();
-        let model = Self {
+        let given = labels
+            .as_ref()
+            .map(|(labels, problem)| (labels.as_slice(), *problem));
+        let built = head::build(device, config, &source, &mut encoder, given, generator)?;
+        let mut model = Self {
             encoder,
-            head,
+            head: built.head,
             dropout: Dropout::new(config.classifier_dropout as f32)?,
-            labels,
+            labels: labels.map_or_else(|| config.id2label.clone(), |(labels, _)| labels),
+            new: built.new,
+            notes: built.notes,
         };
+        let used = model.named_parameters().into_iter().map(|(name, _)| name);
+        let used = used.filter(|name| !model.is_new(name)).collect();
+        let unused = source.unused(&used);
+        if !unused.is_empty() {
+            let names = few_names(&unused);
+            model
+                .notes
+                .push(format!("not part of this model, and ignored: {names}"));
+        }
+        let complete = model.new.is_empty();
         Ok((model, complete))
+    }
+
+    /// What a user should know of how the model came about: layers that start anew, tensors that are ignored.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Whether a parameter started anew.
+    fn is_new(&self, name: &str) -> bool {
+        let layer = name.rsplit_once('.').map_or(name, |(layer, _)| layer);
+        self.new.contains(&layer)
     }
 
     /// The labels' names, by class.
@@ -246,9 +226,9 @@ impl SequenceClassifier {
             .collect()
     }
 
-    /// Whether a parameter belongs to the head.
+    /// Whether a parameter belongs to the head. A pooler that starts anew does too: frozen it would hand on noise.
     pub fn is_head(&self, name: &str) -> bool {
-        name.starts_with("classifier") || name.starts_with("pre_classifier")
+        is_head(name) || self.is_new(name)
     }
 
     /// Writes `config.json`, `model.safetensors` and, from `source`, the tokenizer's files into an

@@ -11,49 +11,17 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::{Map, Value, json};
 use wgrad_nn::Activation;
 
+mod family;
 mod keys;
+mod labels;
 mod problem;
 #[cfg(test)]
 mod tests;
 
+pub use family::Family;
 pub(crate) use keys::Keys;
 pub(crate) use keys::read_json;
 pub use wgrad_train::data::ProblemType;
-
-/// The parameter names and the details of the mathematics a checkpoint follows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
-    /// Devlin et al. 2018, <https://arxiv.org/abs/1810.04805>.
-    Bert,
-    /// Liu et al. 2019, <https://arxiv.org/abs/1907.11692>: BERT's encoder whose position ids start at
-    /// `pad_token_id + 1`; the head is dense, tanh, out_proj on token 0.
-    /// XLM-RoBERTa and CamemBERT are the same network.
-    Roberta,
-    /// Sanh et al. 2019, <https://arxiv.org/abs/1910.01108>: BERT's encoder without token types and
-    /// pooler; the head is pre_classifier, ReLU, classifier on token 0.
-    DistilBert,
-}
-
-impl Family {
-    /// `base_model_prefix` of `transformers`: what stands before the encoder's parameter names
-    /// in a checkpoint that also holds a head.
-    pub fn prefix(self) -> &'static str {
-        match self {
-            Family::Bert => "bert",
-            Family::Roberta => "roberta",
-            Family::DistilBert => "distilbert",
-        }
-    }
-}
-
-/// `model_type`, the family it belongs to, and how its `transformers` classes begin.
-const MODEL_TYPES: [(&str, Family, &str); 5] = [
-    ("bert", Family::Bert, "Bert"),
-    ("roberta", Family::Roberta, "Roberta"),
-    ("xlm-roberta", Family::Roberta, "XLMRoberta"),
-    ("camembert", Family::Roberta, "Camembert"),
-    ("distilbert", Family::DistilBert, "DistilBert"),
-];
 
 /// The settings of a BERT-like encoder and its classification head.
 ///
@@ -101,6 +69,8 @@ pub struct BertConfig {
     pub id2label: Vec<String>,
     /// What the head's logits mean.
     pub problem_type: ProblemType,
+    /// What is wrong with the label map, where something is. It matters to a head only.
+    pub(crate) label_problem: Option<String>,
     raw: Value,
 }
 
@@ -119,7 +89,7 @@ impl BertConfig {
         };
         let keys = Keys(object);
         let architectures = keys.strings("architectures")?;
-        let (model_type, family) = detect(keys.string("model_type")?, &architectures)?;
+        let (model_type, family) = family::detect(keys.string("model_type")?, &architectures)?;
         let distil = family == Family::DistilBert;
         let roberta = family == Family::Roberta;
 
@@ -182,7 +152,7 @@ impl BertConfig {
         } else {
             30_522
         };
-        let id2label = keys.labels()?;
+        let (id2label, label_problem) = labels::labels(&keys)?;
         let config = Self {
             family,
             problem_type: problem::problem_type(keys.string("problem_type")?, id2label.len())?,
@@ -208,6 +178,7 @@ impl BertConfig {
             initializer_range: keys.number("initializer_range", 0.02, 0.0, 1e3)?,
             classifier_dropout,
             id2label,
+            label_problem,
             model_type,
             architectures,
             raw,
@@ -259,12 +230,11 @@ impl BertConfig {
         if let Some(label) = labels.iter().find(|label| !seen.insert(label.as_str())) {
             bail!("label {label:?} is there twice among {labels:?}");
         }
-        let class = MODEL_TYPES
-            .iter()
-            .find_map(|&(name, _, class)| (name == self.model_type).then_some(class))
+        let class = family::class_prefix(&self.model_type)
             .with_context(|| format!("model_type {:?} has no classifier", self.model_type))?;
         let mut object = self.raw.as_object().cloned().unwrap_or_default();
-        for stale in ["num_labels", "_num_labels"] {
+        // The code that auto_map and custom_pipelines name is not copied, and not needed.
+        for stale in ["num_labels", "_num_labels", "auto_map", "custom_pipelines"] {
             object.remove(stale);
         }
         for dtype in ["dtype", "torch_dtype"] {
@@ -332,42 +302,3 @@ impl BertConfig {
 }
 
 const MAX_PARAMETERS: u64 = 1 << 36;
-
-fn detect(model_type: Option<&str>, architectures: &[String]) -> Result<(String, Family)> {
-    // "BertModel", "BertForMaskedLM": yes. "JinaBertModel", "BertGenerationEncoder": other networks.
-    let by_class = |class: &str| {
-        MODEL_TYPES.into_iter().find(|(_, _, prefix)| {
-            class
-                .strip_prefix(prefix)
-                .is_some_and(|rest| rest.starts_with("Model") || rest.starts_with("For"))
-        })
-    };
-    let supported = || {
-        let names =
-            MODEL_TYPES.map(|(name, _, class)| format!("{name} ({class}Model, {class}For…)"));
-        names.join(", ")
-    };
-    let found = match (model_type, architectures.first()) {
-        (Some(name), _) => MODEL_TYPES.into_iter().find(|(known, _, _)| *known == name),
-        (None, Some(class)) => by_class(class),
-        (None, None) => bail!(
-            "neither model_type nor architectures is given; supported are {}",
-            supported()
-        ),
-    };
-    let Some((name, family, _)) = found else {
-        bail!(
-            "model_type {:?}, architectures {architectures:?} is not supported; supported are {}",
-            model_type.unwrap_or("(none)"),
-            supported()
-        );
-    };
-    for class in architectures {
-        ensure!(
-            by_class(class).is_some_and(|(_, of_class, _)| of_class == family),
-            "architecture {class:?} with model_type {name:?} is not supported; supported are {}",
-            supported()
-        );
-    }
-    Ok((name.to_owned(), family))
-}

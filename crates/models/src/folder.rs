@@ -1,16 +1,21 @@
 //! A model folder as `transformers` or `sentence-transformers` saves it.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
-use serde_json::Value;
+use anyhow::{Context, Result, anyhow, ensure};
+use serde_json::{Map, Value};
+use wgrad_train::fs::write_atomic;
 
 use crate::config::{BertConfig, read_json};
+use crate::io::check_link;
 use crate::io::safetensors::Weights;
+use crate::modules_json::{MODULES, encoder_dir};
 use crate::tokenizer::TextTokenizer;
 
+pub use crate::pooling::Pooling;
+
 /// The files that together make a tokenizer, in whichever form the folder has it.
-const TOKENIZER_FILES: [&str; 9] = [
+const TOKENIZER_FILES: [&str; 11] = [
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -18,29 +23,18 @@ const TOKENIZER_FILES: [&str; 9] = [
     "vocab.json",
     "merges.txt",
     "sentencepiece.bpe.model",
+    "spiece.model",
+    "tokenizer.model",
     "added_tokens.json",
     "chat_template.jinja",
 ];
 
-/// How the hidden states of a text's tokens become one vector.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pooling {
-    /// Their mean, padding left out.
-    Mean,
-    /// That of the first token.
-    Cls,
-    /// Their maximum in each component, padding left out.
-    Max,
-}
-
-/// What the folder says about sentence embeddings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EmbeddingSettings {
-    /// How the tokens' vectors become one.
-    pub pooling: Pooling,
-    /// Whether that vector is divided by its Euclidean length.
-    pub normalize: bool,
-}
+/// Files that say of a folder how its model is to be used, beside those that every save writes anew.
+const SETTINGS_OF_OTHERS: [&str; 3] = [
+    MODULES,
+    "config_sentence_transformers.json",
+    "adapter_config.json",
+];
 
 /// An opened model folder: settings parsed, the weights' headers checked.
 #[derive(Debug)]
@@ -51,15 +45,25 @@ pub struct ModelFolder {
     pub config: BertConfig,
     /// Its weights, read when asked for.
     pub weights: Weights,
-    /// `max_seq_length` of `sentence_bert_config.json`, where there is one.
-    pub max_seq_length: Option<usize>,
 }
 
 impl ModelFolder {
-    /// Opens the folder. Errors are one line: the folder or its `config.json` is missing or
+    /// Opens the folder. In a folder of `sentence-transformers` the model may lie in a folder that `modules.json`
+    /// names. Errors are one line: the folder or its `config.json` is missing or
     /// wrong, there are no weights, a weights file is damaged.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self> {
         let dir = dir.as_ref();
+        if dir.is_dir()
+            && !dir.join("config.json").exists()
+            && let Some(encoder) = encoder_dir(dir)?
+        {
+            return Self::open_with(&encoder, &Map::new());
+        }
+        Self::open_with(dir, &Map::new())
+    }
+
+    /// Opens the folder with other values of some keys of its `config.json`.
+    pub(crate) fn open_with(dir: &Path, changes: &Map<String, Value>) -> Result<Self> {
         let about = std::fs::metadata(dir)
             .map_err(|error| anyhow!("cannot open the model folder {}: {error}", dir.display()))?;
         ensure!(
@@ -68,16 +72,28 @@ impl ModelFolder {
             dir.display()
         );
         let config = dir.join("config.json");
+        let adapter = dir.join("adapter_config.json");
+        // `transformers` would load the model that it names instead.
+        ensure!(
+            !adapter.exists(),
+            "{}: an adapter is not applied here; merge it into the model in Python (merge_and_unload), or remove the file \
+             if it is a leftover",
+            adapter.display()
+        );
         ensure!(
             config.exists(),
             "{} has no config.json: expected a model folder as transformers saves it",
             dir.display()
         );
+        let mut json = read_json(&config)?;
+        if let Some(object) = json.as_object_mut() {
+            object.extend(changes.clone());
+        }
         Ok(Self {
             dir: dir.to_owned(),
-            config: BertConfig::from_file(config)?,
+            config: BertConfig::from_json(json)
+                .map_err(|error| anyhow!("{}: {error:#}", config.display()))?,
             weights: Weights::open(dir)?,
-            max_seq_length: max_seq_length(dir)?,
         })
     }
 
@@ -86,15 +102,14 @@ impl ModelFolder {
         TextTokenizer::from_dir(&self.dir)
     }
 
-    /// The number of tokens to cut texts to when nobody says otherwise: `max_seq_length`, else
-    /// `model_max_length` of `tokenizer_config.json`, and never more than the model has positions.
+    /// The number of tokens to cut texts to when nobody says otherwise: `model_max_length` of
+    /// `tokenizer_config.json`, and never more than the model has positions.
     pub fn max_length(&self) -> Result<usize> {
         let path = self.dir.join("tokenizer_config.json");
         let positions = self.config.max_tokens();
-        let stated = match self.max_seq_length {
-            Some(length) => Some(length as f64),
-            None if path.exists() => read_json(&path)?["model_max_length"].as_f64(),
-            None => None,
+        let stated = match path.exists() {
+            true => read_json(&path)?["model_max_length"].as_f64(),
+            false => None,
         };
         // Without a limit the file says 1e30, which `as` brings to the largest usize.
         Ok(match stated {
@@ -102,136 +117,61 @@ impl ModelFolder {
             _ => positions,
         })
     }
+}
 
-    /// How the folder's `modules.json` makes sentence embeddings; mean pooling and
-    /// normalisation where there is none.
-    ///
-    /// Errors: `modules.json` is wrong, or lists a module or a pooling that this crate has not,
-    /// so that embeddings would differ from what the model's author meant.
-    pub fn embedding(&self) -> Result<EmbeddingSettings> {
-        let path = self.dir.join("modules.json");
-        if !path.exists() {
-            return Ok(EmbeddingSettings {
-                pooling: Pooling::Mean,
-                normalize: true,
-            });
-        }
-        let json = read_json(&path)?;
-        modules(&self.dir, &json).map_err(|error| anyhow!("{}: {error:#}", path.display()))
+/// Files that an earlier model left in `dir` and that would be read with the new one, whose tokenizer lies in `src`:
+/// another form of tokenizer, the modules of `sentence-transformers`, an adapter.
+pub(crate) fn stale_files(src: &Path, dir: &Path) -> Vec<&'static str> {
+    let same = matches!((src.canonicalize(), dir.canonicalize()), (Ok(a), Ok(b)) if a == b);
+    if same {
+        return Vec::new();
     }
+    let names = TOKENIZER_FILES
+        .into_iter()
+        .filter(|name| !src.join(name).exists());
+    let names = names.chain(SETTINGS_OF_OTHERS);
+    names
+        .filter(|name| std::fs::symlink_metadata(dir.join(name)).is_ok())
+        .collect()
 }
 
 /// Copies the tokenizer's files from one model folder to another and returns the names of those
-/// that were there. Each appears under its name only when it is complete.
+/// that were there. Each appears under its name only when it is complete. The [`stale_files`] get `.old` behind their
+/// names.
 pub fn copy_tokenizer_files(src: impl AsRef<Path>, dst: impl AsRef<Path>) -> Result<Vec<String>> {
     let (src, dst) = (src.as_ref(), dst.as_ref());
     let mut copied = Vec::new();
+    for name in stale_files(src, dst) {
+        let (from, to) = (dst.join(name), dst.join(format!("{name}.old")));
+        std::fs::rename(&from, to).map_err(|error| {
+            anyhow!(
+                "{}: of an earlier model, and cannot be renamed: {error}",
+                from.display()
+            )
+        })?;
+    }
     for name in TOKENIZER_FILES {
         let (from, to) = (src.join(name), dst.join(name));
         if !from.exists() {
             continue;
         }
+        check_link(&from)?;
         copied.push(name.to_owned());
         // Onto itself, copying would empty the file.
         if to.exists() && from.canonicalize()? == to.canonicalize()? {
             continue;
         }
-        let temporary = dst.join(format!("{name}.tmp"));
-        let moved = std::fs::copy(&from, &temporary).and_then(|_| std::fs::rename(&temporary, &to));
-        moved.map_err(|error| {
-            // Best effort: the error is on its way to the caller already.
-            let _ = std::fs::remove_file(&temporary);
+        let bytes = std::fs::read(&from);
+        let bytes = bytes.map_err(|error| {
             anyhow!(
                 "cannot copy {} to {}: {error}",
                 from.display(),
                 to.display()
             )
         })?;
+        write_atomic(&to, &bytes).with_context(|| format!("cannot copy {}", from.display()))?;
     }
     Ok(copied)
-}
-
-fn max_seq_length(dir: &Path) -> Result<Option<usize>> {
-    let path = dir.join("sentence_bert_config.json");
-    if !path.exists() {
-        return Ok(None);
-    }
-    let json = read_json(&path)?;
-    match &json["max_seq_length"] {
-        Value::Null => Ok(None),
-        value => match value
-            .as_u64()
-            .and_then(|length| usize::try_from(length).ok())
-        {
-            Some(length) if length > 0 => Ok(Some(length)),
-            _ => bail!(
-                "{}: max_seq_length is {value}; it must be a whole number above 0",
-                path.display()
-            ),
-        },
-    }
-}
-
-fn modules(dir: &Path, json: &Value) -> Result<EmbeddingSettings> {
-    let list = json.as_array().context("expected a list of modules")?;
-    let mut pooling = None;
-    let mut normalize = false;
-    for module in list {
-        let kind = module["type"].as_str().context("a module has no type")?;
-        match kind.rsplit('.').next() {
-            Some("Transformer") => {}
-            Some("Pooling") => {
-                let place = Path::new(module["path"].as_str().unwrap_or_default());
-                ensure!(
-                    place
-                        .components()
-                        .all(|part| matches!(part, Component::Normal(_))),
-                    "path {} leaves the model folder",
-                    place.display()
-                );
-                let path = dir.join(place).join("config.json");
-                let config = read_json(&path)?;
-                let found = pooling_of(&config);
-                let found = found.with_context(|| {
-                    format!(
-                        "{} asks for a pooling other than mean, cls or max",
-                        path.display()
-                    )
-                })?;
-                ensure!(
-                    pooling.replace(found).is_none(),
-                    "there are two Pooling modules"
-                );
-            }
-            Some("Normalize") => normalize = true,
-            _ => {
-                bail!("module {kind:?} is not supported; known are Transformer, Pooling, Normalize")
-            }
-        }
-    }
-    Ok(EmbeddingSettings {
-        pooling: pooling.context("there is no Pooling module")?,
-        normalize,
-    })
-}
-
-/// The one pooling mode that is on; `None` for another mode, several, or none.
-fn pooling_of(config: &Value) -> Option<Pooling> {
-    let on: Vec<&str> = match config["pooling_mode"].as_str() {
-        Some(mode) => vec![mode],
-        None => config
-            .as_object()?
-            .iter()
-            .filter(|(_, value)| value.as_bool() == Some(true))
-            .filter_map(|(key, _)| key.strip_prefix("pooling_mode_"))
-            .collect(),
-    };
-    match on.as_slice() {
-        ["mean_tokens" | "mean"] => Some(Pooling::Mean),
-        ["cls_token" | "cls"] => Some(Pooling::Cls),
-        ["max_tokens" | "max"] => Some(Pooling::Max),
-        _ => None,
-    }
 }
 
 #[cfg(test)]
@@ -252,26 +192,12 @@ mod tests {
         dir
     }
 
-    fn modules_json(dir: &TempDir, kinds: &[&str]) {
-        let module = |kind: &&str| {
-            let path = if *kind == "Pooling" { "1_Pooling" } else { "" };
-            json!({"type": format!("sentence_transformers.models.{kind}"), "path": path})
-        };
-        let list: Vec<Value> = kinds.iter().map(module).collect();
-        dir.write("modules.json", Value::Array(list).to_string());
-    }
-
     #[test]
     fn opens_a_folder() {
         let dir = folder();
         let model = ModelFolder::open(dir.path()).unwrap();
         assert_eq!(model.config.max_position_embeddings, 128);
         assert_eq!(model.weights.names().count(), 1);
-        let embedding = model.embedding().unwrap();
-        assert_eq!(
-            (embedding.pooling, embedding.normalize),
-            (Pooling::Mean, true)
-        );
         assert!(error_line(model.tokenizer()).contains("tokenizer.json"));
     }
 
@@ -290,8 +216,8 @@ mod tests {
         dir.write("model.safetensors", "abc");
         assert!(refused(dir.path()).contains("model.safetensors: is 3 bytes"));
         let dir = folder();
-        dir.write("sentence_bert_config.json", r#"{"max_seq_length": -1}"#);
-        assert!(refused(dir.path()).contains("max_seq_length is -1"));
+        dir.write("adapter_config.json", "{}");
+        assert!(refused(dir.path()).contains("adapter_config.json"));
     }
 
     #[test]
@@ -304,55 +230,64 @@ mod tests {
         assert_eq!(length(), 128);
         dir.write("tokenizer_config.json", r#"{"model_max_length": 100}"#);
         assert_eq!(length(), 100);
-        dir.write("sentence_bert_config.json", r#"{"max_seq_length": 64}"#);
-        assert_eq!(length(), 64);
-        dir.write("sentence_bert_config.json", r#"{"max_seq_length": 4096}"#);
+        dir.write("tokenizer_config.json", r#"{"model_max_length": 4096}"#);
         assert_eq!(length(), 128);
     }
 
     #[test]
-    fn reads_the_sentence_modules() {
-        let dir = folder();
-        let embedding = || ModelFolder::open(dir.path()).unwrap().embedding();
-        let pooling = |config: Value| dir.write("1_Pooling/config.json", config.to_string());
-        modules_json(&dir, &["Transformer", "Pooling", "Normalize"]);
-        for (mode, expected) in [
-            ("mean_tokens", Pooling::Mean),
-            ("cls_token", Pooling::Cls),
-            ("max_tokens", Pooling::Max),
-        ] {
-            let key = format!("pooling_mode_{mode}");
-            pooling(
-                json!({"word_embedding_dimension": 384, "pooling_mode_lasttoken": false, key: true}),
-            );
-            assert_eq!(
-                embedding().unwrap(),
-                EmbeddingSettings {
-                    pooling: expected,
-                    normalize: true
-                }
-            );
+    fn the_model_may_lie_where_modules_json_says() {
+        let dir = TempDir::new();
+        let inner = folder();
+        for name in ["config.json", "model.safetensors"] {
+            let bytes = std::fs::read(inner.path().join(name)).unwrap();
+            dir.write(&format!("0_Transformer/{name}"), bytes);
         }
-        modules_json(&dir, &["Transformer", "Pooling"]);
-        pooling(json!({"pooling_mode": "cls"}));
-        let cls = EmbeddingSettings {
-            pooling: Pooling::Cls,
-            normalize: false,
+        let module = |path: &str| {
+            let kind = "sentence_transformers.models.Transformer";
+            dir.write(
+                "modules.json",
+                json!([{"type": kind, "path": path}]).to_string(),
+            );
+            ModelFolder::open(dir.path())
         };
-        assert_eq!(embedding().unwrap(), cls);
+        assert_eq!(
+            module("0_Transformer").unwrap().dir,
+            dir.path().join("0_Transformer")
+        );
+        assert!(error_line(module("../elsewhere")).contains("leaves the model folder"));
+        assert!(error_line(module("/elsewhere")).contains("leaves the model folder"));
+        assert!(error_line(module("")).contains("has no config.json"));
+    }
 
-        pooling(json!({"pooling_mode_mean_tokens": true, "pooling_mode_max_tokens": true}));
-        assert!(error_line(embedding()).contains("other than mean"));
-        pooling(json!({"pooling_mode_lasttoken": true}));
-        assert!(error_line(embedding()).contains("other than mean"));
-        modules_json(&dir, &["Transformer"]);
-        assert!(error_line(embedding()).contains("no Pooling"));
-        modules_json(&dir, &["Transformer", "Pooling", "Dense"]);
-        pooling(json!({"pooling_mode": "cls"}));
-        assert!(error_line(embedding()).contains("Dense"));
-        let out = r#"[{"type": "Pooling", "path": "../secret"}]"#;
-        dir.write("modules.json", out);
-        assert!(error_line(embedding()).contains("leaves the model folder"));
+    #[test]
+    fn what_an_earlier_model_left_does_not_stay() {
+        let (src, dst) = (TempDir::new(), TempDir::new());
+        src.write("vocab.txt", "a\nb\n");
+        for name in [
+            "tokenizer.json",
+            "added_tokens.json",
+            "modules.json",
+            "adapter_config.json",
+        ] {
+            dst.write(name, name);
+        }
+        dst.write("notes.txt", "mine");
+        assert_eq!(stale_files(dst.path(), dst.path()), Vec::<&str>::new());
+        assert_eq!(
+            copy_tokenizer_files(src.path(), dst.path()).unwrap(),
+            ["vocab.txt"]
+        );
+        let there = |name: &str| dst.path().join(name).exists();
+        assert!(there("vocab.txt") && there("notes.txt"));
+        for name in [
+            "tokenizer.json",
+            "added_tokens.json",
+            "modules.json",
+            "adapter_config.json",
+        ] {
+            assert!(!there(name) && there(&format!("{name}.old")), "{name}");
+        }
+        assert_eq!(stale_files(src.path(), dst.path()), Vec::<&str>::new());
     }
 
     #[test]
@@ -362,6 +297,20 @@ mod tests {
         src.write("vocab.txt", "a\nb\n");
         src.write("model.safetensors", "not copied");
         dst.write("vocab.txt", "old");
+        // What is written never goes through a link.
+        #[cfg(unix)]
+        {
+            src.write("merges.txt", "m");
+            let victim = src.write("victim", "untouched");
+            for link in ["merges.txt", ".merges.txt.tmp"] {
+                std::os::unix::fs::symlink(&victim, dst.path().join(link)).unwrap();
+            }
+            copy_tokenizer_files(src.path(), dst.path()).unwrap();
+            assert_eq!(std::fs::read(&victim).unwrap(), b"untouched");
+            assert!(!dst.path().join("merges.txt").is_symlink());
+            std::fs::remove_file(src.path().join("merges.txt")).unwrap();
+            std::fs::remove_file(dst.path().join("merges.txt")).unwrap();
+        }
         let copied = copy_tokenizer_files(src.path(), dst.path()).unwrap();
         assert_eq!(copied, ["tokenizer.json", "vocab.txt"]);
         assert_eq!(

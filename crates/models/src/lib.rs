@@ -25,6 +25,8 @@ pub mod generate;
 pub mod gpt;
 pub mod io;
 pub mod llama;
+mod modules_json;
+pub mod pooling;
 pub mod tasks;
 pub mod tokenizer;
 

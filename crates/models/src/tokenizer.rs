@@ -15,11 +15,12 @@ use wgrad_train::fs::write_atomic;
 
 use crate::config::read_json;
 use crate::io::gguf::{GgufFile, Metadata};
-use crate::io::is_folder;
+use crate::io::{check_link, is_folder};
 
 mod batch;
 mod gguf;
 mod guard;
+mod lower_case;
 mod pairs;
 mod stream;
 
@@ -53,11 +54,17 @@ impl TextTokenizer {
     /// Errors: no tokenizer in the folder, a file that cannot be read or parsed, a vocabulary
     /// without the special tokens.
     pub fn from_dir(dir: impl AsRef<Path>) -> Result<Self> {
-        let dir = dir.as_ref();
-        let settings = Settings::read(dir)?;
+        Self::from_dir_with(dir.as_ref(), &Map::new())
+    }
+
+    /// The same with other values of some keys of `tokenizer_config.json`.
+    pub(crate) fn from_dir_with(dir: &Path, changes: &Map<String, Value>) -> Result<Self> {
+        let settings = Settings::read(dir, changes)?;
         let json = dir.join("tokenizer.json");
         let vocab = dir.join("vocab.txt");
         let mut direction = TruncationDirection::Right;
+        check_link(&json)?;
+        check_link(&vocab)?;
         let mut tokenizer = if json.exists() {
             let bytes =
                 std::fs::read(&json).with_context(|| format!("{}: cannot read", json.display()))?;
@@ -215,12 +222,17 @@ struct Settings {
 }
 
 impl Settings {
-    fn read(dir: &Path) -> Result<Self> {
+    fn read(dir: &Path, changes: &Map<String, Value>) -> Result<Self> {
         let read = |name: &str| match dir.join(name) {
             path if path.exists() => read_json(&path),
             _ => Ok(Value::Null),
         };
-        let config = read("tokenizer_config.json")?;
+        let mut config = read("tokenizer_config.json")?;
+        if let (Some(config), false) = (config.as_object_mut(), changes.is_empty()) {
+            config.extend(changes.clone());
+        } else if config.is_null() {
+            config = Value::Object(changes.clone());
+        }
         let special = read("special_tokens_map.json")?;
         let flag = |key| match config.get(key) {
             None | Some(Value::Null) => Ok(None),

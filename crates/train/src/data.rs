@@ -1,11 +1,13 @@
 //! Labelled and unlabelled text tables: TSV, CSV and JSON Lines.
 //!
-//! The format follows the file's extension: `.tsv` and `.txt` are tab separated, `.csv` is comma separated
-//! as RFC 4180 has it, `.jsonl` and `.json` hold one JSON object a line. Tab separated files are read raw:
-//! a quotation mark there is an ordinary character, since snippets of prose often hold a lone one.
-//! A byte order mark, CRLF line ends and blank lines are accepted (blank lines are skipped, in every format).
+//! The format follows the file's extension: `.tsv` and `.txt` are tab separated, `.csv` is comma separated,
+//! `.jsonl` and `.json` hold one JSON object a line. Cells are quoted as Python's `csv` module and pandas have it. In a
+//! tab separated file a lone quotation mark at the start of a cell is an ordinary character, and said to be.
+//! A byte order mark, any line ends and blank lines are accepted (blank lines are skipped, in every format).
 
+mod delimited;
 mod labels;
+mod match_labels;
 mod problem;
 mod rows;
 #[cfg(test)]
@@ -15,6 +17,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail, ensure};
 
+pub use match_labels::match_labels;
 pub use problem::ProblemType;
 
 /// The columns of a table that are read; others may be there and are ignored.
@@ -36,8 +39,10 @@ pub struct LabelOptions<'a> {
     pub problem_type: Option<ProblemType>,
     /// The labels that there are, in their order: those of the training data. Others are refused.
     pub known: Option<&'a [String]>,
-    /// The labels' order, if the table holds exactly these: those of the model that is trained on.
+    /// The labels of the model that is trained on. They give the order where the table's are the same by name.
     pub preferred: &'a [String],
+    /// Whether those of `preferred` that the table lacks stay labels: the model has a head for them.
+    pub keep_unseen: bool,
     /// The delimiter between several labels in a cell; not used with JSON, which has lists. Empty means `,`.
     pub delimiter: &'a str,
 }
@@ -87,6 +92,8 @@ pub struct TextDataset {
     pub labels: Labels,
     /// Name of each class; its position is the class's index. Values have one, `LABEL_0`, as in `transformers`.
     pub label_names: Vec<String>,
+    /// What a user should know of how the table was read.
+    pub notes: Vec<String>,
 }
 
 impl TextDataset {
@@ -108,6 +115,7 @@ impl TextDataset {
             pairs: self.pairs.as_ref().map(of),
             labels: self.labels.pick(which),
             label_names: self.label_names.clone(),
+            notes: self.notes.clone(),
         }
     }
 
@@ -128,11 +136,17 @@ impl TextDataset {
     }
 
     /// Refuses training data from which nothing can be learnt: fewer than two classes with examples, a class
-    /// of its own for every row, no label at all.
+    /// of its own for every row, no label at all. Questions thousands of classes, or one for every other row, unless
+    /// the user `asked` for classes in so many words.
     ///
     /// # Errors
     /// Names `path`, what is there and the fix.
-    pub fn check_for_training(&self, path: impl AsRef<Path>, label_column: &str) -> Result<()> {
+    pub fn check_for_training(
+        &self,
+        path: impl AsRef<Path>,
+        label_column: &str,
+        asked: bool,
+    ) -> Result<()> {
         let path = path.as_ref().display();
         let counts = self.class_counts();
         let present: Vec<&String> = self
@@ -164,6 +178,15 @@ impl TextDataset {
                      such with problem_type regression",
                     classes.len()
                 );
+                let many =
+                    classes.len() >= 1000 || (self.len() > 100 && classes.len() > self.len() / 2);
+                ensure!(
+                    asked || !many,
+                    "{path}: {} classes in {} rows; is `{label_column}` the label column? If it is, say so with \
+                     problem_type single_label_classification; numbers are learnt as such with problem_type regression",
+                    classes.len(),
+                    self.len()
+                );
                 Ok(())
             }
         }
@@ -187,7 +210,7 @@ pub fn read_table(
     options: &LabelOptions,
 ) -> Result<TextDataset> {
     let path = path.as_ref();
-    let rows = rows::read_rows(path, columns)?;
+    let rows::Rows { rows, notes } = rows::read_rows(path, columns)?;
     let place = labels::Place {
         path,
         column: columns.label.unwrap_or_default(),
@@ -205,11 +228,20 @@ pub fn read_table(
         pairs: pairs.then_some(seconds),
         labels,
         label_names,
+        notes,
     })
 }
 
-/// Texts, and the second texts if pairs were requested.
-pub type Texts = (Vec<String>, Option<Vec<String>>);
+/// The texts of a table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Texts {
+    /// The texts in the file, not trimmed.
+    pub texts: Vec<String>,
+    /// The second text of each pair, if pairs were requested.
+    pub pairs: Option<Vec<String>>,
+    /// What a user should know of how the table was read.
+    pub notes: Vec<String>,
+}
 
 /// Reads only the texts of a table, as for prediction.
 ///
@@ -225,10 +257,14 @@ pub fn read_texts(
         text_pair: text_pair_column,
         label: None,
     };
-    let rows = rows::read_rows(path.as_ref(), &columns)?;
+    let rows::Rows { rows, notes } = rows::read_rows(path.as_ref(), &columns)?;
     let (texts, pairs): (Vec<String>, Vec<Option<String>>) = rows
         .into_iter()
         .map(|row| (row.text, row.text_pair))
         .unzip();
-    Ok((texts, pairs.into_iter().collect()))
+    Ok(Texts {
+        texts,
+        pairs: pairs.into_iter().collect(),
+        notes,
+    })
 }

@@ -26,7 +26,7 @@ pub fn write_atomic(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
     let path = path.as_ref();
     let names = Names::of(path)?;
     let write = || -> io::Result<()> {
-        let mut file = File::create(&names.temp)?;
+        let mut file = create_anew(&names.temp)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&names.temp, path)
@@ -41,6 +41,14 @@ pub fn write_atomic(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
     })?;
     sync_dir(&names.parent);
     Ok(())
+}
+
+/// Makes the file `path`. What is there already is removed: a symbolic link is not followed.
+fn create_anew(path: &Path) -> io::Result<File> {
+    if exists(path) {
+        fs::remove_file(path)?;
+    }
+    File::options().write(true).create_new(true).open(path)
 }
 
 /// Makes the folder `path` and its parents where missing, and writes and removes a small file in it, so that an
@@ -58,7 +66,9 @@ pub fn ensure_writable_dir(path: impl AsRef<Path>) -> Result<()> {
         anyhow!("{shown}: the folder cannot be made: {e}; name another output folder or mend the parent's permissions")
     })?;
     let probe = path.join(".writable.tmp");
-    let written = fs::write(&probe, b"x").and_then(|()| fs::remove_file(&probe));
+    let written = create_anew(&probe)
+        .and_then(|mut file| file.write_all(b"x"))
+        .and_then(|()| fs::remove_file(&probe));
     written.map_err(|e| {
         let _ = fs::remove_file(&probe);
         anyhow!(

@@ -107,6 +107,11 @@ impl JsonlLog {
 
     fn open(path: &Path) -> Result<JsonlLog> {
         let open = || {
+            if std::fs::symlink_metadata(path)?.is_symlink() {
+                return Err(std::io::Error::other(
+                    "it is a symbolic link, and none is followed",
+                ));
+            }
             // Not in append mode, which on Windows may not shorten the file again.
             let mut file = OpenOptions::new().write(true).open(path)?;
             let length = file.seek(SeekFrom::End(0))?;

@@ -6,10 +6,6 @@
 //! `classifier.dense.*` and `classifier.out_proj.*` for RoBERTa, `pre_classifier.*` and
 //! `classifier.*` for DistilBERT.
 
-use std::collections::BTreeMap;
-
-use anyhow::{Result, bail};
-
 use crate::config::Family;
 
 /// The modules of an encoder layer: canonical name, DistilBERT's name.
@@ -74,22 +70,9 @@ pub fn export_name(family: Family, canonical: &str, with_head: bool) -> Option<S
     })
 }
 
-/// For a checkpoint's names: which one holds each canonical parameter. Names that are no
-/// parameters are left out; two names for one parameter are an error.
-pub fn canonical_names<'a>(
-    family: Family,
-    names: impl IntoIterator<Item = &'a str>,
-) -> Result<BTreeMap<String, String>> {
-    let mut by_canonical: BTreeMap<String, String> = BTreeMap::new();
-    for name in names {
-        let Some(canonical) = rename_for(family, name) else {
-            continue;
-        };
-        if let Some(other) = by_canonical.insert(canonical.clone(), name.to_owned()) {
-            bail!("the checkpoint holds {canonical} twice, as {other:?} and as {name:?}");
-        }
-    }
-    Ok(by_canonical)
+/// Whether a canonical name is that of a head's parameter.
+pub fn is_head(canonical: &str) -> bool {
+    canonical.starts_with("classifier.") || canonical.starts_with("pre_classifier.")
 }
 
 #[derive(PartialEq)]
@@ -158,7 +141,6 @@ impl Part {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::error_line;
 
     /// Every canonical parameter of a model with two layers and a head.
     fn canonical(family: Family) -> Vec<String> {
@@ -283,20 +265,5 @@ mod tests {
         ] {
             assert_eq!(rename_for(family, name), None, "{family:?} {name}");
         }
-    }
-
-    #[test]
-    fn two_names_for_one_parameter_are_an_error() {
-        let names = [
-            "bert.pooler.dense.bias",
-            "embeddings.position_ids",
-            "classifier.bias",
-        ];
-        let map = canonical_names(Family::Bert, names).unwrap();
-        assert_eq!(map["pooler.dense.bias"], "bert.pooler.dense.bias");
-        assert_eq!(map.len(), 2);
-        let twice = ["bert.pooler.dense.bias", "pooler.dense.bias"];
-        let line = error_line(canonical_names(Family::Bert, twice));
-        assert!(line.contains("\"pooler.dense.bias\""), "{line}");
     }
 }

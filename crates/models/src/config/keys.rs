@@ -2,13 +2,16 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Map, Value};
 
 use wgrad_nn::Activation;
 
+use crate::io::check_link;
+
 /// Reads a JSON file; errors are one line that names it.
 pub(crate) fn read_json(path: &Path) -> Result<Value> {
+    check_link(path)?;
     let text = match std::fs::read(path) {
         Ok(text) => text,
         Err(error) => bail!("cannot read {}: {error}", path.display()),
@@ -21,7 +24,7 @@ pub(crate) fn read_json(path: &Path) -> Result<Value> {
 pub(crate) struct Keys<'a>(pub(crate) &'a Map<String, Value>);
 
 impl<'a> Keys<'a> {
-    fn get(&self, key: &str) -> Option<&'a Value> {
+    pub(crate) fn get(&self, key: &str) -> Option<&'a Value> {
         self.0.get(key).filter(|value| !value.is_null())
     }
 
@@ -92,34 +95,5 @@ impl<'a> Keys<'a> {
     pub(crate) fn activation(&self, key: &str) -> Result<Activation> {
         let name = self.string(key)?.unwrap_or("gelu");
         Activation::from_name(name).map_err(|error| anyhow!("{key} is {name:?}: {error}"))
-    }
-
-    /// `id2label`, else `num_labels` numbered names, else two of them as `transformers` does.
-    pub(crate) fn labels(&self) -> Result<Vec<String>> {
-        const MAX: usize = 1 << 20;
-        let count = self.size(&["num_labels", "_num_labels"], 0, MAX)?;
-        let Some(value) = self.get("id2label") else {
-            let count = if count == 0 { 2 } else { count };
-            return Ok((0..count).map(|i| format!("LABEL_{i}")).collect());
-        };
-        let map = value
-            .as_object()
-            .filter(|map| (1..=MAX).contains(&map.len()))
-            .context("id2label must map \"0\", \"1\", … to label names")?;
-        let label = |i: usize| -> Result<String> {
-            let name = map.get(&i.to_string()).and_then(Value::as_str);
-            Ok(name
-                .with_context(|| {
-                    format!("id2label has {} entries but no name for \"{i}\"", map.len())
-                })?
-                .to_owned())
-        };
-        let labels: Vec<String> = (0..map.len()).map(label).collect::<Result<_>>()?;
-        ensure!(
-            count == 0 || count == labels.len(),
-            "num_labels is {count}, but id2label has {} entries",
-            labels.len()
-        );
-        Ok(labels)
     }
 }

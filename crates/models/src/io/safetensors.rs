@@ -8,6 +8,7 @@ use serde_json::Value;
 use wgrad_nn::TensorSource;
 
 use crate::config::read_json;
+use crate::io::check_link;
 
 pub use wgrad_nn::safetensors::{Dtype, SafeFile, SafeWriter, write};
 
@@ -38,6 +39,7 @@ impl Weights {
         if !single.exists() {
             bail!("{}", describe_missing(dir));
         }
+        check_link(&single)?;
         let file = SafeFile::open(single)?;
         let file_of = file.names().map(|name| (name.to_owned(), 0)).collect();
         Ok(Self {
@@ -71,6 +73,7 @@ impl Weights {
                         "{}: the shard is missing, {INDEX} lists it for {name:?}",
                         path.display()
                     );
+                    check_link(&path)?;
                     files.push(SafeFile::open(path)?);
                     number_of.insert(shard, files.len() - 1);
                     files.len() - 1

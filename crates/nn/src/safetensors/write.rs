@@ -66,7 +66,12 @@ impl SafeWriter {
         let mut temporary = path.as_os_str().to_owned();
         temporary.push(".tmp");
         let temporary = PathBuf::from(temporary);
-        let file = File::create(&temporary)
+        // A leftover is replaced; a symbolic link is not followed.
+        let _ = std::fs::remove_file(&temporary);
+        let file = File::options()
+            .write(true)
+            .create_new(true)
+            .open(&temporary)
             .map_err(|error| anyhow!("cannot write {}: {error}", temporary.display()))?;
         let mut writer = Self {
             path: path.to_owned(),

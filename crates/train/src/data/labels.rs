@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Result, bail, ensure};
 use serde_json::Value;
 
+use super::match_labels::{canonical_number, match_labels, number};
 use super::rows::{Label, Row, quote_list};
 use super::{LabelOptions, Labels, ProblemType};
 
@@ -21,7 +22,10 @@ pub fn read_labels(
     rows: &[Row],
     options: &LabelOptions,
 ) -> Result<(Labels, Vec<String>)> {
-    match options.problem_type.unwrap_or(detect(rows)) {
+    match options
+        .problem_type
+        .unwrap_or_else(|| detect(rows, options))
+    {
         ProblemType::SingleLabel => classes(place, rows, options),
         ProblemType::MultiLabel => sets(place, rows, options),
         ProblemType::Regression => values(place, rows),
@@ -29,40 +33,38 @@ pub fn read_labels(
 }
 
 /// What labels look like: lists, decimal numbers, or names. Whole numbers are names of classes, as in
-/// `transformers`, where the type of the column decides.
-fn detect(rows: &[Row]) -> ProblemType {
+/// `transformers`, where the type of the column decides. Where a number stands there in two spellings, `1` and `1.0`,
+/// it names a class too, and so does a number that a label of the model is called.
+fn detect(rows: &[Row], options: &LabelOptions) -> ProblemType {
     let mut decimal = false;
     let mut numbers = true;
     for row in rows {
         match &row.label {
             Label::List(_) => return ProblemType::MultiLabel,
             Label::Text(text) => {
-                numbers &= number(text).is_some();
-                decimal |= text.parse::<i64>().is_err();
+                // A gap (empty, `nan`) makes no column of numbers one of names.
+                numbers &= text.is_empty() || text.parse::<f64>().is_ok();
+                decimal |= text.parse::<i64>().is_err() && number(text).is_some();
             }
         }
     }
     let names: BTreeSet<&str> = rows.iter().map(|row| row.label.text()).collect();
-    match numbers && decimal && twins(&names).is_none() {
+    let of_model = || {
+        let known = |name: &&str| options.preferred.iter().any(|label| label == name);
+        options.keep_unseen && names.iter().all(known)
+    };
+    match numbers && decimal && twins(&names).is_none() && !of_model() {
         true => ProblemType::Regression,
         false => ProblemType::SingleLabel,
     }
 }
 
-/// A finite number written in digits.
-fn number(text: &str) -> Option<f64> {
-    let digits = text.bytes().any(|b| b.is_ascii_digit());
-    let number: f64 = text.parse().ok()?;
-    (digits && number.is_finite()).then_some(number)
-}
-
 /// Two spellings of the same number.
 fn twins<'a>(names: &BTreeSet<&'a str>) -> Option<(&'a str, &'a str)> {
-    let mut seen: HashMap<u64, &str> = HashMap::new();
+    let mut seen: HashMap<String, &str> = HashMap::new();
     names.iter().find_map(|name| {
-        // 0 and -0 are the same number with other bits.
-        let bits = (number(name)? + 0.0).to_bits();
-        seen.insert(bits, name).map(|earlier| (earlier, *name))
+        let spelt = canonical_number(name)?;
+        seen.insert(spelt, name).map(|earlier| (earlier, *name))
     })
 }
 
@@ -78,12 +80,25 @@ fn classes(place: &Place, rows: &[Row], options: &LabelOptions) -> Result<(Label
         );
         row.label.require(place, row.line)?;
     }
-    let found: BTreeSet<&str> = rows.iter().map(|row| row.label.text()).collect();
+    let mut found: BTreeSet<&str> = rows.iter().map(|row| row.label.text()).collect();
+    // In a column of numbers each is one class, however it is written; beside words, `1` and `01` may be codes.
+    let spelt: Vec<Option<String>> = rows
+        .iter()
+        .map(|row| canonical_number(row.label.text()))
+        .collect();
+    let unify = twins(&found).is_some() && spelt.iter().all(Option::is_some);
+    if unify {
+        found = spelt.iter().flatten().map(String::as_str).collect();
+    }
     let names = names(place, &found, options)?;
     let index = index(&names);
-    let labels = rows
-        .iter()
-        .map(|row| find(place, row.line, row.label.text(), &index, &names));
+    let labels = rows.iter().zip(&spelt).map(|(row, spelt)| {
+        let label = match spelt {
+            Some(number) if unify => number,
+            _ => row.label.text(),
+        };
+        find(place, row.line, label, &index, &names)
+    });
     Ok((Labels::Classes(labels.collect::<Result<_>>()?), names))
 }
 
@@ -157,9 +172,8 @@ fn names(place: &Place, found: &BTreeSet<&str>, options: &LabelOptions) -> Resul
             place.column
         );
     }
-    let preferred: BTreeSet<&str> = options.preferred.iter().map(String::as_str).collect();
-    if preferred == *found {
-        return Ok(options.preferred.to_vec());
+    if let Some(names) = as_the_model(found, options) {
+        return Ok(names);
     }
     let mut names: Vec<String> = found.iter().map(|name| (*name).to_owned()).collect();
     let numbers: Option<Vec<i64>> = names.iter().map(|name| name.parse().ok()).collect();
@@ -169,6 +183,23 @@ fn names(place: &Place, found: &BTreeSet<&str>, options: &LabelOptions) -> Resul
         names = pairs.into_iter().map(|(_, name)| name).collect();
     }
     Ok(names)
+}
+
+/// The labels in the model's order, spelt as in the table, if the model knows all of them.
+fn as_the_model(found: &BTreeSet<&str>, options: &LabelOptions) -> Option<Vec<String>> {
+    let found: Vec<&str> = found.iter().copied().collect();
+    let matched: Option<Vec<usize>> = match_labels(options.preferred, &found)
+        .into_iter()
+        .collect();
+    let matched = matched?;
+    if found.len() != options.preferred.len() && !options.keep_unseen {
+        return None;
+    }
+    let mut names = options.preferred.to_vec();
+    for (label, at) in found.iter().zip(matched) {
+        names[at] = (*label).to_owned();
+    }
+    Some(names)
 }
 
 fn index(names: &[String]) -> HashMap<&str, u32> {
@@ -183,7 +214,8 @@ fn find(
     index: &HashMap<&str, u32>,
     names: &[String],
 ) -> Result<u32> {
-    let Some(class) = index.get(label) else {
+    let by_value = || index.get(canonical_number(label)?.as_str());
+    let Some(class) = index.get(label).or_else(by_value) else {
         bail!(
             "{}, line {line}: unknown label `{label}` in column `{}`; known labels are {}: correct the label, or train on \
              data that holds it",

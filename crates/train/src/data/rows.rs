@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Result, anyhow, bail};
 use serde_json::Value;
 
-use super::Columns;
+use super::{Columns, delimited};
 
 /// One example of a table.
 pub struct Row {
@@ -18,6 +18,14 @@ pub struct Row {
     pub text_pair: Option<String>,
     /// The label; an empty text when no label column was asked for.
     pub label: Label,
+}
+
+/// The rows of a table.
+#[derive(Default)]
+pub struct Rows {
+    pub rows: Vec<Row>,
+    /// What a user should know of how they were read.
+    pub notes: Vec<String>,
 }
 
 /// The content of a label cell.
@@ -38,7 +46,7 @@ pub fn scalar(value: &Value) -> Option<String> {
 }
 
 /// Reads the rows of `path`; at least one, or an error of one line.
-pub fn read_rows(path: &Path, columns: &Columns) -> Result<Vec<Row>> {
+pub fn read_rows(path: &Path, columns: &Columns) -> Result<Rows> {
     let text = read_utf8(path)?;
     let extension = path
         .extension()
@@ -62,7 +70,7 @@ pub fn read_rows(path: &Path, columns: &Columns) -> Result<Vec<Row>> {
         );
     }
     let rows = read(path, text, columns)?;
-    if rows.is_empty() {
+    if rows.rows.is_empty() {
         bail!(
             "{}: only the header is there; the file needs at least one row below it",
             path.display()
@@ -97,18 +105,50 @@ fn read_utf8(path: &Path) -> Result<String> {
         Err(_) if path.is_dir() => bail!("{shown}: is a folder; give the path of a file in it"),
         Err(e) => bail!("{shown}: cannot be read: {e}; check the file's permissions"),
     };
-    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
-        bail!("{shown}: the text is UTF-16; save the file as UTF-8");
-    }
-    String::from_utf8(bytes).map_err(|e| {
+    let text = String::from_utf8(bytes).map_err(|e| {
         let offset = e.utf8_error().valid_up_to();
         let bytes = e.as_bytes();
         let line = 1 + bytes[..offset].iter().filter(|&&b| b == b'\n').count();
+        let byte = bytes[offset];
         anyhow!(
-            "{shown}, line {line}: not UTF-8, byte 0x{:02x} at byte offset {offset}; save the file as UTF-8",
-            bytes[offset]
+            "{shown}, line {line}: not UTF-8, byte 0x{byte:02x} at byte offset {offset}{}; save the file as UTF-8",
+            match encoding(bytes, byte) {
+                Some(encoding) => format!(": the text looks like {encoding}"),
+                None => String::new(),
+            }
         )
-    })
+    })?;
+    if let Some(offset) = text.find('\0') {
+        let encoding = encoding(text.as_bytes(), 0).unwrap_or("no text");
+        bail!(
+            "{shown}: a NUL byte at offset {offset}: the file looks like {encoding}; save it as UTF-8"
+        );
+    }
+    Ok(text)
+}
+
+/// The encoding that bytes look like which are not UTF-8 at `byte`.
+fn encoding(bytes: &[u8], byte: u8) -> Option<&'static str> {
+    // The mark of UTF-32 begins like that of UTF-16.
+    if bytes.starts_with(&[0xff, 0xfe, 0, 0]) || bytes.starts_with(&[0, 0, 0xfe, 0xff]) {
+        return Some("UTF-32");
+    }
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        return Some("UTF-16");
+    }
+    // Western text in UTF-16 has a zero in every second place.
+    let zeros = |from: usize| {
+        let half = bytes.iter().skip(from).step_by(2).take(1000);
+        half.clone().filter(|b| **b == 0).count() * 2 > half.count()
+    };
+    if zeros(0) || zeros(1) {
+        return Some("UTF-16 without a byte order mark");
+    }
+    match byte {
+        0 => None,
+        0x80..=0x9f => Some("Windows-1252"),
+        _ => Some("Latin-1 or Windows-1252"),
+    }
 }
 
 /// The positions of the requested columns in a table with a header.
@@ -120,17 +160,17 @@ struct Places {
 }
 
 impl Places {
-    fn find(path: &Path, header: &[&str], columns: &Columns) -> Result<Places> {
+    fn find(path: &Path, line: usize, header: &[&str], columns: &Columns) -> Result<Places> {
         let header: Vec<&str> = header.iter().map(|name| name.trim()).collect();
         let find = |column: &str| {
             let mut hits = (0..header.len()).filter(|&i| header[i] == column);
             match (hits.next(), hits.next()) {
                 (Some(_), Some(_)) => bail!(
-                    "{}, line 1: column `{column}` is there twice; rename one of them",
+                    "{}, line {line}: column `{column}` is there twice; rename one of them",
                     path.display()
                 ),
                 (Some(i), None) => Ok(i),
-                (None, _) => Err(no_column(path, 1, column, &header)),
+                (None, _) => Err(no_column(path, line, column, &header)),
             }
         };
         Ok(Places {
@@ -141,12 +181,19 @@ impl Places {
         })
     }
 
-    fn row(&self, path: &Path, line: usize, cells: &[&str]) -> Result<Row> {
+    fn row(&self, path: &Path, record: delimited::Record) -> Result<Row> {
+        let delimited::Record {
+            line,
+            mut cells,
+            lone_return,
+        } = record;
         if cells.len() != self.count {
-            let fix = if cells.len() < self.count {
+            let fix = if lone_return && cells.len() < self.count {
+                "a carriage return alone ends the row here; where it is text, put the cell into quotation marks"
+            } else if cells.len() < self.count {
                 "add the missing cells, even if empty"
             } else {
-                "remove the surplus separators, or quote the cell in a .csv"
+                "remove the surplus separators, or put the cell with a separator in it into quotation marks"
             };
             bail!(
                 "{}, line {line}: expected {} columns as in the header, found {}; {fix}",
@@ -155,66 +202,118 @@ impl Places {
                 cells.len()
             );
         }
-        let label = self.label.map_or("", |index| cells[index].trim());
+        let label = self
+            .label
+            .map_or("", |index| cells[index].trim())
+            .to_owned();
         Ok(Row {
             line,
-            text: cells[self.text].to_string(),
-            text_pair: self.text_pair.map(|index| cells[index].to_string()),
-            label: Label::Text(label.to_string()),
+            // The same column may be asked for twice.
+            text_pair: self.text_pair.map(|index| cells[index].clone()),
+            text: std::mem::take(&mut cells[self.text]),
+            label: Label::Text(label),
         })
     }
 }
 
-fn read_tsv(path: &Path, text: &str, columns: &Columns) -> Result<Vec<Row>> {
-    let mut lines = (1..).zip(text.lines()).filter(|(_, line)| !line.is_empty());
-    let (_, header) = lines.next().unwrap_or((1, ""));
-    let header: Vec<&str> = header.split('\t').collect();
-    let places = Places::find(path, &header, columns)?;
-    lines
-        .map(|(line, row)| places.row(path, line, &row.split('\t').collect::<Vec<_>>()))
-        .collect()
+fn read_tsv(path: &Path, text: &str, columns: &Columns) -> Result<Rows> {
+    read_delimited(path, text, columns, b'\t')
 }
 
-fn read_csv(path: &Path, text: &str, columns: &Columns) -> Result<Vec<Row>> {
-    // The `csv` crate takes the end of the file for a closing quotation mark, so that one forgotten mark would
-    // swallow all that follows. A last record of our own shows it: it must come out as it went in.
-    const LAST: &str = "\u{1}end";
-    let text = format!("{text}\r\n{LAST}");
-    let mut reader = csv::ReaderBuilder::new()
-        .has_headers(false)
-        .flexible(true)
-        .from_reader(text.as_bytes());
-    let mut places: Option<Places> = None;
-    let mut rows = Vec::new();
-    let mut line = 1;
-    for record in reader.records() {
-        let record = record.map_err(|e| anyhow!("{}: not a CSV file: {e}", path.display()))?;
-        if let Some(position) = record.position() {
-            // A record's position is where the one before it ended, so line ends may still lie in between.
-            let rest = text.get(position.byte() as usize..).unwrap_or("");
-            let gap = rest.len() - rest.trim_start_matches(['\r', '\n']).len();
-            line = position.line() as usize + rest[..gap].matches('\n').count();
+fn read_csv(path: &Path, text: &str, columns: &Columns) -> Result<Rows> {
+    read_delimited(path, text, columns, b',')
+}
+
+fn read_delimited(path: &Path, text: &str, columns: &Columns, delimiter: u8) -> Result<Rows> {
+    let shown = path.display();
+    let read = delimited::read(text, delimiter);
+    let read = read.map_err(|error| anyhow!("{shown}, {error}"))?;
+    let mut notes = Vec::new();
+    if let Some(first) = read.lone_quotes.first() {
+        notes.push(format!(
+            "{shown}: {} quotation marks that open a cell and close none are read as ordinary characters (the first in \
+             line {first})",
+            read.lone_quotes.len()
+        ));
+    }
+    if read.lone_returns > 0 {
+        notes.push(format!(
+            "{shown}: {} rows end with a lone carriage return, which is read as a line end",
+            read.lone_returns
+        ));
+    }
+    let mut records = read.records.into_iter();
+    let Some(header) = records.next() else {
+        return Ok(Rows::default());
+    };
+    let names: Vec<&str> = header.cells.iter().map(String::as_str).collect();
+    let places = Places::find(path, header.line, &names, columns).map_err(|error| {
+        match wrong_format(text, columns.text, delimiter) {
+            Some(reason) => anyhow!("{shown}, line {}: {reason}", header.line),
+            None => error,
         }
-        if record.len() == 1 && record.get(0) == Some(LAST) {
-            return Ok(rows);
+    })?;
+    let rows = records.map(|record| {
+        if record.cells.iter().any(|cell| cell.starts_with('\u{feff}')) {
+            bail!(
+                "{shown}, line {}: a byte order mark stands within the table; were two files joined? Remove it, and the \
+                 second header",
+                record.line
+            );
         }
-        let cells: Vec<&str> = record.iter().collect();
-        if cells.last().is_some_and(|cell| cell.ends_with(LAST)) {
-            break;
-        }
-        match &places {
-            None => places = Some(Places::find(path, &cells, columns)?),
-            Some(places) => rows.push(places.row(path, line, &cells)?),
+        places.row(path, record)
+    });
+    Ok(Rows {
+        rows: rows.collect::<Result<_>>()?,
+        notes,
+    })
+}
+
+/// Why a table has no text column, where its first line shows it: another delimiter, another format, a byte order
+/// mark that was written twice.
+fn wrong_format(text: &str, column: &str, delimiter: u8) -> Option<String> {
+    let first = text.split(['\n', '\r']).find(|line| !line.is_empty())?;
+    if first.starts_with('\u{feff}') {
+        return Some(
+            "the file begins with two byte order marks; save it with one or none".to_owned(),
+        );
+    }
+    if first.trim_start().starts_with('{') {
+        return Some("this is JSON, one object a line; name the file .jsonl".to_owned());
+    }
+    let (suffix, means) = match delimiter {
+        b'\t' => (".tsv", "tabs"),
+        _ => (".csv", "commas"),
+    };
+    for (other, name, fix) in [
+        ('\t', "tabs", "name the file .tsv"),
+        (',', "commas", "name the file .csv"),
+        (
+            ';',
+            "semicolons (`;`)",
+            "write commas and name it .csv, or tabs and .tsv",
+        ),
+        (
+            '|',
+            "bars (`|`)",
+            "write commas and name it .csv, or tabs and .tsv",
+        ),
+    ] {
+        let has = |cell: &str| cell.trim().trim_matches('"') == column;
+        if other as u32 != u32::from(delimiter)
+            && first.split(other).count() > 1
+            && first.split(other).any(has)
+        {
+            return Some(format!(
+                "the delimiter of the columns is not that of the name: they are separated by {name}, and {suffix} \
+                 means {means}; {fix}"
+            ));
         }
     }
-    bail!(
-        "{}, line {line}: a quotation mark opened in this row is never closed; close it, or write a mark inside a \
-         cell twice",
-        path.display()
-    )
+    None
 }
 
-fn read_jsonl(path: &Path, text: &str, columns: &Columns) -> Result<Vec<Row>> {
+fn read_jsonl(path: &Path, text: &str, columns: &Columns) -> Result<Rows> {
     let shown = path.display();
     if text.trim_start().starts_with('[') {
         bail!(
@@ -222,16 +321,35 @@ fn read_jsonl(path: &Path, text: &str, columns: &Columns) -> Result<Vec<Row>> {
         );
     }
     let mut rows = Vec::new();
-    for (line, json) in (1..).zip(text.lines()) {
+    // Lone carriage returns end lines where nothing else does.
+    let ends: &[char] = if text.contains('\n') {
+        &['\n']
+    } else {
+        &['\r']
+    };
+    for (line, json) in (1..).zip(text.split(ends)) {
         if json.trim().is_empty() {
             continue;
+        }
+        if json.starts_with('\u{feff}') {
+            bail!(
+                "{shown}, line {line}: begins with a byte order mark; were two files joined? Remove it"
+            );
         }
         let value: Value = serde_json::from_str(json).map_err(|e| {
             // The parser counts lines within the one line it was given.
             let reason = e.to_string();
             let reason = reason.split(" at line ").next().unwrap_or(&reason);
+            let table = line == 1
+                && json
+                    .split([',', '\t', ';'])
+                    .any(|cell| cell.trim().trim_matches('"') == columns.text);
+            let fix = match table {
+                true => "this is a table with a header: name the file .csv or .tsv",
+                false => "each line must be one JSON object",
+            };
             anyhow!(
-                "{shown}, line {line}, column {}: invalid JSON, {reason}; each line must be one JSON object",
+                "{shown}, line {line}, column {}: invalid JSON, {reason}; {fix}",
                 e.column()
             )
         })?;
@@ -268,7 +386,10 @@ fn read_jsonl(path: &Path, text: &str, columns: &Columns) -> Result<Vec<Row>> {
             label,
         });
     }
-    Ok(rows)
+    Ok(Rows {
+        rows,
+        notes: Vec::new(),
+    })
 }
 
 fn label(value: &Value) -> Option<Label> {

@@ -7,7 +7,9 @@ use wgrad_train::data::{LabelOptions, Labels, ProblemType, TextDataset, read_tab
 use wgrad_train::sampler::{Order, Sampler};
 
 use super::TextClassificationArguments;
+use crate::classifier::SequenceClassifier;
 use crate::config::BertConfig;
+use crate::folder::ModelFolder;
 
 /// Training, validation and test data.
 pub struct Data {
@@ -19,19 +21,22 @@ pub struct Data {
 }
 
 impl Data {
-    /// Reads the files that `arguments` name, for a model with this configuration.
-    pub fn read(arguments: &TextClassificationArguments, config: &BertConfig) -> Result<Self> {
+    /// Reads the files that `arguments` name, for the model in this folder.
+    pub fn read(arguments: &TextClassificationArguments, folder: &ModelFolder) -> Result<Self> {
+        let config = &folder.config;
         let columns = arguments.columns();
         let options = LabelOptions {
             problem_type: arguments.problem_type.or(stated_problem(config)),
             known: None,
             preferred: &config.id2label,
+            keep_unseen: SequenceClassifier::has_head(folder)?,
             delimiter: &arguments.label_delimiter,
         };
         let mut train = read_table(&arguments.train_file, &columns, &options)?;
         let seed = arguments.training.seed;
         sample(&mut train, arguments.max_train_samples, seed);
-        train.check_for_training(&arguments.train_file, &arguments.label_column)?;
+        let asked = arguments.problem_type == Some(ProblemType::SingleLabel);
+        train.check_for_training(&arguments.train_file, &arguments.label_column, asked)?;
         let names = train.label_names.clone();
         let like_train = LabelOptions {
             problem_type: Some(train.labels.problem_type()),

@@ -27,7 +27,7 @@ use super::fit::{Trainable, fit, prepare_output};
 
 use crate::batches::EvalBatchSize;
 use crate::classifier::SequenceClassifier;
-use crate::folder::ModelFolder;
+use crate::folder::{ModelFolder, stale_files};
 use crate::io::safetensors::write;
 use data::Data;
 use examples::{Examples, Frozen};
@@ -69,7 +69,15 @@ pub fn fine_tune(
     arguments.check()?;
     let folder = ModelFolder::open(&arguments.model_name_or_path)?;
     let config = &folder.config;
-    let data = Data::read(arguments, config)?;
+    let data = Data::read(arguments, &folder)?;
+    let sets = [
+        Some(&data.train),
+        data.validation.as_ref(),
+        data.test.as_ref(),
+    ];
+    for note in sets.into_iter().flatten().flat_map(|set| &set.notes) {
+        say(note);
+    }
     let labels = data.train.label_names.clone();
     let problem = data.train.labels.problem_type();
     if let Some(name) = &arguments.training.metric_for_best_model {
@@ -86,9 +94,17 @@ pub fn fine_tune(
         ));
     }
     prepare_output(output)?;
+    for name in stale_files(&folder.dir, output) {
+        say(&format!(
+            "{}: of an earlier model; it is renamed {name}.old when the new model is saved",
+            output.join(name).display()
+        ));
+    }
     let generator = Generator::new(device, arguments.training.seed)?;
-    let mut model = SequenceClassifier::for_training(device, &folder, labels, &generator)?;
-    model.encoder.config.problem_type = problem;
+    let mut model = SequenceClassifier::for_training(device, &folder, labels, problem, &generator)?;
+    for note in model.notes() {
+        say(note);
+    }
     if let Some(path) = &arguments.classifier_init {
         model.init_classifier(path)?;
     }
