@@ -6,6 +6,7 @@
 //! A byte order mark, any line ends and blank lines are accepted (blank lines are skipped, in every format).
 
 mod delimited;
+mod encoding;
 mod labels;
 mod match_labels;
 mod problem;

@@ -22,7 +22,7 @@ fn encode(dir: &TempDir, text: &str, max_length: usize) -> Vec<u32> {
 /// `tokenizer.json` of that vocabulary, with padding and truncation stored in it.
 fn json_dir(lowercase: bool) -> TempDir {
     let dir = vocab_dir();
-    let settings = Settings::read(dir.path()).unwrap();
+    let settings = Settings::read(dir.path(), &Map::new()).unwrap();
     let tokenizer = word_piece(dir.path(), &settings).unwrap();
     let mut json: Value = serde_json::from_str(&tokenizer.to_string(false).unwrap()).unwrap();
     json["normalizer"]["lowercase"] = json!(lowercase);
