@@ -283,8 +283,8 @@ fn labels_that_are_likely_mistakes_are_refused() {
         }
         refuse(command.args(more))
     };
-    let line = with("mixed.csv", "text,label\na,1\nb,1.0\nc,0\n", &[]);
-    assert!(line.contains("`1` and `1.0`"), "{line}");
+    let line = with("codes.csv", "text,label\na,01\nb,1\nc,x\n", &[]);
+    assert!(line.contains("`01` and `1`"), "{line}");
     let ids: String = (0..50).map(|i| format!("{i},film,{}\n", i % 2)).collect();
     let ids = format!("id,text,label\n{ids}");
     let line = with("ids.csv", &ids, &["--label_column", "id"]);

@@ -51,10 +51,6 @@ impl Settings {
             notes: Vec::new(),
         };
         if !path.exists() {
-            settings.notes.push(format!(
-                "{} has no {MODULES}: mean pooling, vectors of length 1",
-                dir.display()
-            ));
             return Ok(settings);
         }
         settings.read_prompts(dir)?;

@@ -32,7 +32,6 @@ fn without_modules_vectors_are_normalised_means() {
     let settings = Settings::read(dir.path()).unwrap();
     assert_eq!(settings.pooling, [Pooling::Mean]);
     assert!(matches!(settings.stages.as_slice(), [Stage::Normalize]));
-    assert!(settings.notes[0].contains("no modules.json"));
 }
 
 #[test]
