@@ -9,6 +9,7 @@ mod causal_lm;
 mod determinism;
 mod diverged;
 mod flags;
+mod folders;
 mod frozen;
 mod generate;
 mod heads;
