@@ -8,10 +8,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use wgrad_nn::{Mode, Module};
+use wgrad_nn::{Mode, Module, TensorSource};
 use wgrad_tensor::{Device, Tensor, no_grad};
 
 use crate::batches::{EvalBatchSize, in_batches_by_length, token_batch};
+use crate::bert::names::is_head;
 use crate::bert::{BertModel, CanonicalWeights, few_names};
 use crate::folder::ModelFolder;
 use crate::pooling::{Pooling, pool};
@@ -80,11 +81,13 @@ impl SentenceEmbedder {
             CanonicalWeights::new(&folder.config, &folder.weights).with_context(located)?;
         let encoder =
             BertModel::load(device, &folder.config, &folder.weights).with_context(located)?;
-        let used: BTreeSet<String> = encoder
+        let mut used: BTreeSet<String> = encoder
             .named_parameters()
             .into_iter()
             .map(|(name, _)| name)
             .collect();
+        // That a classifier has a head is nothing to tell.
+        used.extend(source.names().into_iter().filter(|name| is_head(name)));
         let unused = source.unused(&used);
         if !unused.is_empty() {
             notes.push(format!(

@@ -119,6 +119,6 @@ fn line_ends_of_every_kind() {
     let odd = "a\u{2028}b\u{85}c\u{b}d";
     let data = table("a.csv", format!("text,label\n{odd},1\nx,2\n")).unwrap();
     assert_eq!(data.texts[0], odd);
-    let json = format!("{{\"text\":\"a\u{2028}b\",\"label\":1}}\n{{\"text\":\"c\",\"label\":2}}\n");
+    let json = "{\"text\":\"a\u{2028}b\",\"label\":1}\n{\"text\":\"c\",\"label\":2}\n";
     assert_eq!(table("a.jsonl", json).unwrap().texts[0], "a\u{2028}b");
 }
