@@ -57,13 +57,14 @@ impl Data {
             (Err(error), Some(path)) if arguments.do_predict => {
                 // Predictions need no labels. Where the texts cannot be read either, the error is of another kind.
                 let pair = arguments.text_pair_column.as_deref();
-                let (texts, pairs) = read_texts(path, &arguments.text_column, pair)?;
+                let read = read_texts(path, &arguments.text_column, pair)?;
                 unlabelled = Some(error.to_string());
                 Some(TextDataset {
-                    texts,
-                    pairs,
+                    texts: read.texts,
+                    pairs: read.pairs,
                     labels: Labels::Classes(Vec::new()),
                     label_names: names,
+                    notes: read.notes,
                 })
             }
             (read, _) => read?,
