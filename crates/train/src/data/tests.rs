@@ -1,7 +1,7 @@
 //! Tables, good and bad.
 
-mod formats;
-mod spellings;
+mod formats_tests;
+mod spellings_tests;
 
 use super::*;
 
