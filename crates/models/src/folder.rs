@@ -136,8 +136,8 @@ pub(crate) fn stale_files(src: &Path, dir: &Path) -> Vec<&'static str> {
 }
 
 /// Copies the tokenizer's files from one model folder to another and returns the names of those
-/// that were there. Each appears under its name only when it is complete. The [`stale_files`] get `.old` behind their
-/// names.
+/// that were there. Each appears under its name only when it is complete. Files of an earlier model that
+/// would be read with the new one get `.old` behind their names.
 pub fn copy_tokenizer_files(src: impl AsRef<Path>, dst: impl AsRef<Path>) -> Result<Vec<String>> {
     let (src, dst) = (src.as_ref(), dst.as_ref());
     let mut copied = Vec::new();
