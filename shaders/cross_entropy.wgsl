@@ -54,7 +54,7 @@ fn cross_entropy(
     for (var j = lane; j < columns(); j += WIDTH) {
         let v = vec4<f32>(x[base / 4u + j]);
         let higher = max(top, hmax(v));
-        total = total * precise_exp(top - higher) + hsum(exponential(v - higher));
+        total = total * exp_nonpositive(top - higher) + hsum(exponential(v - higher));
         top = higher;
 #ifdef SMOOTH
         above += hsum(v - first);
@@ -63,7 +63,7 @@ fn cross_entropy(
 #else
     for (var j = lane; j < params.length; j += WIDTH) {
         let v = f32(x[base + j]);
-        let e = precise_exp(-abs(v - top));
+        let e = exp_nonpositive(-abs(v - top));
         total = select(total + e, total * e + 1.0, v > top);
         top = max(v, top);
 #ifdef SMOOTH
@@ -73,7 +73,7 @@ fn cross_entropy(
 #endif
     let lane_top = top;
     top = row_max(top, lane);
-    total = row_sum(total * precise_exp(lane_top - top), lane);
+    total = row_sum(total * exp_nonpositive(lane_top - top), lane);
 #ifdef SMOOTH
     above = row_sum(above, lane) / f32(params.length);
 #endif

@@ -77,7 +77,7 @@ fn cross_entropy_backward(
     }
 #else
     for (var j = lane; j < params.length; j += WIDTH) {
-        let p = precise_exp(f32(x[base + j + params.offset]) - top - log_total);
+        let p = exp_nonpositive(f32(x[base + j + params.offset]) - top - log_total);
         store(base + j, V(g * (p - even - select(0.0, 1.0 - params.smoothing, j == at_target))));
     }
 #endif

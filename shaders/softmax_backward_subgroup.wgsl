@@ -49,7 +49,7 @@ fn softmax_backward_subgroup(
         let j = k * 8u + lane;
         if (j < texels) {
 #ifdef LOG
-            dx[first + j] = d[k] - precise_exp4(v[k]) * total;
+            dx[first + j] = d[k] - exp_nonpositive4(v[k]) * total;
 #else
             dx[first + j] = params.scale * v[k] * (d[k] - total);
 #endif

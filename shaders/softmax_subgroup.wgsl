@@ -39,7 +39,7 @@ fn softmax_subgroup(
     let m = row_max4(top);
     var sums = vec4<f32>();
     for (var k = 0u; k < COUNT; k++) {
-        let e = precise_exp4(cached[k] - m);
+        let e = exp_nonpositive4(cached[k] - m);
         sums += select(vec4<f32>(), e, k * 8u + lane < texels);
 #ifndef LOG
         cached[k] = e;

@@ -12,8 +12,9 @@ fn hmax(e: E) -> f32 {
     return max(max(e.x, e.y), max(e.z, e.w));
 }
 
+// Of values that are 0 or less.
 fn exponential(e: E) -> E {
-    return E(precise_exp(e.x), precise_exp(e.y), precise_exp(e.z), precise_exp(e.w));
+    return E(exp_nonpositive(e.x), exp_nonpositive(e.y), exp_nonpositive(e.z), exp_nonpositive(e.w));
 }
 #else
 alias E = f32;
@@ -27,7 +28,7 @@ fn hmax(e: E) -> f32 {
 }
 
 fn exponential(e: E) -> E {
-    return precise_exp(e);
+    return exp_nonpositive(e);
 }
 #endif
 

@@ -8,10 +8,8 @@ fn exp2_int(k: i32) -> f32 {
     return bitcast<f32>(u32(k + 127) << 23u);
 }
 
-// Cody and Waite's reduction, then the polynomial of Cephes' expf. Below -87.3 it is 0, from 88.73 on infinity.
-fn precise_exp(x: f32) -> f32 {
-    let z = clamp(x, -87.3, 89.0);
-    let k = round(z * 1.44269504);
+// exp(z) / 2^k for k = round(z / ln 2): Cody and Waite's reduction, then the polynomial of Cephes' expf.
+fn exp_reduced(z: f32, k: f32) -> f32 {
     let r = (z - k * 0.693359375) + k * 2.12194440e-4;
     var p = 1.9875691500e-4;
     p = p * r + 1.3981999507e-3;
@@ -19,9 +17,24 @@ fn precise_exp(x: f32) -> f32 {
     p = p * r + 4.1665795894e-2;
     p = p * r + 1.6666665459e-1;
     p = p * r + 5.0000001201e-1;
+    return p * r * r + r + 1.0;
+}
+
+// Below -87.3 it is 0, from 88.73 on infinity.
+fn precise_exp(x: f32) -> f32 {
+    let z = clamp(x, -87.3, 89.0);
+    let k = round(z * 1.44269504);
     // 2^128 is no float, 2^127 is.
     let half = min(i32(k), 127);
-    let y = (p * r * r + r + 1.0) * exp2_int(half) * exp2_int(i32(k) - half);
+    let y = exp_reduced(z, k) * exp2_int(half) * exp2_int(i32(k) - half);
+    return select(select(y, 0.0, x < -87.3), x, is_nan(x));
+}
+
+// The same for x that is 0 or less, also by a rounding more: what is left of a row less its maximum.
+fn exp_nonpositive(x: f32) -> f32 {
+    let z = max(x, -87.3);
+    let k = round(z * 1.44269504);
+    let y = exp_reduced(z, k) * exp2_int(i32(k));
     return select(select(y, 0.0, x < -87.3), x, is_nan(x));
 }
 

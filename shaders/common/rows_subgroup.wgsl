@@ -22,8 +22,8 @@ fn row_max4(value: vec4<f32>) -> f32 {
     return max(v, subgroupShuffleXor(v, 4u));
 }
 
-fn precise_exp4(x: vec4<f32>) -> vec4<f32> {
-    return vec4<f32>(precise_exp(x.x), precise_exp(x.y), precise_exp(x.z), precise_exp(x.w));
+fn exp_nonpositive4(x: vec4<f32>) -> vec4<f32> {
+    return vec4<f32>(exp_nonpositive(x.x), exp_nonpositive(x.y), exp_nonpositive(x.z), exp_nonpositive(x.w));
 }
 
 #ifdef DROPOUT

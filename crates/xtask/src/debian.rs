@@ -28,7 +28,6 @@ pub struct Packages {
     pub kept: (&'static str, &'static str),
 }
 
-const ARCHIVE: &str = "http://deb.debian.org/debian";
 const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// Holds the packages' versions and hashes in an unpacked folder: it is whole.
 const STAMP: &str = "packages.sha256";
@@ -57,7 +56,7 @@ pub fn obtain(packages: &Packages, cache: &Path) -> Result<PathBuf, String> {
     }
     println!("fetch: {name} of Debian {suite} ({})", packages.size);
     let scratch = Scratch::new(cache)?;
-    let apt = Apt::new(&scratch.0.join("apt"), suite)?;
+    let apt = Apt::new(&scratch.0.join("apt"), &archive()?, suite)?;
     apt.run("apt-get", &["update"])?;
     let unpacked = scratch.0.join("unpacked");
     let mut stamp = String::new();
@@ -97,13 +96,33 @@ pub fn obtain(packages: &Packages, cache: &Path) -> Result<PathBuf, String> {
     Ok(target)
 }
 
+/// The archive that this machine's own apt has Debian's packages from.
+fn archive() -> Result<String, String> {
+    let mut targets = Command::new("apt-get");
+    targets.args(["indextargets", "--format", "$(ORIGIN) $(SITE)"]);
+    debian_site(&output(&mut targets)?).ok_or_else(|| {
+        "apt of this machine knows no archive of Debian; add one to its sources, or set VK_DRIVER_FILES to a driver and \
+         run `wgrad doctor`"
+            .to_owned()
+    })
+}
+
+/// The first site of Debian that is not one of security updates.
+fn debian_site(targets: &str) -> Option<String> {
+    let sites = targets
+        .lines()
+        .filter_map(|line| line.strip_prefix("Debian "));
+    let mut plain = sites.filter(|site| !site.trim_end_matches('/').ends_with("-security"));
+    plain.next().map(str::to_owned)
+}
+
 /// apt with a folder of its own for lists, packages and state.
 struct Apt {
     folder: PathBuf,
 }
 
 impl Apt {
-    fn new(folder: &Path, suite: &str) -> Result<Apt, String> {
+    fn new(folder: &Path, archive: &str, suite: &str) -> Result<Apt, String> {
         let shown = folder.display();
         let lines = format!(
             "Dir::State \"{shown}\";\nDir::State::status \"{shown}/status\";\nDir::Cache \"{shown}/cache\";\n\
@@ -117,7 +136,7 @@ impl Apt {
             fs::write(folder.join("status"), "")?;
             fs::write(
                 folder.join("sources.list"),
-                format!("deb [signed-by={KEYS}] {ARCHIVE} {suite} main\n"),
+                format!("deb [signed-by={KEYS}] {archive} {suite} main\n"),
             )?;
             fs::write(folder.join("apt.conf"), lines)
         };
@@ -264,6 +283,10 @@ mod tests {
             sha256: hash,
         };
         assert_eq!(described(&show), Some(listed));
+        let targets =
+            "Debian http://a/debian-security\nUbuntu http://b/ubuntu\nDebian http://c/debian\n";
+        assert_eq!(debian_site(targets).as_deref(), Some("http://c/debian"));
+        assert_eq!(debian_site("Ubuntu http://b/ubuntu"), None);
         assert_eq!(described("Package: p\nVersion: 1\nSHA256: short\n"), None);
     }
 

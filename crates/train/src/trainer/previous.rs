@@ -11,24 +11,8 @@ use crate::fs::AtomicDir;
 /// The folder in the output folder that takes them.
 const FOLDER: &str = "previous_run";
 
-/// Small files, which are copied.
-const FILES: [&str; 12] = [
-    "results.json",
-    "report.html",
-    "log.jsonl",
-    "predict_results.txt",
-    "config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "vocab.txt",
-    "vocab.json",
-    "merges.txt",
-    "sentencepiece.bpe.model",
-];
-
-/// The weights. A link takes no room on the disk until the new run replaces the file.
-const WEIGHTS: &str = "model.safetensors";
+/// The one file that a run goes on writing in place. Every other one is replaced by a new file.
+const LOG: &str = "log.jsonl";
 
 /// Makes room for a run that begins after `step` steps: copies the results and the model of a finished run that had come
 /// further into `previous_run`, unless they may be `overwritten`. The results of a run that begins at 0 are not there until it ends.
@@ -46,16 +30,7 @@ pub(super) fn make_room(dir: &Path, step: u64, overwrite: bool) -> Result<Option
     if finished && !overwrite {
         let to = dir.join(FOLDER);
         let kept = AtomicDir::new(&to)?;
-        for name in FILES.iter().filter(|name| dir.join(name).exists()) {
-            fs::copy(dir.join(name), kept.path().join(name))
-                .with_context(|| format!("{}: cannot be copied", dir.join(name).display()))?;
-        }
-        let (from, to_weights) = (dir.join(WEIGHTS), kept.path().join(WEIGHTS));
-        // Not every file system has links.
-        if from.exists() && fs::hard_link(&from, &to_weights).is_err() {
-            fs::copy(&from, &to_weights)
-                .with_context(|| format!("{}: cannot be copied", from.display()))?;
-        }
+        keep(dir, kept.path()).with_context(|| format!("{}: cannot be kept", dir.display()))?;
         kept.commit()?;
         line = Some(format!(
             "{} holds the model and results of a run of {steps} steps; they are kept in {}",
@@ -73,6 +48,22 @@ pub(super) fn make_room(dir: &Path, step: u64, overwrite: bool) -> Result<Option
         }
     }
     Ok(line)
+}
+
+/// The files of `dir` in `kept` too. A link takes no room on the disk until the new run replaces the file.
+fn keep(dir: &Path, kept: &Path) -> std::io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if !entry.file_type()?.is_file() {
+            continue;
+        }
+        let (name, to) = (entry.file_name(), kept.join(entry.file_name()));
+        // Not every file system has links.
+        if name == LOG || fs::hard_link(entry.path(), &to).is_err() {
+            fs::copy(entry.path(), &to)?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

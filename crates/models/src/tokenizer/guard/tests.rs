@@ -195,7 +195,7 @@ fn growth_is_bounded() {
 
 #[test]
 fn what_the_crate_throws_is_an_error() {
-    // Two templates one after the other end in the crate's `todo!()`.
+    // The crate panics on two templates one after the other: it has no code for them.
     let one = template(
         json!([{"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id": "[CLS]", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]),
     );

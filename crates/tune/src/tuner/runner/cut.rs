@@ -4,11 +4,9 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use wgrad_runtime::{Device, DeviceOptions, Emulated};
 
 use super::check::off;
 use super::problem::Expected;
-use super::watch::USUAL_SUBGROUP;
 use super::{Runner, Status};
 use crate::tuner::data;
 use crate::tuner::expr::Scope;
@@ -83,18 +81,7 @@ impl Runner {
         at: usize,
         expected: &Expected,
     ) -> Result<bool> {
-        let device = Device::open(DeviceOptions {
-            adapter: self.job.adapter.clone(),
-            checked: self.job.checked,
-            emulated: Some(Emulated {
-                subgroup_size: self.device.subgroup_size().unwrap_or(USUAL_SUBGROUP),
-                matrix_unit: self.device.matrix_unit(),
-                limit: Some(LIMIT),
-                counts: false,
-            }),
-            ..DeviceOptions::default()
-        })?;
-        let mut emulated = Runner::on(device, self.job.clone(), self.spec.clone());
+        let mut emulated = self.emulated(LIMIT)?;
         let problem = self.problem(at)?;
         let ready = emulated
             .ready(values, at)

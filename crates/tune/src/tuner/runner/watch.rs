@@ -17,7 +17,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// The time limit for all sizes of a candidate.
 const LIMIT_OF_ALL: Duration = Duration::from_secs(20);
 /// The emulated subgroup size if the adapter's subgroups have no fixed size.
-pub(super) const USUAL_SUBGROUP: u32 = 32;
+const USUAL_SUBGROUP: u32 = 32;
 
 impl Runner {
     /// Runs `values` at the checked sizes, where they passed on the device, on an emulated GPU with the same subgroups.
@@ -52,22 +52,25 @@ impl Runner {
     fn watcher(&mut self) -> Result<&mut Runner> {
         let watcher = match self.watcher.take() {
             Some(watcher) => watcher,
-            None => {
-                let device = Device::open(DeviceOptions {
-                    adapter: self.job.adapter.clone(),
-                    checked: self.job.checked,
-                    emulated: Some(Emulated {
-                        subgroup_size: self.device.subgroup_size().unwrap_or(USUAL_SUBGROUP),
-                        matrix_unit: self.device.matrix_unit(),
-                        limit: Some(LIMIT),
-                        counts: false,
-                    }),
-                    ..DeviceOptions::default()
-                })?;
-                Box::new(Runner::on(device, self.job.clone(), self.spec.clone()))
-            }
+            None => Box::new(self.emulated(LIMIT)?),
         };
         Ok(self.watcher.insert(watcher))
+    }
+
+    /// The same job on an emulated GPU like this one, whose launches may take `limit`.
+    pub(super) fn emulated(&self, limit: Duration) -> Result<Runner> {
+        let device = Device::open(DeviceOptions {
+            adapter: self.job.adapter.clone(),
+            checked: self.job.checked,
+            emulated: Some(Emulated {
+                subgroup_size: self.device.subgroup_size().unwrap_or(USUAL_SUBGROUP),
+                matrix_unit: self.device.matrix_unit(),
+                limit: Some(limit),
+                counts: false,
+            }),
+            ..DeviceOptions::default()
+        })?;
+        Ok(Runner::on(device, self.job.clone(), self.spec.clone()))
     }
 
     /// One launch at checked size `at`.
